@@ -1,0 +1,8 @@
+//! The Lapwing rule language.
+//!
+//! Text becomes a tree (`syntax`), the tree becomes typed rules or diagnostics (`check`), typed rules
+//! become programs (`compile`). This crate does no IO, reads no clock, starts no thread and never
+//! lets hash order reach a result.
+
+pub mod diagnostics;
+pub mod syntax;

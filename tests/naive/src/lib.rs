@@ -1,0 +1,1 @@
+//! The slow, obvious matcher that the engine is held against.
