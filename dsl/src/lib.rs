@@ -5,4 +5,8 @@
 //! lets hash order reach a result.
 
 pub mod diagnostics;
+pub mod functions;
+pub mod ir;
+pub mod schema;
 pub mod syntax;
+pub mod value;
