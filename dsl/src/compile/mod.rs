@@ -1,0 +1,3 @@
+//! Compiling: typed rules to programs that the engine runs.
+
+pub mod automaton;
