@@ -9,6 +9,7 @@ pub mod diagnostics;
 pub mod functions;
 pub mod ir;
 pub mod nfa;
+pub mod program;
 pub mod schema;
 pub mod syntax;
 pub mod value;
