@@ -32,6 +32,19 @@ codes! {
     TooLarge = "E0002", "the file or a rule is larger than the limit";
     Syntax = "E0003", "the text does not follow the grammar";
     NestingTooDeep = "E0004", "more than 64 levels of nesting";
+    UnknownClause = "E0005", "a line of a rule begins with a word that is no clause";
+    UnknownDeclaration = "E0006", "a file holds something that is no declaration";
+    SingleEquals = "E0007", "`=` where two values are compared";
+    Unclosed = "E0008", "a bracket that is not closed";
+    UnclosedText = "E0009", "a text without its closing quote";
+    MixedJoins = "E0010", "`then`, `&` and `|` side by side without parentheses";
+    BadLiteral = "E0011", "a literal that cannot be read";
+    BadEscape = "E0012", "an unknown escape in a text";
+    ClauseNotOnOwnLine = "E0013", "a clause that does not begin its own line";
+    StrayClose = "E0014", "a closing bracket without its opening one";
+    MisplacedAbsence = "E0015", "`not` where a pattern cannot forbid something";
+    BadHole = "E0016", "a hole of a message that cannot be read";
+    ForeignOperator = "E0017", "an operator of another language";
 }
 
 impl Code {

@@ -1,14 +1,16 @@
 //! What the compiler has to say: findings with a stable code, a place, a sentence and the mend.
 //!
-//! `codes` is the registry; a code is never reused. `render` draws a finding for a terminal. All findings
+//! `codes` is the registry; a code is never reused. `nearest` finds the name that was meant. `render` draws a finding for a terminal. All findings
 //! of a rule set are collected and reported at once.
 
 mod codes;
+mod nearest;
 
 use serde::Serialize;
 
 use crate::syntax::Span;
 pub use codes::Code;
+pub use nearest::nearest;
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

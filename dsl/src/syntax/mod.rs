@@ -4,6 +4,8 @@
 //! canonical layout. Nothing here knows what a name means; that is `check`.
 
 pub mod ast;
+mod parse;
 mod span;
 
+pub use parse::{FILE_BYTES_MAX, NESTING_MAX, Parsed, RULE_BYTES_MAX, parse};
 pub use span::{FileId, Span};
