@@ -171,7 +171,8 @@ impl<'a> Scope<'a> {
         match of {
             Of::Candidate => match self.event {
                 Some(event) => event.field(field),
-                None => Value::Missing,
+                // Where time completes a match, the current event is the last one bound.
+                None => self.bound_field(self.last, field),
             },
             Of::Step(step, pick) => self.bound_field(self.pick(step, pick), field),
             Of::Prev => self.bound_field(self.prev(), field),

@@ -62,13 +62,12 @@ impl WindowState {
         }
     }
 
-    /// Drops what no reader at `now` or later can see. Returns when the next part goes, or none where it is empty or
-    /// keeps its size.
-    pub fn expire(&mut self, kind: &WindowKind, now: Millis) -> Option<Millis> {
+    /// Drops what no reader at `now` or later can see.
+    pub fn expire(&mut self, kind: &WindowKind, now: Millis) {
         let length = match kind {
             WindowKind::Sliding { length, offset, .. } => length.saturating_add(*offset),
             WindowKind::FirstSeen { length } => *length,
-            WindowKind::Lag { .. } => return None,
+            WindowKind::Lag { .. } => return,
         };
         let from = now.saturating_sub(length);
         match self {
@@ -77,20 +76,46 @@ impl WindowState {
                     times.pop_front();
                 }
                 shrink(times);
-                times.front().map(|t| t.saturating_add(length))
             }
             WindowState::Values(values) => {
                 while values.front().is_some_and(|(t, _)| *t < from) {
                     values.pop_front();
                 }
                 shrink(values);
-                values.front().map(|(t, _)| t.saturating_add(length))
             }
             WindowState::Seen(seen) => {
                 seen.retain(|_, t| *t >= from);
-                seen.values().min().map(|t| t.saturating_add(length))
             }
-            WindowState::Lag(_) => None,
+            WindowState::Lag(_) => {}
+        }
+    }
+
+    /// When the first entry goes.
+    pub fn next_expiry(&self, kind: &WindowKind) -> Option<Millis> {
+        let (length, first) = match (self, kind) {
+            (WindowState::Times(v), WindowKind::Sliding { length, offset, .. }) => {
+                (length.saturating_add(*offset), v.front().copied())
+            }
+            (WindowState::Values(v), WindowKind::Sliding { length, offset, .. }) => {
+                (length.saturating_add(*offset), v.front().map(|(t, _)| *t))
+            }
+            (WindowState::Seen(v), WindowKind::FirstSeen { length }) => (*length, v.values().min().copied()),
+            _ => return None,
+        };
+        first.map(|t| t.saturating_add(length))
+    }
+
+    /// Drops the oldest entry: a cap bit.
+    pub fn drop_oldest(&mut self) {
+        match self {
+            WindowState::Times(v) => drop(v.pop_front()),
+            WindowState::Values(v) => drop(v.pop_front()),
+            WindowState::Lag(v) => drop(v.pop_front()),
+            WindowState::Seen(v) => {
+                if let Some(oldest) = v.iter().min_by_key(|(_, t)| **t).map(|(k, _)| k.clone()) {
+                    v.remove(&oldest);
+                }
+            }
         }
     }
 

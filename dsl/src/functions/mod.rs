@@ -74,3 +74,50 @@ impl Function {
         (self.0.eval)(args)
     }
 }
+
+/// A value as text, as a message shows it: lists in brackets, times as RFC 3339 in UTC, durations with their units.
+pub fn text_of(value: &Value<'_>) -> Outcome {
+    Ok(match value {
+        Value::Missing => Value::Missing,
+        other => Value::text(display(other)),
+    })
+}
+
+fn display(value: &Value<'_>) -> String {
+    match value {
+        Value::Missing => "?".to_owned(),
+        Value::Bool(v) => v.to_string(),
+        Value::Int(v) => v.to_string(),
+        Value::Float(v) => v.to_string(),
+        Value::Decimal(v) => v.to_string(),
+        Value::Text(v) => v.to_string(),
+        Value::Timestamp(v) => timestamp_text(*v),
+        Value::Duration(v) => duration_text(*v),
+        Value::Ip(v) => v.to_string(),
+        Value::Cidr(v, n) => format!("{v}/{n}"),
+        Value::Geo(a, b) => format!("{a},{b}"),
+        Value::List(v) => format!("[{}]", v.iter().map(display).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// A time as RFC 3339 in UTC, with as many digits of a second as it needs.
+pub fn timestamp_text(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |t| t.to_string())
+}
+
+/// A duration in its largest whole units: `1h30m`, `250ms`.
+pub fn duration_text(ms: i64) -> String {
+    if ms == 0 {
+        return "0s".to_owned();
+    }
+    let mut text = String::from(if ms < 0 { "-" } else { "" });
+    let mut rest = ms.unsigned_abs();
+    for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+        let n = rest / size;
+        rest %= size;
+        if n > 0 {
+            text.push_str(&format!("{n}{unit}"));
+        }
+    }
+    text
+}
