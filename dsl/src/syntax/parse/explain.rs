@@ -57,6 +57,9 @@ pub(super) fn expected(rules: &[Rule]) -> Option<String> {
             phrases.push(phrase);
         }
     }
+    if phrases.len() > 1 {
+        phrases.retain(|p| p != "the end");
+    }
     let last = phrases.pop().filter(|_| phrases.len() < EXPECTED_MAX)?;
     if phrases.is_empty() { Some(last) } else { Some(format!("{} or {last}", phrases.join(", "))) }
 }
@@ -140,6 +143,12 @@ fn meant(word: &str, rules: &[Rule]) -> Option<String> {
 /// Words that are right elsewhere.
 fn word_help(scan: &Scan, at: usize, rules: &[Rule], keyword: &str) -> Option<String> {
     let word = scan.word(at);
+    if keyword == "test" && at > 0 && scan.is_word(at - 1) {
+        let steps = ["after", "at", "repeat", "watermark", "default", "expect", "given"];
+        if let Some(step) = nearest(scan.word(at - 1), steps).filter(|step| *step != scan.word(at - 1)) {
+            return Some(format!("did you mean `{step}` by `{}`?", scan.word(at - 1)));
+        }
+    }
     let help = match scan.tokens[at].kind {
         TokenKind::Sign(b'\'') => "texts stand in double quotes: `\"text\"`",
         TokenKind::Sign(b'#') => "a comment begins with `//`",
@@ -154,6 +163,7 @@ fn word_help(scan: &Scan, at: usize, rules: &[Rule], keyword: &str) -> Option<St
         TokenKind::Word if matches!(word, "AND" | "OR" | "NOT" | "IN" | "IS") => "keywords are written in small letters",
         TokenKind::Word if word == "null" || word == "nil" => "a missing value is asked for with `x is missing`",
         TokenKind::Word if matches!(word, "SELECT" | "select") => "a rule has no `select`: what it reports stands in `emit { … }`",
+        TokenKind::Word if scan.is_sign(at + 1, b':') && rules.contains(&Rule::add_op) => "values are separated by commas: `{ a: 1, b: 2 }`",
         TokenKind::Sign(b',') if keyword == "match" => "steps are joined by `then`, `&` or `|`",
         _ => return None,
     };

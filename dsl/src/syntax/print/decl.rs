@@ -55,7 +55,7 @@ impl Printer<'_> {
 
     /// Fields on one line if they fit and hold no comments, else one a line with the types under each other.
     fn fields(&mut self, head: &str, head_end: u32, fields: &[FieldDecl], span: Span) {
-        let all: Vec<String> = fields.iter().map(|f| format!("{} {}", f.name.text, field_rest(f))).collect();
+        let all: Vec<String> = fields.iter().map(|f| format!("{} {}", f.name.text, self.field_rest(f))).collect();
         let line = if all.is_empty() { format!("{head}{{}}") } else { format!("{head}{{ {} }}", all.join("  ")) };
         if line.chars().count() <= WIDTH && !self.comment_inside(span.end) {
             return self.out.push_str(&line);
@@ -65,10 +65,23 @@ impl Printer<'_> {
         let width = fields.iter().map(|f| f.name.text.len()).max().unwrap_or(0) + 1;
         for field in fields {
             self.begin(field.span, field.span.end, 2);
-            self.out.push_str(&format!("{:<width$} {}", field.name.text, field_rest(field)));
+            let rest = self.field_rest(field);
+            self.out.push_str(&format!("{:<width$} {rest}", field.name.text));
             self.end(field.span.end);
         }
         self.close(span.end, 0);
+    }
+
+    fn field_rest(&self, field: &FieldDecl) -> String {
+        let from: Vec<String> = field.from.iter().map(|p| self.path(p)).collect();
+        let from = if from.is_empty() { String::new() } else { format!(" from {}", from.join(", ")) };
+        format!("{}{from}", type_text(&field.ty))
+    }
+
+    /// A path that was written in quotes keeps them.
+    fn path(&self, path: &StringLit) -> String {
+        let written = self.slice(path.span.start, path.span.end).is_some_and(|raw| raw.starts_with('"'));
+        if is_name(&path.value) && !written { path.value.clone() } else { quoted(&path.value) }
     }
 
     fn test(&mut self, test: &TestDecl) {
@@ -165,15 +178,6 @@ fn nested(kind: &TestStepKind) -> Option<(Option<u32>, &[TestStep])> {
     }
 }
 
-fn field_rest(field: &FieldDecl) -> String {
-    let from: Vec<String> = field.from.iter().map(path).collect();
-    let from = if from.is_empty() { String::new() } else { format!(" from {}", from.join(", ")) };
-    format!("{}{from}", type_text(&field.ty))
-}
-
-fn path(path: &StringLit) -> String {
-    if is_name(&path.value) { path.value.clone() } else { quoted(&path.value) }
-}
 
 fn type_text(ty: &TypeExpr) -> String {
     let element = ty.element.as_ref().map(|e| format!("<{}>", e.text)).unwrap_or_default();

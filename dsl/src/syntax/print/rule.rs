@@ -85,47 +85,36 @@ impl Printer<'_> {
             MatchMode::Last => "match last",
         };
         let parts = self.pattern_parts(&inner.pattern);
-        self.begin(clause.span, clause.span.start, 2);
-        let long = keyword.len().max(8) + 3 + parts.iter().map(|p| p.chars().count() + 1).sum::<usize>() > WIDTH + 1;
-        let ends: Vec<u32> = match &inner.pattern.kind {
-            PatternKind::Sequence(elements) => elements.iter().map(|e| e.span.end).collect(),
-            PatternKind::All(parts) | PatternKind::Any(parts) => parts.iter().map(|p| p.span.end).collect(),
-            _ => vec![clause.span.end],
+        let whole = [(clause.span.start, clause.span.end)];
+        let places: Vec<(u32, u32)> = match &inner.pattern.kind {
+            PatternKind::Sequence(elements) => elements.iter().map(|e| (e.span.start, e.span.end)).collect(),
+            PatternKind::All(parts) | PatternKind::Any(parts) => parts.iter().map(|p| (p.span.start, p.span.end)).collect(),
+            _ => whole.to_vec(),
         };
+        // Comments inside an element go above it.
+        self.begin(clause.span, places[0].1, 2);
+        let width = keyword.len().max(8) + 2 + parts.iter().map(|p| p.chars().count() + 1).sum::<usize>();
+        let wrap = parts.len() > 1 && (width > WIDTH || self.comment_inside(clause.span.end));
         self.out.push_str(&format!("{keyword:<8} "));
-        if parts.len() == 1 || !long && !self.comment_inside(clause.span.end) {
-            self.out.push_str(&parts.join(" "));
-            return self.comments_after(clause.span.end);
+        if !wrap {
+            return self.out.push_str(&parts.join(" "));
         }
         for (i, part) in parts.iter().enumerate() {
-            self.out.push_str(part);
-            if i + 1 < parts.len() {
-                self.comments_after(ends[i]);
-                self.end(ends[i]);
+            if i > 0 {
+                self.end(places[i - 1].1);
+                self.comments_before(places[i].1, CONTENT);
                 self.indent(CONTENT);
             }
-        }
-        self.comments_after(clause.span.end);
-    }
-
-    /// Comments inside what was just written go behind it: the first one on its line, the others below.
-    fn comments_after(&mut self, end: u32) {
-        let mut separator = "  ".to_owned();
-        while self.comment_inside(end) {
-            let text = self.comment_text(self.next);
-            self.out.push_str(&format!("{separator}{text}"));
-            separator = format!("\n{}", " ".repeat(CONTENT));
-            self.next += 1;
+            self.out.push_str(part);
         }
     }
 
     fn emit(&mut self, clause: &Clause, emit: &EmitClause) {
-        self.begin(clause.span, clause.span.start, 2);
+        self.begin(clause.span, if emit.fields.is_empty() { clause.span.end } else { clause.span.start }, 2);
         let keyword = emit.into.as_ref().map_or_else(|| "emit".to_owned(), |into| format!("emit into {}", into.text));
         let line = format!("{keyword:<8} {}", self.pairs(&emit.fields));
         if emit.fields.is_empty() || line.chars().count() + 2 <= WIDTH && !self.comment_inside(clause.span.end) {
-            self.out.push_str(&line);
-            return self.comments_after(clause.span.end);
+            return self.out.push_str(&line);
         }
         self.out.push_str(&format!("{keyword:<8} "));
         self.open(emit.into.as_ref().map_or(clause.keyword.end, |into| into.span.end));
