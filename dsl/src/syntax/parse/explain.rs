@@ -164,6 +164,7 @@ fn word_help(scan: &Scan, at: usize, rules: &[Rule], keyword: &str) -> Option<St
         TokenKind::Word if word == "null" || word == "nil" => "a missing value is asked for with `x is missing`",
         TokenKind::Word if matches!(word, "SELECT" | "select") => "a rule has no `select`: what it reports stands in `emit { … }`",
         TokenKind::Word if scan.is_sign(at + 1, b':') && rules.contains(&Rule::add_op) => "values are separated by commas: `{ a: 1, b: 2 }`",
+        TokenKind::Sign(b',') if rules.contains(&Rule::int) => "a repetition has its least number: `{0,3}`",
         TokenKind::Sign(b',') if keyword == "match" => "steps are joined by `then`, `&` or `|`",
         _ => return None,
     };
