@@ -10,7 +10,7 @@ use crate::value::{Type, Value};
 pub struct EventId(pub u16);
 
 /// A field of an event type: an index into [`EventType::fields`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct FieldId(pub u16);
 
 /// All event types of a rule set, in order of their names.

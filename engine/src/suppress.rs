@@ -1,0 +1,75 @@
+//! Holds alerts back: `suppress`. It stands behind the merge, where alerts are in their one order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::Millis;
+use crate::output::{AlertId, Match, Status};
+use crate::rule_set::RuleSet;
+
+/// The most values remembered; the ones let through longest ago go first.
+pub const SUPPRESSED_MAX: usize = 1_000_000;
+
+/// What is remembered of a rule's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Time of the last alert that was let through.
+    pub at: Millis,
+    /// How many were held back since.
+    pub count: u64,
+}
+
+/// Remembers what was let through.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Suppressor {
+    /// By rule and value.
+    pub held: BTreeMap<(String, Vec<u8>), Held>,
+    /// Alerts that were held back and may be revised.
+    pub silenced: BTreeSet<AlertId>,
+}
+
+/// What becomes of a match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It leaves, and tells how many were held back before it.
+    Passes(u64),
+    /// It is held back.
+    Held,
+}
+
+impl Suppressor {
+    /// Judges the next match.
+    pub fn judge(&mut self, body: &Match, rules: &RuleSet) -> Verdict {
+        let rule = &rules.rules[body.rule as usize].program.rule;
+        let (Some(by), Some(suppress)) = (&body.suppress_by, &rule.suppress) else { return Verdict::Passes(0) };
+        if body.revision > 0 {
+            // Revisions follow their first alert.
+            let silent = self.silenced.contains(&body.id);
+            if body.status == Status::Closed {
+                self.silenced.remove(&body.id);
+            }
+            return if silent { Verdict::Held } else { Verdict::Passes(0) };
+        }
+        let key = (rule.name.clone(), by.clone());
+        if let Some(held) = self.held.get_mut(&key)
+            && body.at < held.at.saturating_add(suppress.duration)
+        {
+            held.count += 1;
+            if rule.report == lapwing_dsl::syntax::ast::Report::Updates {
+                self.silenced.insert(body.id);
+            }
+            return Verdict::Held;
+        }
+        let before = self.held.insert(key, Held { at: body.at, count: 0 });
+        if self.held.len() > SUPPRESSED_MAX {
+            self.forget_oldest();
+        }
+        Verdict::Passes(before.map_or(0, |h| h.count))
+    }
+
+    fn forget_oldest(&mut self) {
+        let oldest = self.held.iter().min_by_key(|(_, h)| h.at).map(|(k, _)| k.clone());
+        if let Some(oldest) = oldest {
+            self.held.remove(&oldest);
+        }
+    }
+}
