@@ -34,6 +34,28 @@ pub struct BoundEvent {
     holders: u32,
 }
 
+impl BoundEvent {
+    /// From what was saved.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a bound event, each once")]
+    pub fn from_parts(
+        before: Option<BoundId>,
+        step: StepId,
+        rank: u16,
+        origin: Origin,
+        at: Millis,
+        sequence: u64,
+        captured: Box<[Value<'static>]>,
+        holders: u32,
+    ) -> Self {
+        BoundEvent { before, step, rank, origin, at, sequence, captured, holders }
+    }
+
+    /// How many runs and later events hold it.
+    pub fn holders(&self) -> u32 {
+        self.holders
+    }
+}
+
 /// All bound events of a key group.
 #[derive(Clone, Debug, Default)]
 pub struct BoundEvents {
@@ -57,7 +79,7 @@ impl BoundEvents {
         if let Some(before) = before {
             self.hold(before);
         }
-        let node = BoundEvent { before, step, rank, origin, at, sequence, captured, holders: 1 };
+        let node = BoundEvent::from_parts(before, step, rank, origin, at, sequence, captured, 1);
         match self.free.pop() {
             Some(i) => {
                 self.nodes[i as usize] = Some(node);
@@ -116,6 +138,36 @@ impl BoundEvents {
         let mut chain: Vec<_> = self.newest_first(last).collect();
         chain.reverse();
         chain
+    }
+
+    /// Whether this names an event that is held.
+    pub fn has(&self, id: BoundId) -> bool {
+        self.nodes.get(id.0 as usize).is_some_and(Option::is_some)
+    }
+
+    /// All places, to be saved.
+    pub fn raw(&self) -> &[Option<BoundEvent>] {
+        &self.nodes
+    }
+
+    /// The free places, to be saved.
+    pub fn raw_free(&self) -> &[u32] {
+        &self.free
+    }
+
+    /// From what was saved; `None` where chains lead nowhere or in a circle, or the free places are not the free ones.
+    pub fn from_raw(nodes: Vec<Option<BoundEvent>>, free: Vec<u32>) -> Option<Self> {
+        let mut sorted = free.clone();
+        sorted.sort_unstable();
+        let empty: Vec<u32> = (0..nodes.len() as u32).filter(|i| nodes[*i as usize].is_none()).collect();
+        // Along a chain the numbers of the events fall, so that none leads back to its beginning.
+        let falls = nodes.iter().flatten().all(|n| {
+            n.before.is_none_or(|b| {
+                let before = nodes.get(b.0 as usize).and_then(Option::as_ref);
+                before.is_some_and(|before| before.sequence < n.sequence)
+            })
+        });
+        (sorted == empty && falls).then_some(BoundEvents { nodes, free })
     }
 
     /// How many events are held.

@@ -37,6 +37,8 @@ pub struct Scope<'a> {
     pub program: Option<&'a Program>,
     /// The candidate event.
     pub event: Option<EventView<'a>>,
+    /// Where the candidate is an event bound before (time completed the match, or a new rule judges it again): that.
+    pub current: Option<BoundId>,
     /// The step the candidate is judged for.
     pub step: StepId,
     /// The bound events of the key's group.
@@ -171,8 +173,7 @@ impl<'a> Scope<'a> {
         match of {
             Of::Candidate => match self.event {
                 Some(event) => event.field(field),
-                // Where time completes a match, the current event is the last one bound.
-                None => self.bound_field(self.last, field),
+                None => self.bound_field(self.current, field),
             },
             Of::Step(step, pick) => self.bound_field(self.pick(step, pick), field),
             Of::Prev => self.bound_field(self.prev(), field),

@@ -36,16 +36,17 @@ impl Index {
         Index { events }
     }
 
-    /// Adds to the batch the first steps that its last row meets.
-    pub fn look_up(&self, batch: &mut Batch, errors: &Cell<u64>) {
-        let Some(row) = batch.rows.last() else { return };
-        let row = *row;
+    /// Adds to the batch the first steps that a row meets. Rows are looked up in their order.
+    pub fn look_up(&self, batch: &mut Batch, row: usize, errors: &Cell<u64>) {
+        let at = row;
+        let row = batch.rows[at];
         let none = BoundEvents::default();
         let mut hits = Vec::new();
         {
             let scope = Scope {
                 program: None,
                 event: Some(EventView { batch, row: &row }),
+                current: None,
                 step: StepId(0),
                 bound: &none,
                 last: None,
@@ -60,10 +61,8 @@ impl Index {
                 }
             }
         }
+        let start = batch.hits.len() as u32;
         batch.hits.extend(hits);
-        let end = batch.hits.len() as u32;
-        if let Some(row) = batch.rows.last_mut() {
-            row.hits.1 = end;
-        }
+        batch.rows[at].hits = (start, batch.hits.len() as u32);
     }
 }

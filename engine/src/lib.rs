@@ -11,12 +11,14 @@ pub mod eval;
 pub mod index;
 pub mod key;
 pub mod limits;
+pub mod migrate;
 pub mod order;
 pub mod output;
 pub mod rule_set;
 pub mod run;
 pub mod shard;
 pub mod slot;
+pub mod store;
 pub mod suppress;
 pub mod window;
 

@@ -27,6 +27,8 @@ pub struct RuleSet {
     pub rules: Vec<RuleEntry>,
     /// The key spaces.
     pub spaces: Vec<Space>,
+    /// For each space its [`Space::seed`].
+    pub seeds: Vec<u64>,
     /// The windows of all rules, each once.
     pub windows: Vec<WindowEntry>,
     /// For each event type.
@@ -69,6 +71,15 @@ pub struct Space {
     pub pinned: bool,
 }
 
+impl Space {
+    /// Seeds the hash of its keys: a function of what the space is, not of where it stands, so that keys keep their group
+    /// when rules come and go.
+    pub fn seed(&self) -> u64 {
+        // FNV-1a over a faithful picture of the space.
+        format!("{self:?}").bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+    }
+}
+
 /// A window that one or more rules read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WindowEntry {
@@ -76,8 +87,8 @@ pub struct WindowEntry {
     pub spec: lapwing_dsl::ir::Window,
     /// Its key space.
     pub space: u16,
-    /// For `lag`, which is of one rule's input: the rule.
-    pub of_rule: Option<String>,
+    /// The fields that give the counted events their keys: an event counts under each.
+    pub keys: Vec<Vec<FieldId>>,
 }
 
 /// What the rule set wants of one event type.
@@ -146,7 +157,8 @@ impl RuleSet {
         let layout = Arc::new(Layout::new(&schema, |e, f| read[e.0 as usize][f.0 as usize]));
         let index = Index::new(&schema, &entries);
         let Builder { spaces, windows, events } = builder;
-        Ok(RuleSet { generation, schema, layout, rules: entries, spaces, windows, events, index })
+        let seeds = spaces.iter().map(Space::seed).collect();
+        Ok(RuleSet { generation, schema, layout, rules: entries, spaces, seeds, windows, events, index })
     }
 
     /// A rule set without rules.
@@ -250,11 +262,22 @@ impl Builder {
                 (space, counted.clone())
             }
         };
-        let lag = matches!(spec.kind, WindowKind::Lag { .. });
+        // By the rule's key, an event counts under each key that a step gives it.
+        let mut keys: Vec<Vec<FieldId>> = Vec::new();
+        if matches!(spec.key, WindowKey::Rule(_)) {
+            for step in program.rule.steps.iter().filter(|s| s.event == spec.event) {
+                if !keys.contains(&step.key) {
+                    keys.push(step.key.clone());
+                }
+            }
+        }
+        if keys.is_empty() {
+            keys.push(fields);
+        }
         let mut bare = spec.clone();
         bare.span = Default::default();
         bare.filter.iter_mut().chain(&mut bare.args).for_each(strip_spans);
-        let entry = WindowEntry { spec: bare, space, of_rule: lag.then(|| program.rule.name.clone()) };
+        let entry = WindowEntry { spec: bare, space, keys: keys.clone() };
         let window = match self.windows.iter().position(|w| *w == entry) {
             Some(i) => i as u32,
             None => {
@@ -263,11 +286,6 @@ impl Builder {
             }
         };
         self.events[spec.event.0 as usize].always = true;
-        // `lag` counts the rule's input: an event under each key that a step gives it.
-        let mut keys: Vec<Vec<FieldId>> = vec![fields];
-        if lag {
-            keys.extend(program.rule.steps.iter().filter(|s| s.event == spec.event).map(|s| s.key.clone()));
-        }
         for fields in keys {
             let extraction = self.extraction(spec.event, space, &fields)?;
             let windows = &mut self.events[spec.event.0 as usize].extractions[extraction as usize].windows;

@@ -23,6 +23,7 @@ use crate::rule_set::{RuleEntry, RuleSet};
 use crate::run::report::Reporter;
 use crate::run::select::settle;
 use crate::run::step::{Moved, Offer, time_passes};
+use crate::store::codec::Corrupt;
 use crate::slot::{Cell, GROUPS, Group, KeyHasher, WindowCell, group_of};
 use crate::window::WindowState;
 
@@ -42,18 +43,18 @@ pub struct Counters {
 
 /// One shard.
 pub struct Shard {
-    rules: Arc<RuleSet>,
+    pub(crate) rules: Arc<RuleSet>,
     limits: Limits,
-    hasher: KeyHasher,
+    pub(crate) hasher: KeyHasher,
     sources: Arc<Vec<String>>,
     index: usize,
     of: usize,
-    groups: Vec<Group>,
-    timers: BTreeSet<Timer>,
-    sweeps: BTreeMap<Millis, Vec<(u16, u32)>>,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) timers: BTreeSet<Timer>,
+    pub(crate) sweeps: BTreeMap<Millis, Vec<(u16, u32)>>,
     errors: Count<u64>,
     counters: Counters,
-    clock: Millis,
+    pub(crate) clock: Millis,
     deliveries: Vec<Delivery>,
     key_bytes: Vec<u8>,
     matches: Vec<Match>,
@@ -61,7 +62,7 @@ pub struct Shard {
 
 /// When time has to move a rule's runs for a key. Timers of one instant fire in order of rule, then key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Timer {
+pub(crate) struct Timer {
     deadline: Millis,
     rule: u32,
     key: Box<[u8]>,
@@ -130,6 +131,25 @@ impl Shard {
             g.in_order().iter().map(|s| g.slot(*s).cells.iter().map(|c| c.runs.len()).sum::<usize>()).sum::<usize>()
         };
         self.groups.iter().map(cells).sum()
+    }
+
+    /// Writes the state of a key group; none where it is not this shard's or holds nothing.
+    pub fn save_group(&self, group: usize) -> Option<Vec<u8>> {
+        let g = &self.groups[group];
+        (self.owns(group) && !g.is_empty()).then(|| crate::store::group::save(g))
+    }
+
+    /// Takes over the state of a key group that was saved under the present rule set.
+    pub fn load_group(&mut self, group: usize, bytes: &[u8]) -> Result<(), Corrupt> {
+        let place = self.groups.get_mut(group).ok_or(Corrupt("a key group of a number too high"))?;
+        *place = crate::store::group::load(bytes, &self.rules, self.hasher)?;
+        Ok(())
+    }
+
+    /// Goes on at a time, after all groups were loaded.
+    pub fn resume(&mut self, clock: Millis) {
+        self.clock = clock;
+        self.plan_all();
     }
 
     /// Moves the shard over events and then to the time after them.
@@ -240,7 +260,7 @@ impl Shard {
                 self.counters.missing_keys += 1;
                 continue;
             }
-            let hash = self.hasher.hash(extraction.space, &self.key_bytes[start..]);
+            let hash = self.hasher.hash(rules.seeds[extraction.space as usize], &self.key_bytes[start..]);
             let group = group_of(hash, space.pinned);
             if !self.owns(group) {
                 self.key_bytes.truncate(start);
@@ -474,11 +494,32 @@ impl Shard {
         }
     }
 
+    /// Plans all timers and sweeps anew, from what the slots hold.
+    pub(crate) fn plan_all(&mut self) {
+        self.timers.clear();
+        self.sweeps.clear();
+        let rules = self.rules.clone();
+        for g in 0..self.groups.len() {
+            for slot in self.groups[g].in_order() {
+                let s = self.groups[g].slot_mut(slot);
+                s.sweep_at = Millis::MAX;
+                let key = s.key.clone();
+                for cell in &s.cells {
+                    let entry = &rules.rules[cell.rule as usize];
+                    for run in cell.runs.iter().filter(|run| is_timed(entry, run)) {
+                        let timer =
+                            Timer { deadline: run.deadline, rule: cell.rule, key: key.clone(), group: g as u16, slot };
+                        self.timers.insert(timer);
+                    }
+                }
+                self.plan_sweep(g as u16, slot);
+            }
+        }
+    }
+
     fn set_timers(&mut self, group: u16, slot: u32, rule: u32, entry: &RuleEntry, key: &[u8], cell: &Cell) {
-        let late = entry.program.rule.report != lapwing_dsl::syntax::ast::Report::Early;
         for run in &cell.runs {
-            let pending = entry.program.nfa.state(run.state).is_pending();
-            if pending || (late && run.fresh) {
+            if is_timed(entry, run) {
                 self.timers.insert(Timer { deadline: run.deadline, rule, key: key.into(), group, slot });
             }
         }
@@ -553,6 +594,12 @@ impl Shard {
     }
 }
 
+/// Whether time moves a run: it waits only for time, or a report waits for its end.
+fn is_timed(entry: &RuleEntry, run: &crate::run::Run) -> bool {
+    let late = entry.program.rule.report != lapwing_dsl::syntax::ast::Report::Early;
+    late || entry.program.nfa.state(run.state).is_pending()
+}
+
 /// Where a key's state stands.
 #[derive(Clone, Copy)]
 struct At {
@@ -596,6 +643,7 @@ fn event_scope<'a>(event: EventView<'a>, none: &'a BoundEvents, errors: &'a Coun
     Scope {
         program: None,
         event: Some(event),
+        current: None,
         step: StepId(0),
         bound: none,
         last: None,
@@ -664,7 +712,7 @@ impl Windows for SlotWindows<'_> {
                     return Value::Missing;
                 }
                 let space = self.shard.rules.windows[window as usize].space;
-                let hash = self.shard.hasher.hash(space, &key);
+                let hash = self.shard.hasher.hash(self.shard.rules.seeds[space as usize], &key);
                 let group = &self.shard.groups[group_of(hash, true)];
                 group.find(space, hash, &key).and_then(|s| group.slot(s).window(window))
             }

@@ -10,7 +10,7 @@ use std::hash::Hasher;
 
 use crate::Millis;
 use crate::bound::BoundEvents;
-use crate::output::{AlertId, Match};
+use crate::output::Match;
 use crate::run::Run;
 use crate::window::WindowState;
 
@@ -204,6 +204,36 @@ impl Group {
         all
     }
 
+    /// All slots and the bound events, to change both.
+    pub fn all_parts(&mut self) -> (&mut [Slot], &mut BoundEvents) {
+        (&mut self.slots, &mut self.bound)
+    }
+
+    /// All places for slots, to be saved; a place that is not used holds nothing.
+    pub fn raw_slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// From what was saved.
+    pub fn from_raw(bound: BoundEvents, slots: Vec<Option<Slot>>) -> Group {
+        let mut group = Group { bound, ..Group::default() };
+        for (i, slot) in slots.into_iter().enumerate() {
+            match slot {
+                Some(slot) => {
+                    let hash = slot.hash;
+                    group.slots.push(slot);
+                    let slots = &group.slots;
+                    group.table.insert_unique(hash, i as u32, |i| slots[*i as usize].hash);
+                }
+                None => {
+                    group.slots.push(Slot::default());
+                    group.free.push(i as u32);
+                }
+            }
+        }
+        group
+    }
+
     /// How many keys it holds.
     pub fn len(&self) -> usize {
         self.table.len()
@@ -232,11 +262,11 @@ impl KeyHasher {
         self.secret
     }
 
-    /// Hash of a key in a space.
+    /// Hash of a key in a space of this seed.
     #[inline]
-    pub fn hash(self, space: u16, key: &[u8]) -> u64 {
+    pub fn hash(self, seed: u64, key: &[u8]) -> u64 {
         static SEED: SharedSeed = SharedSeed::from_u64(0x1a9_71e6);
-        let mut hasher = FoldHasher::with_seed(self.secret ^ u64::from(space), &SEED);
+        let mut hasher = FoldHasher::with_seed(self.secret ^ seed, &SEED);
         hasher.write(key);
         hasher.finish()
     }
@@ -247,9 +277,4 @@ impl KeyHasher {
 pub fn group_of(hash: u64, pinned: bool) -> usize {
     // The table within a group uses the low and the top bits.
     if pinned { PINNED } else { (hash >> 40) as usize & (GROUPS - 1) }
-}
-
-/// The alert's id and revision that the next revision goes on from.
-pub fn next_revision(body: &Match) -> (AlertId, u32) {
-    (body.id, body.revision + 1)
 }

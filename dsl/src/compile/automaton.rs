@@ -225,7 +225,11 @@ impl Builder {
             }
             Part::Bind { contiguity, within, node: inner } => {
                 let link = match outer {
-                    Some(outer) => Link { absences, ..outer.clone() },
+                    // Limits add up; of the contiguities the outermost counts.
+                    Some(outer) => {
+                        let gap = outer.gap.into_iter().chain(*within).min();
+                        Link { absences, gap, ..outer.clone() }
+                    }
                     None => Link::new(*contiguity, *within, absences),
                 };
                 let mut ways = Vec::new();

@@ -37,6 +37,7 @@ impl Reporter<'_> {
         Scope {
             program: Some(&self.entry.program),
             event: self.event,
+            current: Some(complete.last),
             step: bound.get(complete.last).step,
             bound,
             last: Some(complete.last),

@@ -234,12 +234,10 @@ impl Selection<'_> {
         self.runs = kept.into_iter().map(|(_, run)| run).collect();
     }
 
+    /// Of two equally new, the one that was there first stays.
     fn is_newer(&self, a: &Run, b: &Run) -> bool {
         let age = |r: &Run| (self.bound.get(r.last).sequence, r.first_sequence);
-        age(a).cmp(&age(b)).then_with(|| {
-            let (a, b) = (trace(self.bound, a.last, a.rank), trace(self.bound, b.last, b.rank));
-            prefer((&b.0, &b.1), (&a.0, &a.1))
-        }) == std::cmp::Ordering::Greater
+        age(a) > age(b)
     }
 
     /// `report final`: keeps the best match of each beginning, and reports the oldest beginning's once nothing can change it.
@@ -350,7 +348,12 @@ impl Selection<'_> {
 fn could_beat(bound: &BoundEvents, run: &Run, best: &Candidate) -> bool {
     let (ranks, _) = trace(bound, run.last, run.rank);
     let shared = ranks.len().min(best.ranks.len());
-    ranks[..shared] <= best.ranks[..shared]
+    match ranks[..shared].cmp(&best.ranks[..shared]) {
+        std::cmp::Ordering::Less => true,
+        std::cmp::Ordering::Greater => false,
+        // So far alike: it is better only where the match found was not the preferred way later.
+        std::cmp::Ordering::Equal => best.ranks[shared..].iter().any(|r| *r != 0),
+    }
 }
 
 impl CellMore {

@@ -238,6 +238,7 @@ impl<'a> Offer<'a> {
         Scope {
             program: Some(self.program()),
             event: Some(self.event),
+            current: None,
             step,
             bound,
             last,
@@ -257,18 +258,22 @@ impl<'a> Offer<'a> {
         let last = bound.add(before, leaf.step, rank, row.origin, row.at, self.sequence, captured);
         let memory = from.map_or_else(|| Memory::new(&program.nfa), Memory::of);
         let (first_at, first_sequence) = from.map_or((row.at, self.sequence), |r| (r.first_at, r.first_sequence));
-        for (rank, fork) in leaf.forks.iter().enumerate() {
+        // The rank counts the ways that are open: a way without an alternative is no decision.
+        let mut open = 0;
+        for fork in &leaf.forks {
             let mut memory = memory.clone();
             if !memory.carry_out(&fork.instructions, &program.nfa, row.at) {
                 continue;
             }
+            let rank = open;
+            open += 1;
             bound.hold(last);
             match fork.target {
                 Some(state) => {
                     let deadline = memory.deadline(program, program.nfa.state(state), first_at, row.at);
                     let mut run = Run {
                         state,
-                        rank: rank as u16,
+                        rank,
                         fresh: true,
                         tag: from.map_or(0, |r| r.tag),
                         last,
@@ -286,7 +291,7 @@ impl<'a> Offer<'a> {
                     first_at,
                     first_sequence,
                     last,
-                    rank: rank as u16,
+                    rank,
                     tag: from.map_or(0, |r| r.tag),
                     deadline: None,
                     started_version: from.and_then(|r| r.started_version),

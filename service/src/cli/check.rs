@@ -1,0 +1,65 @@
+//! `lapwing check`: compiles rules and prints every finding.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use lapwing_dsl::diagnostics::{render, to_json};
+
+use super::{Exit, Format, refuse};
+use crate::control::files::{Rules, read};
+
+/// Arguments of `check`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Rule files, or folders of them.
+    #[arg(required = true)]
+    rules: Vec<PathBuf>,
+    /// Exit with 1 where there are warnings.
+    #[arg(long)]
+    strict: bool,
+    /// For whom to print.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Runs the command.
+pub fn check(arguments: &Arguments) -> Exit {
+    let rules = match read(&arguments.rules) {
+        Ok(rules) => rules,
+        Err(error) => return refuse(error),
+    };
+    print_findings(&rules, arguments.format);
+    let (errors, warnings) = count(&rules);
+    if arguments.format == Format::Text {
+        let n = rules.loaded.programs.len();
+        eprintln!("{n} rules, {errors} errors, {warnings} warnings");
+    }
+    if errors > 0 {
+        Exit::DoesNotCompile
+    } else if warnings > 0 && arguments.strict {
+        Exit::Findings
+    } else {
+        Exit::Well
+    }
+}
+
+fn count(rules: &Rules) -> (usize, usize) {
+    let errors = rules.loaded.diagnostics.iter().filter(|d| d.is_error()).count();
+    (errors, rules.loaded.diagnostics.len() - errors)
+}
+
+/// Prints all findings: drawn for a person, or one JSON array.
+pub fn print_findings(rules: &Rules, format: Format) {
+    match format {
+        Format::Text => {
+            let colour = std::io::stderr().is_terminal();
+            for finding in &rules.loaded.diagnostics {
+                eprintln!("{}", render(finding, &rules.sources, colour));
+            }
+        }
+        Format::Json => {
+            let findings: Vec<_> = rules.loaded.diagnostics.iter().map(|d| to_json(d, &rules.sources)).collect();
+            println!("{}", serde_json::to_string_pretty(&findings).expect("findings are plain data"));
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The commands. Each parses its arguments, does its work through the library, and ends with an [`Exit`].
+
+mod check;
+mod fmt;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Rules over event streams: alerts from patterns in time.
+#[derive(Parser)]
+#[command(name = "lapwing", version, about, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Judge a stream of JSON lines and write the alerts as JSON lines.
+    Run(run::Arguments),
+    /// Compile rules and say what is wrong with them.
+    Check(check::Arguments),
+    /// Lay rule files out in the one canonical way.
+    Fmt(fmt::Arguments),
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Well.
+    Well = 0,
+    /// With findings: a test failed, a warning under `--strict`, a file not formatted.
+    Findings = 1,
+    /// A rule does not compile.
+    DoesNotCompile = 2,
+    /// Configuration or connection.
+    Configuration = 3,
+}
+
+/// For whom a command prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A person.
+    #[default]
+    Text,
+    /// A program.
+    Json,
+}
+
+/// Runs the command of this process's arguments.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            let code = if error.use_stderr() { Exit::Configuration } else { Exit::Well };
+            return ExitCode::from(code as u8);
+        }
+    };
+    let exit = match arguments.command {
+        Command::Run(a) => run::run(&a),
+        Command::Check(a) => check::check(&a),
+        Command::Fmt(a) => fmt::fmt(&a),
+    };
+    ExitCode::from(exit as u8)
+}
+
+/// Prints a sentence about a failure of the outside world and ends with [`Exit::Configuration`].
+fn refuse(message: impl std::fmt::Display) -> Exit {
+    eprintln!("error: {message}");
+    Exit::Configuration
+}
+
+/// Reads and compiles rules; on errors prints them and gives the exit.
+fn compiled(paths: &[PathBuf]) -> Result<crate::control::files::Rules, Exit> {
+    let rules = crate::control::files::read(paths).map_err(refuse)?;
+    if rules.compiles() {
+        return Ok(rules);
+    }
+    check::print_findings(&rules, Format::Text);
+    Err(Exit::DoesNotCompile)
+}
+
+/// A length of time as rules write it: `10m`, `500ms`, `0s`.
+fn duration(text: &str) -> Result<i64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let size = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        "w" => 604_800_000,
+        _ => return Err(format!("`{text}` is no length of time; write a whole number and a unit: 500ms, 10s, 5m, 2h, 1d, 1w")),
+    };
+    let number: i64 = number.parse().map_err(|_| format!("`{text}` does not begin with a whole number"))?;
+    number.checked_mul(size).ok_or_else(|| format!("`{text}` is too long"))
+}

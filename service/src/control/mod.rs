@@ -1,0 +1,3 @@
+//! The way of a rule: files and control messages to rule sets.
+
+pub mod files;

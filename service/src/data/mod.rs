@@ -1,0 +1,7 @@
+//! The data path: lines in, alerts out.
+//!
+//! `decode` makes rows of lines, `pipeline` takes them through order and shards, `alert` writes what comes out.
+
+pub mod alert;
+pub mod decode;
+pub mod pipeline;

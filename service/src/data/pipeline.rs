@@ -1,0 +1,338 @@
+//! The data path as one loop: decode → order → shards → merge → suppress → alert.
+//!
+//! With one thread all of it runs in the caller. With more, each further thread owns a shard and decodes its share of every round;
+//! the caller does its own share, puts events in order and merges. No result depends on the number of threads.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::sync::Arc;
+
+use lapwing_engine::Millis;
+use lapwing_engine::batch::{Batch, Origin};
+use lapwing_engine::limits::Limits;
+use lapwing_engine::order::{Order, Ordered, PutAside, Sequencer};
+use lapwing_engine::output::Output;
+use lapwing_engine::rule_set::RuleSet;
+use lapwing_engine::shard::{Counters, Shard};
+use lapwing_engine::slot::KeyHasher;
+use lapwing_engine::suppress::{Suppressor, Verdict};
+
+use super::alert::Alert;
+use super::decode::json::{self, Reject};
+use super::decode::plan::Plan;
+
+/// How a pipeline runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How events are put in order.
+    pub order: Order,
+    /// In milliseconds.
+    pub lateness: Millis,
+    /// Events later than this are put aside.
+    pub limit: Millis,
+    /// Names of the sources; line input is the first.
+    pub sources: Vec<String>,
+    /// The engine's caps.
+    pub limits: Limits,
+    /// Secret of the key hash.
+    pub secret: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            order: Order::EventTime,
+            lateness: 0,
+            limit: Millis::MAX,
+            sources: vec!["input".to_owned()],
+            limits: Limits::default(),
+            secret: 0x6c61_7077_696e_6721,
+        }
+    }
+}
+
+/// A line that gave no event, with the reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Number of the line, from 0.
+    pub line: u64,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why a line gave no event, or a late one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It could not be read.
+    Bad(Reject),
+    /// It came too late or too far ahead.
+    Aside(PutAside),
+}
+
+/// What a pipeline has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Lines read, empty ones left out.
+    pub lines: u64,
+    /// Events taken.
+    pub events: u64,
+    /// Lines that could not be read.
+    pub rejected: u64,
+    /// Events late or too far ahead.
+    pub aside: u64,
+    /// Objects that are no declared event.
+    pub unknown: u64,
+    /// Optional fields that were unreadable.
+    pub unreadable_fields: u64,
+    /// Alerts that left.
+    pub alerts: u64,
+    /// Alerts held back by `suppress`.
+    pub suppressed: u64,
+}
+
+/// Where a pipeline's results go.
+pub trait Sink {
+    /// An alert as it leaves.
+    fn alert(&mut self, alert: &Alert<'_>);
+    /// A line that was not taken.
+    fn rejected(&mut self, rejected: Rejected);
+}
+
+/// A stretch of lines of the input.
+#[derive(Clone, Debug)]
+pub struct Lines<'a> {
+    /// Their bytes, whole lines.
+    pub bytes: &'a [u8],
+    /// Number of the first.
+    pub first: u64,
+}
+
+/// What decoding a stretch of lines gave.
+#[derive(Default)]
+struct DecodedLines {
+    batch: Batch,
+    rejected: Vec<Rejected>,
+    lines: u64,
+    unknown: u64,
+    unreadable: u64,
+    errors: u64,
+}
+
+/// The data path.
+pub struct Pipeline {
+    options: Options,
+    rules: Arc<RuleSet>,
+    plan: Arc<Plan>,
+    sequencer: Sequencer,
+    shards: Vec<Shard>,
+    suppressor: Suppressor,
+    totals: Totals,
+    index_errors: u64,
+    outputs: Vec<Output>,
+}
+
+impl Pipeline {
+    /// A pipeline without state, with a shard for each thread.
+    pub fn new(rules: Arc<RuleSet>, options: Options, threads: usize) -> Pipeline {
+        let sources = Arc::new(options.sources.clone());
+        let hasher = KeyHasher::new(options.secret);
+        let shards = (0..threads.max(1))
+            .map(|i| Shard::new(rules.clone(), options.limits, hasher, sources.clone(), i, threads.max(1)))
+            .collect();
+        let mut sequencer = Sequencer::new(options.order, options.lateness);
+        sequencer.add_partition((0, 0));
+        Pipeline {
+            plan: Arc::new(Plan::new(&rules)),
+            rules,
+            sequencer,
+            shards,
+            suppressor: Suppressor::default(),
+            totals: Totals::default(),
+            index_errors: 0,
+            outputs: Vec::new(),
+            options,
+        }
+    }
+
+    /// What it has counted.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// What its shards have counted.
+    pub fn counters(&self) -> Counters {
+        let mut all = Counters { rule_errors: self.index_errors, ..Counters::default() };
+        for shard in &self.shards {
+            let c = shard.counters();
+            all.rule_errors += c.rule_errors;
+            all.missing_keys += c.missing_keys;
+            all.runs_capped += c.runs_capped;
+        }
+        all
+    }
+
+    /// Keys that hold state.
+    pub fn keys(&self) -> usize {
+        self.shards.iter().map(Shard::keys).sum()
+    }
+
+    /// The live rule set.
+    pub fn rules(&self) -> &Arc<RuleSet> {
+        &self.rules
+    }
+
+    /// Takes whole lines, one after the other in order.
+    pub fn take(&mut self, lines: &Lines<'_>, sink: &mut dyn Sink) {
+        let decoded = if self.shards.len() == 1 {
+            vec![decode_lines(&self.plan, &self.rules, lines)]
+        } else {
+            let parts = split(lines, self.shards.len());
+            let (plan, rules) = (&self.plan, &self.rules);
+            std::thread::scope(|scope| {
+                let others: Vec<_> =
+                    parts[1..].iter().map(|part| scope.spawn(move || decode_lines(plan, rules, part))).collect();
+                let mut all = vec![decode_lines(plan, rules, &parts[0])];
+                all.extend(others.into_iter().map(|h| h.join().expect("a decoding thread does not panic")));
+                all
+            })
+        };
+        let mut ready = Ordered::default();
+        let mut aside = Vec::new();
+        for part in decoded {
+            self.totals.lines += part.lines;
+            self.totals.rejected += part.rejected.len() as u64;
+            self.totals.unknown += part.unknown;
+            self.totals.unreadable_fields += part.unreadable;
+            self.index_errors += part.errors;
+            part.rejected.into_iter().for_each(|r| sink.rejected(r));
+            self.totals.events += part.batch.rows.len() as u64;
+            self.sequencer.take(Arc::new(part.batch), self.options.limit, &mut ready, &mut aside);
+        }
+        self.totals.aside += aside.len() as u64;
+        self.totals.events -= aside.len() as u64;
+        for put in aside {
+            sink.rejected(Rejected { line: put.origin.offset, reason: Reason::Aside(put) });
+        }
+        self.step(&ready, sink);
+    }
+
+    /// Time passes without events.
+    pub fn advance_to(&mut self, time: Millis, sink: &mut dyn Sink) {
+        let mut ready = Ordered::default();
+        self.sequencer.advance_to(time, &mut ready);
+        self.step(&ready, sink);
+    }
+
+    /// The end of the input is the end of time.
+    pub fn finish(&mut self, sink: &mut dyn Sink) {
+        let mut ready = Ordered::default();
+        self.sequencer.finish(&mut ready);
+        self.step(&ready, sink);
+    }
+
+    fn step(&mut self, ready: &Ordered, sink: &mut dyn Sink) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        if let [shard] = self.shards.as_mut_slice() {
+            shard.step(ready, &mut outputs);
+        } else {
+            std::thread::scope(|scope| {
+                let (first, others) = self.shards.split_first_mut().expect("there is at least one shard");
+                let handles: Vec<_> = others
+                    .iter_mut()
+                    .map(|shard| {
+                        scope.spawn(move || {
+                            let mut own = Vec::new();
+                            shard.step(ready, &mut own);
+                            own
+                        })
+                    })
+                    .collect();
+                first.step(ready, &mut outputs);
+                for handle in handles {
+                    outputs.extend(handle.join().expect("a shard's thread does not panic"));
+                }
+            });
+        }
+        outputs.sort_by(|a, b| a.place.cmp(&b.place));
+        for output in outputs.drain(..) {
+            match self.suppressor.judge(&output.body, &self.rules) {
+                Verdict::Held => self.totals.suppressed += 1,
+                Verdict::Passes(suppressed) => {
+                    self.totals.alerts += 1;
+                    let alert =
+                        Alert { body: &output.body, rules: &self.rules, sources: &self.options.sources, suppressed };
+                    sink.alert(&alert);
+                }
+            }
+        }
+        self.outputs = outputs;
+    }
+}
+
+/// Decodes lines and looks up which rules they may begin.
+fn decode_lines(plan: &Plan, rules: &RuleSet, lines: &Lines<'_>) -> DecodedLines {
+    let mut out = DecodedLines { batch: Batch::new(plan.layout.clone()), ..DecodedLines::default() };
+    let errors = Cell::new(0);
+    let mut number = lines.first;
+    for range in line_ranges(lines.bytes) {
+        let line = &lines.bytes[range];
+        let origin = Origin { source: 0, partition: 0, offset: number };
+        number += 1;
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        out.lines += 1;
+        let before = out.batch.rows.len();
+        match json::decode(plan, line, origin, &mut out.batch) {
+            Ok(decoded) => {
+                out.unreadable += u64::from(decoded.unreadable);
+                if decoded.rows == 0 {
+                    out.unknown += 1;
+                }
+            }
+            Err(reject) => {
+                out.rejected.push(Rejected { line: origin.offset, reason: Reason::Bad(reject) });
+                continue;
+            }
+        }
+        for row in before..out.batch.rows.len() {
+            rules.index.look_up(&mut out.batch, row, &errors);
+        }
+    }
+    out.errors = errors.get();
+    out
+}
+
+/// The ranges of lines, without their ends. A last line needs no end.
+pub fn line_ranges(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
+    let mut start = 0;
+    let mut ends = memchr::memchr_iter(b'\n', bytes);
+    std::iter::from_fn(move || {
+        if start >= bytes.len() {
+            return None;
+        }
+        let end = ends.next().unwrap_or(bytes.len());
+        let range = start..end;
+        start = end + 1;
+        Some(range)
+    })
+}
+
+/// Cuts lines into about equal parts.
+fn split<'a>(lines: &Lines<'a>, parts: usize) -> Vec<Lines<'a>> {
+    let mut out = Vec::with_capacity(parts);
+    let (mut rest, mut first) = (lines.bytes, lines.first);
+    for left in (1..=parts).rev() {
+        let cut = if left == 1 {
+            rest.len()
+        } else {
+            let middle = rest.len() / left;
+            memchr::memchr(b'\n', &rest[middle..]).map_or(rest.len(), |i| middle + i + 1)
+        };
+        let (head, tail) = rest.split_at(cut);
+        out.push(Lines { bytes: head, first });
+        first += memchr::memchr_iter(b'\n', head).count() as u64;
+        rest = tail;
+    }
+    out
+}

@@ -1,0 +1,10 @@
+//! `lapwing`: see `cli`.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    lapwing::cli::main()
+}
