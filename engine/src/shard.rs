@@ -22,7 +22,7 @@ use crate::output::{Match, Output, Place};
 use crate::rule_set::{RuleEntry, RuleSet};
 use crate::run::report::Reporter;
 use crate::run::select::settle;
-use crate::run::step::{Moved, Offer, time_passes};
+use crate::run::step::{Moved, Offer, Transition, time_passes};
 use crate::store::codec::Corrupt;
 use crate::slot::{Cell, GROUPS, Group, KeyHasher, WindowCell, group_of};
 use crate::window::WindowState;
@@ -58,6 +58,7 @@ pub struct Shard {
     deliveries: Vec<Delivery>,
     key_bytes: Vec<u8>,
     matches: Vec<Match>,
+    traced: Option<BTreeSet<Transition>>,
 }
 
 /// When time has to move a rule's runs for a key. Timers of one instant fire in order of rule, then key.
@@ -107,6 +108,7 @@ impl Shard {
             deliveries: Vec::new(),
             key_bytes: Vec::new(),
             matches: Vec::new(),
+            traced: None,
         }
     }
 
@@ -131,6 +133,16 @@ impl Shard {
             g.in_order().iter().map(|s| g.slot(*s).cells.iter().map(|c| c.runs.len()).sum::<usize>()).sum::<usize>()
         };
         self.groups.iter().map(cells).sum()
+    }
+
+    /// Remembers from now on which transitions runs take.
+    pub fn trace(&mut self) {
+        self.traced = Some(BTreeSet::new());
+    }
+
+    /// The transitions taken since [`Shard::trace`].
+    pub fn traced(&self) -> BTreeSet<Transition> {
+        self.traced.clone().unwrap_or_default()
     }
 
     /// Writes the state of a key group; none where it is not this shard's or holds nothing.
@@ -389,7 +401,7 @@ impl Shard {
             }
         }
         let mut bound = std::mem::take(&mut self.groups[at.group as usize].bound);
-        let mut moved = Moved::default();
+        let mut moved = Moved { taken: self.traced.is_some().then(Vec::new), ..Moved::default() };
         {
             let windows = SlotWindows { shard: self, entry, at: *at, event: Some(event), last: None, now: event.row.at };
             let mut offer =
@@ -400,6 +412,9 @@ impl Shard {
             } else if !hits.is_empty() {
                 offer.begin(&mut bound, &mut moved);
             }
+        }
+        if let (Some(traced), Some(taken)) = (&mut self.traced, moved.taken.take()) {
+            traced.extend(taken);
         }
         if moved.complete.is_empty() && moved.runs.is_empty() && cell.more.is_none() && at.slot.is_none() {
             self.groups[at.group as usize].bound = bound;

@@ -55,9 +55,22 @@ enum Effect {
     Completes,
 }
 
+/// A transition of a rule's automaton: from a state, by one of its awaited steps, along one of its forks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Transition {
+    /// Where the run waited.
+    pub from: StateId,
+    /// Which of the state's leaves took the event.
+    pub leaf: u16,
+    /// Which of the leaf's forks the run went on along.
+    pub fork: u16,
+}
+
 /// What became of the runs.
 #[derive(Default)]
 pub struct Moved {
+    /// Where tests ask: the transitions taken.
+    pub taken: Option<Vec<Transition>>,
     /// Runs that wait.
     pub runs: Vec<Run>,
     /// Complete matches.
@@ -109,8 +122,7 @@ impl<'a> Offer<'a> {
                 started_version: run.started_version,
             }),
             Effect::Takes { leaf, stays } => {
-                let leaf = &self.program().nfa.state(run.state).leaves[leaf];
-                self.bind(Some(&run), run.rank, leaf, bound, moved);
+                self.bind(Some(&run), run.rank, (run.state, leaf), bound, moved);
                 if stays {
                     run.fresh = false;
                     moved.runs.push(run);
@@ -125,9 +137,9 @@ impl<'a> Offer<'a> {
     pub fn begin(&mut self, bound: &mut BoundEvents, moved: &mut Moved) {
         let nfa = &self.program().nfa;
         for (rank, start) in nfa.starts.iter().enumerate() {
-            let leaf = nfa.state(*start).leaves.iter().find(|leaf| self.fits(leaf.step, None, bound));
+            let leaf = nfa.state(*start).leaves.iter().position(|leaf| self.fits(leaf.step, None, bound));
             if let Some(leaf) = leaf {
-                self.bind(None, rank as u16, leaf, bound, moved);
+                self.bind(None, rank as u16, (*start, leaf), bound, moved);
             }
         }
     }
@@ -250,8 +262,16 @@ impl<'a> Offer<'a> {
     }
 
     /// Binds the event to a leaf's step; `from` is none where a run begins.
-    fn bind(&mut self, from: Option<&Run>, rank: u16, leaf: &Leaf, bound: &mut BoundEvents, moved: &mut Moved) {
+    fn bind(
+        &mut self,
+        from: Option<&Run>,
+        rank: u16,
+        (state, leaf_index): (StateId, usize),
+        bound: &mut BoundEvents,
+        moved: &mut Moved,
+    ) {
         let program = self.program();
+        let leaf: &Leaf = &program.nfa.state(state).leaves[leaf_index];
         let row = self.event.row;
         let captured = program.captures[leaf.step.0 as usize].iter().map(|f| self.event.field(*f).into_static()).collect();
         let before = from.map(|r| r.last);
@@ -260,13 +280,16 @@ impl<'a> Offer<'a> {
         let (first_at, first_sequence) = from.map_or((row.at, self.sequence), |r| (r.first_at, r.first_sequence));
         // The rank counts the ways that are open: a way without an alternative is no decision.
         let mut open = 0;
-        for fork in &leaf.forks {
+        for (fork_index, fork) in leaf.forks.iter().enumerate() {
             let mut memory = memory.clone();
             if !memory.carry_out(&fork.instructions, &program.nfa, row.at) {
                 continue;
             }
             let rank = open;
             open += 1;
+            if let Some(taken) = &mut moved.taken {
+                taken.push(Transition { from: state, leaf: leaf_index as u16, fork: fork_index as u16 });
+            }
             bound.hold(last);
             match fork.target {
                 Some(state) => {

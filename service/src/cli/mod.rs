@@ -1,7 +1,9 @@
 //! The commands. Each parses its arguments, does its work through the library, and ends with an [`Exit`].
 
 mod check;
+mod bench;
 mod fmt;
+mod generate;
 mod run;
 
 use std::path::PathBuf;
@@ -25,6 +27,10 @@ enum Command {
     Check(check::Arguments),
     /// Lay rule files out in the one canonical way.
     Fmt(fmt::Arguments),
+    /// Write a seeded stream of logins, shares and withdrawals with planted attacks.
+    Generate(generate::Arguments),
+    /// Time rules on a file held in memory.
+    Bench(bench::Arguments),
 }
 
 /// How a command ended.
@@ -64,6 +70,8 @@ pub fn main() -> ExitCode {
         Command::Run(a) => run::run(&a),
         Command::Check(a) => check::check(&a),
         Command::Fmt(a) => fmt::fmt(&a),
+        Command::Generate(a) => generate::run(&a),
+        Command::Bench(a) => bench::run(&a),
     };
     ExitCode::from(exit as u8)
 }

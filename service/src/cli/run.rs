@@ -48,8 +48,9 @@ pub struct Arguments {
     quiet: bool,
 }
 
+/// `--order`
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum OrderArgument {
+pub enum OrderArgument {
     /// As they come.
     Arrival,
     /// By their time.
@@ -133,8 +134,7 @@ fn feed(input: &mut dyn Read, pipeline: &mut Pipeline, sink: &mut Writer, mut pr
             memchr::memrchr(b'\n', &buffer[kept..]).map_or(0, |i| kept + i + 1)
         };
         let lines = Lines { bytes: &buffer[..whole], first: number };
-        pipeline.take(&lines, sink);
-        number += memchr::memchr_iter(b'\n', lines.bytes).count() as u64;
+        number += pipeline.take(&lines, sink);
         buffer.drain(..whole);
         if let Some(error) = sink.error.take() {
             return Err(error);

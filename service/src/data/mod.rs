@@ -4,4 +4,5 @@
 
 pub mod alert;
 pub mod decode;
+pub mod generate;
 pub mod pipeline;

@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use lapwing_engine::Millis;
 use lapwing_engine::batch::{Batch, Origin};
@@ -16,6 +17,7 @@ use lapwing_engine::rule_set::RuleSet;
 use lapwing_engine::shard::{Counters, Shard};
 use lapwing_engine::slot::KeyHasher;
 use lapwing_engine::suppress::{Suppressor, Verdict};
+use serde::Serialize;
 
 use super::alert::Alert;
 use super::decode::json::{self, Reject};
@@ -90,6 +92,19 @@ pub struct Totals {
     pub suppressed: u64,
 }
 
+/// Seconds spent in each stage by the calling thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Stages {
+    /// Decode and index.
+    pub decode: f64,
+    /// Putting in order.
+    pub order: f64,
+    /// Matching.
+    pub step: f64,
+    /// Merging, suppressing and writing alerts.
+    pub alert: f64,
+}
+
 /// Where a pipeline's results go.
 pub trait Sink {
     /// An alert as it leaves.
@@ -112,6 +127,8 @@ pub struct Lines<'a> {
 struct DecodedLines {
     batch: Batch,
     rejected: Vec<Rejected>,
+    /// Lines seen, empty ones too.
+    taken: u64,
     lines: u64,
     unknown: u64,
     unreadable: u64,
@@ -129,6 +146,7 @@ pub struct Pipeline {
     totals: Totals,
     index_errors: u64,
     outputs: Vec<Output>,
+    stages: Stages,
 }
 
 impl Pipeline {
@@ -150,6 +168,7 @@ impl Pipeline {
             totals: Totals::default(),
             index_errors: 0,
             outputs: Vec::new(),
+            stages: Stages::default(),
             options,
         }
     }
@@ -171,6 +190,11 @@ impl Pipeline {
         all
     }
 
+    /// Where the time went.
+    pub fn stages(&self) -> Stages {
+        self.stages
+    }
+
     /// Keys that hold state.
     pub fn keys(&self) -> usize {
         self.shards.iter().map(Shard::keys).sum()
@@ -181,8 +205,9 @@ impl Pipeline {
         &self.rules
     }
 
-    /// Takes whole lines, one after the other in order.
-    pub fn take(&mut self, lines: &Lines<'_>, sink: &mut dyn Sink) {
+    /// Takes whole lines, one after the other in order. Returns how many there were, empty ones too.
+    pub fn take(&mut self, lines: &Lines<'_>, sink: &mut dyn Sink) -> u64 {
+        let started = Instant::now();
         let decoded = if self.shards.len() == 1 {
             vec![decode_lines(&self.plan, &self.rules, lines)]
         } else {
@@ -196,9 +221,12 @@ impl Pipeline {
                 all
             })
         };
+        let decoded_at = Instant::now();
         let mut ready = Ordered::default();
         let mut aside = Vec::new();
+        let mut taken = 0;
         for part in decoded {
+            taken += part.taken;
             self.totals.lines += part.lines;
             self.totals.rejected += part.rejected.len() as u64;
             self.totals.unknown += part.unknown;
@@ -213,7 +241,10 @@ impl Pipeline {
         for put in aside {
             sink.rejected(Rejected { line: put.origin.offset, reason: Reason::Aside(put) });
         }
+        self.stages.decode += (decoded_at - started).as_secs_f64();
+        self.stages.order += decoded_at.elapsed().as_secs_f64();
         self.step(&ready, sink);
+        taken
     }
 
     /// Time passes without events.
@@ -231,6 +262,7 @@ impl Pipeline {
     }
 
     fn step(&mut self, ready: &Ordered, sink: &mut dyn Sink) {
+        let started = Instant::now();
         let mut outputs = std::mem::take(&mut self.outputs);
         if let [shard] = self.shards.as_mut_slice() {
             shard.step(ready, &mut outputs);
@@ -253,6 +285,7 @@ impl Pipeline {
                 }
             });
         }
+        let stepped = Instant::now();
         outputs.sort_by(|a, b| a.place.cmp(&b.place));
         for output in outputs.drain(..) {
             match self.suppressor.judge(&output.body, &self.rules) {
@@ -266,6 +299,8 @@ impl Pipeline {
             }
         }
         self.outputs = outputs;
+        self.stages.step += (stepped - started).as_secs_f64();
+        self.stages.alert += stepped.elapsed().as_secs_f64();
     }
 }
 
@@ -299,6 +334,7 @@ fn decode_lines(plan: &Plan, rules: &RuleSet, lines: &Lines<'_>) -> DecodedLines
             rules.index.look_up(&mut out.batch, row, &errors);
         }
     }
+    out.taken = number - lines.first;
     out.errors = errors.get();
     out
 }

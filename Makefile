@@ -1,0 +1,25 @@
+# The two commands are `make demo` and `make test`. Each sets the machine up as far as it needs.
+.PHONY: demo test lint fmt random bench help setup kill
+
+CARGO := PATH="$$HOME/.cargo/bin:$$PATH" cargo
+
+help:
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
+
+setup:
+	@scripts/setup.sh
+
+demo: setup ## alerts of the four seed rules from a generated stream
+	$(CARGO) run --release --quiet --bin lapwing -- demo
+
+test: setup ## all tests
+	@scripts/setup.sh python3
+	$(CARGO) test --workspace
+
+lint: ## format and clippy, without warnings
+	@scripts/setup.sh fmt clippy
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+fmt: ## lay all code out
+	$(CARGO) fmt --all

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Sees to it that this machine can build and test Lapwing: a C compiler and linker (for the allocator) and Rust.
+# Installs only what is missing, by the system's own package manager, and says what it does.
+set -euo pipefail
+
+RUST_MIN=1.95
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+apt_install() {
+    local sudo=""
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || { say "please install as root: apt-get install $*"; exit 1; }
+        sudo=sudo
+    fi
+    if ! command -v apt-get >/dev/null; then
+        say "this machine has no apt-get; please install: $*"
+        exit 1
+    fi
+    say "installing $*"
+    $sudo apt-get update -qq >&2 || true
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 || {
+        say "could not install them; please install: $*"
+        exit 1
+    }
+}
+
+export PATH="$HOME/.cargo/bin:$PATH"
+
+command -v cc >/dev/null || apt_install build-essential
+if ! command -v cargo >/dev/null; then
+    # Debian 13 and later package rustup; its own cargo is too old for this edition.
+    if command -v apt-cache >/dev/null && apt-cache show rustup >/dev/null 2>&1; then
+        apt_install rustup
+        rustup default stable >&2
+    else
+        say "please install Rust $RUST_MIN or later: https://rustup.rs"
+        exit 1
+    fi
+fi
+
+have=$(cargo --version | sed 's/^cargo \([0-9]*\.[0-9]*\).*/\1/')
+if [ "$(printf '%s\n%s\n' "$RUST_MIN" "$have" | sort -V | head -n 1)" != "$RUST_MIN" ]; then
+    say "cargo is $have, Lapwing needs $RUST_MIN or later; please run: rustup update stable"
+    exit 1
+fi
+
+for tool in "$@"; do
+    case "$tool" in
+    fmt) cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt >&2 ;;
+    clippy) cargo clippy --version >/dev/null 2>&1 || rustup component add clippy >&2 ;;
+    valgrind) command -v valgrind >/dev/null || apt_install valgrind ;;
+    python3) command -v python3 >/dev/null || apt_install python3 ;;
+    *)
+        say "unknown tool $tool"
+        exit 1
+        ;;
+    esac
+done

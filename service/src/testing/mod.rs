@@ -1,0 +1,281 @@
+//! Runs `test` blocks of rule files in virtual time.
+//!
+//! A test is judged by the real engine with the one rule it names. Its clock begins at [`START`]; events happen at the clock, `after` and
+//! `repeat … every` move it, `watermark` lets time pass so that timers fire. An event behind the clock's greatest reading is late.
+
+mod literal;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use lapwing_dsl::diagnostics::{Code, Diagnostic};
+use lapwing_dsl::functions::text_of;
+use lapwing_dsl::program::Program;
+use lapwing_dsl::schema::Schema;
+use lapwing_dsl::syntax::Span;
+use lapwing_dsl::syntax::ast::{Expr, Ident, TestDecl, TestEvent, TestStep, TestStepKind};
+use lapwing_dsl::value::{Type, Value};
+use lapwing_engine::Millis;
+use lapwing_engine::batch::{Batch, Origin};
+use lapwing_engine::limits::Limits;
+use lapwing_engine::order::{Ordered, OrderedEvent};
+use lapwing_engine::output::{Match, Output};
+use lapwing_engine::rule_set::{LiveRule, RuleSet};
+use lapwing_engine::run::step::Transition;
+use lapwing_engine::shard::Shard;
+use lapwing_engine::slot::KeyHasher;
+use lapwing_engine::suppress::{Suppressor, Verdict};
+
+/// Where a test's clock begins: 2026-01-05T00:00:00Z, a Monday.
+pub const START: Millis = 1_767_571_200_000;
+
+/// What a test gave.
+pub struct Outcome {
+    /// Nothing: it passed. Otherwise where it failed, and how.
+    pub failure: Option<Diagnostic>,
+    /// The transitions of the rule's automaton that it took.
+    pub taken: BTreeSet<Transition>,
+}
+
+/// Runs a test of a rule.
+pub fn run(test: &TestDecl, program: &Arc<Program>, schema: &Schema) -> Outcome {
+    let live = LiveRule { program: program.clone(), version: 1 };
+    let rules = match RuleSet::new(1, schema.clone(), vec![live]) {
+        Ok(rules) => Arc::new(rules),
+        Err(error) => {
+            let text = format!("rule `{}` takes too many keys of `{}`", error.rule, error.event);
+            let failure = Diagnostic::new(Code::TestFailed, test.span, text);
+            return Outcome { failure: Some(failure), taken: BTreeSet::new() };
+        }
+    };
+    let sources = Arc::new(vec!["test".to_owned()]);
+    let mut shard = Shard::new(rules.clone(), Limits::default(), KeyHasher::new(0), sources, 0, 1);
+    shard.trace();
+    let mut bench = Bench {
+        rules,
+        shard,
+        suppressor: Suppressor::default(),
+        clock: START,
+        greatest: Millis::MIN,
+        sequence: 0,
+        defaults: BTreeMap::new(),
+        alerts: Vec::new(),
+        late: 0,
+    };
+    let failure = bench.steps(&test.steps).err().map(|f| *f);
+    Outcome { failure, taken: bench.shard.traced() }
+}
+
+/// A test while it runs.
+struct Bench<'t> {
+    rules: Arc<RuleSet>,
+    shard: Shard,
+    suppressor: Suppressor,
+    clock: Millis,
+    greatest: Millis,
+    sequence: u64,
+    defaults: BTreeMap<&'t str, &'t TestEvent>,
+    /// Alerts since the last `expect`, with how many were held back before each.
+    alerts: Vec<(Match, u64)>,
+    /// Late events since the last `expect late`.
+    late: u32,
+}
+
+type Step = Result<(), Box<Diagnostic>>;
+
+impl<'t> Bench<'t> {
+    fn steps(&mut self, steps: &'t [TestStep]) -> Step {
+        steps.iter().try_for_each(|step| self.step(step))
+    }
+
+    fn step(&mut self, step: &'t TestStep) -> Step {
+        match &step.kind {
+            TestStepKind::Event(event) => self.event(event),
+            TestStepKind::Default(event) => {
+                self.defaults.insert(&event.event.text, event);
+                Ok(())
+            }
+            TestStepKind::After(duration, steps) => {
+                self.clock = self.clock.saturating_add(duration.ms);
+                self.steps(steps)
+            }
+            TestStepKind::At(time, steps) => {
+                self.clock = *time;
+                self.steps(steps)
+            }
+            TestStepKind::Repeat { count, every, steps } => {
+                for i in 0..*count {
+                    if i > 0 {
+                        self.clock = self.clock.saturating_add(every.map_or(0, |d| d.ms));
+                    }
+                    self.steps(steps)?;
+                }
+                Ok(())
+            }
+            TestStepKind::Watermark(duration) => {
+                self.clock = self.clock.saturating_add(duration.ms);
+                self.pass(Ordered { until: self.clock, next_sequence: self.sequence, ..Ordered::default() });
+                self.greatest = self.greatest.max(self.clock);
+                Ok(())
+            }
+            TestStepKind::Expect { count, fields } => self.expect(*count, fields, step.span),
+            TestStepKind::ExpectLate(count) => {
+                let late = std::mem::take(&mut self.late);
+                if late == *count {
+                    return Ok(());
+                }
+                fail(step.span, format!("expected {count} late events, found {late}"))
+            }
+            TestStepKind::GivenList(..) | TestStepKind::GivenTable(..) | TestStepKind::GivenModel(..) => {
+                fail(step.span, "lists, tables and models are not executed by this version".to_owned())
+            }
+        }
+    }
+
+    fn event(&mut self, event: &'t TestEvent) -> Step {
+        if self.clock < self.greatest {
+            self.late += 1;
+            return Ok(());
+        }
+        self.greatest = self.clock;
+        let rules = self.rules.clone();
+        let Some(id) = rules.schema.find(&event.event.text) else {
+            return fail(event.event.span, format!("there is no event `{}`", event.event.text));
+        };
+        let mut batch = Batch::new(rules.layout.clone());
+        batch.push(id, self.clock, Origin { source: 0, partition: 0, offset: self.sequence });
+        let given = self.defaults.get(event.event.text.as_str()).into_iter().flat_map(|d| &d.fields);
+        let ty = rules.schema.event(id);
+        for (name, value) in given.chain(&event.fields) {
+            let Some(field) = ty.find(&name.text) else {
+                let known = ty.fields.iter().map(|f| f.name.as_str());
+                let mut failure = Diagnostic::new(
+                    Code::TestFailed,
+                    name.span,
+                    format!("event `{}` has no field `{}`", ty.name, name.text),
+                );
+                if let Some(near) = lapwing_dsl::diagnostics::nearest(&name.text, known) {
+                    failure = failure.help(format!("did you mean `{near}`?"));
+                }
+                return Err(Box::new(failure));
+            };
+            let wanted = &ty.field(field).ty;
+            let Some(value) = literal::value(value, wanted) else {
+                return fail(value.span, format!("field `{}` of `{}` is a {wanted}", name.text, ty.name));
+            };
+            if field == ty.at {
+                if let Value::Timestamp(at) = value {
+                    batch.set_at(at);
+                }
+            } else if let Some(column) = rules.layout.events[id.0 as usize].column_of[field.0 as usize] {
+                batch.set(column, value);
+            }
+        }
+        let errors = std::cell::Cell::new(0);
+        rules.index.look_up(&mut batch, 0, &errors);
+        let event = OrderedEvent { batch: 0, row: 0, sequence: self.sequence, clock: self.clock };
+        self.sequence += 1;
+        self.pass(Ordered {
+            batches: vec![Arc::new(batch)],
+            events: vec![event],
+            until: self.clock,
+            next_sequence: self.sequence,
+        });
+        Ok(())
+    }
+
+    fn pass(&mut self, ordered: Ordered) {
+        let mut outputs: Vec<Output> = Vec::new();
+        self.shard.step(&ordered, &mut outputs);
+        outputs.sort_by(|a, b| a.place.cmp(&b.place));
+        for output in outputs {
+            if let Verdict::Passes(held) = self.suppressor.judge(&output.body, &self.rules) {
+                self.alerts.push((output.body, held));
+            }
+        }
+    }
+
+    fn expect(&mut self, count: u32, fields: &[(Ident, Expr)], span: Span) -> Step {
+        let alerts = std::mem::take(&mut self.alerts);
+        if alerts.len() != count as usize {
+            let found = match alerts.len() {
+                0 => "none".to_owned(),
+                n => format!("{n}: {}", alerts.iter().map(|(m, _)| self.describe(m)).collect::<Vec<_>>().join("; ")),
+            };
+            let wanted = if count == 0 { "none".to_owned() } else { count.to_string() };
+            return fail(span, format!("expected {wanted}, found {found}"));
+        }
+        let Some((last, held)) = alerts.last() else { return Ok(()) };
+        for (name, wanted) in fields {
+            let found = self.alert_value(last, *held, &name.text);
+            let Some((found, ty)) = found else {
+                return fail(name.span, format!("the alert has no field `{}`: {}", name.text, self.describe(last)));
+            };
+            if !equal(&found, wanted, ty.as_ref()) {
+                return fail(wanted.span, format!("`{}` is {}", name.text, shown(&found)));
+            }
+        }
+        Ok(())
+    }
+
+    /// An emitted field, a part of the key, or a property of the alert.
+    fn alert_value(&self, alert: &Match, held: u64, name: &str) -> Option<(Value<'static>, Option<Type>)> {
+        let rule = &self.rules.rules[0].program.rule;
+        if let Some(i) = rule.emit.iter().position(|(n, _)| n == name) {
+            return Some((alert.fields[i].clone(), Some(rule.emit[i].1.ty.clone())));
+        }
+        if let Some(i) = rule.key.names.iter().position(|n| n == name) {
+            return Some((alert.key[i].clone(), Some(rule.key.types[i].clone())));
+        }
+        let value = match name {
+            "severity" => Value::text(alert.severity.clone()),
+            "message" => alert.message.clone().map_or(Value::Missing, Value::text),
+            "risk" => alert.risk.clone().unwrap_or_default(),
+            "status" => Value::text(alert.status.as_str()),
+            "revision" => Value::Int(alert.revision.into()),
+            "suppressed" => Value::Int(held as i64),
+            "at" => Value::Timestamp(alert.at),
+            "first_at" => Value::Timestamp(alert.first_at),
+            _ => return None,
+        };
+        Some((value, None))
+    }
+
+    fn describe(&self, alert: &Match) -> String {
+        let rule = &self.rules.rules[0].program.rule;
+        let fields = rule.key.names.iter().zip(&alert.key).chain(rule.emit.iter().map(|(n, _)| n).zip(&alert.fields));
+        let parts: Vec<String> = fields.map(|(n, v)| format!("{n}: {}", shown(v))).collect();
+        format!("{{ {} }}", parts.join(", "))
+    }
+}
+
+fn fail(span: Span, message: String) -> Step {
+    Err(Box::new(Diagnostic::new(Code::TestFailed, span, message)))
+}
+
+fn shown(value: &Value<'_>) -> String {
+    match value {
+        Value::Missing => "missing".to_owned(),
+        Value::Text(t) => format!("{t:?}"),
+        other => match text_of(other) {
+            Ok(Value::Text(t)) => t.into_owned(),
+            _ => "missing".to_owned(),
+        },
+    }
+}
+
+/// Whether an alert's value is what a test expects, read as the value's type.
+fn equal(found: &Value<'_>, wanted: &Expr, ty: Option<&Type>) -> bool {
+    let kind = match found {
+        Value::Float(_) => Some(Type::Float),
+        Value::Decimal(_) => Some(Type::Decimal),
+        Value::Text(_) => Some(Type::String),
+        _ => ty.cloned(),
+    };
+    let wanted = kind.and_then(|ty| literal::value(wanted, &ty)).or_else(|| literal::plain(wanted));
+    match wanted {
+        Some(Value::Missing) => found.is_missing(),
+        Some(wanted) => found.compare(&wanted).is_some_and(|o| o.is_eq()),
+        None => false,
+    }
+}
