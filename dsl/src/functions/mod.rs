@@ -4,6 +4,9 @@
 //! unless the definition says otherwise; a fault (overflow, a bad cast, a logarithm of a negative number) is an
 //! [`EvalError`], which the engine counts and reads as missing.
 
+mod geo;
+mod text;
+
 use std::fmt;
 
 use crate::value::{Type, Value};
@@ -31,6 +34,43 @@ pub struct Signature {
     pub optional: usize,
     /// Type of the result.
     pub result: Type,
+}
+
+impl Signature {
+    /// All parameters needed.
+    pub fn new(params: impl Into<Vec<Type>>, result: Type) -> Self {
+        Signature { params: params.into(), optional: 0, result }
+    }
+}
+
+/// The types a list can be of.
+const SCALARS: [Type; 10] = [
+    Type::Bool,
+    Type::Int,
+    Type::Float,
+    Type::Decimal,
+    Type::String,
+    Type::Timestamp,
+    Type::Duration,
+    Type::Ip,
+    Type::Cidr,
+    Type::Geo,
+];
+
+/// The longest text a function gives.
+const TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// The families, each in the order of its file.
+static FAMILIES: [&[Definition]; 2] = [geo::ALL, text::ALL];
+
+/// All functions.
+pub fn all() -> impl Iterator<Item = &'static Definition> {
+    FAMILIES.into_iter().flatten()
+}
+
+/// The function of a name.
+pub fn find(name: &str) -> Option<&'static Definition> {
+    all().find(|f| f.name == name)
 }
 
 /// A function of the language.

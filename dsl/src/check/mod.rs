@@ -1,0 +1,72 @@
+//! Checking: trees to typed rules, or to everything that is wrong with them.
+//!
+//! 1. `names` collects what the files declare, `schema` makes event types of it.
+//! 2. `rule` goes through a rule: `steps` finds the pattern's steps, `keys` the key, `pattern` the structure, `clauses` the rest.
+//! 3. `expr` and its neighbours (`names_in_reach`, `operators`, `membership`, `calls`, `aggregates`, `windows`) type expressions.
+//! 4. `bounds` finds conditions that never hold, `lints` what is only doubtful, `unexecuted` what a later version will run.
+//!
+//! A finding never stops the others: an expression that is wrong has no value (`None`), and what needs it stays silent.
+
+mod aggregates;
+mod bounds;
+mod calls;
+mod clauses;
+mod expr;
+mod keys;
+mod lints;
+mod membership;
+mod names;
+mod operators;
+mod pattern;
+mod reach;
+mod rule;
+mod schema;
+mod steps;
+mod tests;
+mod unexecuted;
+mod windows;
+
+use crate::diagnostics::Diagnostic;
+use crate::ir::RuleSetIr;
+use crate::syntax::{FileId, Sources, ast};
+use names::Names;
+
+/// What checking a rule set gave.
+#[derive(Clone, Debug, Default)]
+pub struct Checked {
+    /// Event types and the rules without errors, in order of their names.
+    pub ir: RuleSetIr,
+    /// The tests with the names of their rules, in the order of the files.
+    pub tests: Vec<(String, ast::TestDecl)>,
+    /// Everything found, in the order of the files.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// What all rules of a set share.
+struct World<'a> {
+    sources: &'a Sources,
+    schema: crate::schema::Schema,
+    names: Names<'a>,
+}
+
+/// Checks the files of a rule set together: they share one name space.
+pub fn check(files: &[(FileId, &ast::File)], sources: &Sources) -> Checked {
+    let decls: Vec<&ast::Decl> = files.iter().flat_map(|(_, f)| &f.decls).collect();
+    let mut found = Vec::new();
+    let names = names::collect(&decls, &mut found);
+    let schema = schema::schema(&names, &mut found);
+    unexecuted::declarations(&decls, &mut found);
+    let world = World { sources, schema, names };
+    let mut rules = Vec::new();
+    for decl in world.names.rules.values() {
+        let (rule, findings) = rule::check(&world, decl);
+        found.extend(findings);
+        rules.extend(rule);
+    }
+    lints::covered(&rules, &mut found);
+    let tests = tests::tests(&world, &decls, &mut found);
+    found.sort_by_key(|d| (d.primary.span, d.code));
+    found.dedup();
+    let World { schema, .. } = world;
+    Checked { ir: RuleSetIr { schema, rules }, tests, diagnostics: found }
+}

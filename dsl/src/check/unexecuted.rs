@@ -1,0 +1,90 @@
+//! Parts of the language that are read and checked, and that this version does not execute.
+//!
+//! Each gets one finding. When the engine learns one of them, its line here goes.
+
+use super::clauses::Clauses;
+use super::names::Names;
+use crate::diagnostics::{Code, Diagnostic};
+use crate::syntax::Span;
+use crate::syntax::ast::{Call, Decl, Expr, ExprKind, Window, WindowKind};
+
+/// "not yet executed by this version: …"
+pub(super) fn not_yet(span: Span, what: &str, found: &mut Vec<Diagnostic>) {
+    found.push(Diagnostic::new(Code::NotYet, span, format!("not yet executed by this version: {what}")));
+}
+
+/// Declarations of data that no rule can read yet.
+pub(super) fn declarations(decls: &[&Decl], found: &mut Vec<Diagnostic>) {
+    for decl in decls {
+        match decl {
+            Decl::List(d) => not_yet(d.name.span, "lists", found),
+            Decl::Table(d) => not_yet(d.name.span, "tables", found),
+            Decl::Model(d) => not_yet(d.name.span, "models", found),
+            Decl::Feature(d) => not_yet(d.name.span, "features", found),
+            Decl::Event(_) | Decl::Rule(_) | Decl::Test(_) => {}
+        }
+    }
+}
+
+/// Clauses.
+pub(super) fn clauses(clauses: &Clauses<'_>, found: &mut Vec<Diagnostic>) {
+    if let Some((_, span)) = clauses.window {
+        not_yet(span, "rules that fire when a window closes", found);
+    }
+    if let Some((emit, span)) = clauses.emit
+        && let Some(into) = &emit.into
+    {
+        not_yet(Span { start: span.start, ..into.span }, "derived events, `emit into`", found);
+    }
+    if let Some(span) = clauses.lateness {
+        not_yet(span, "`lateness`, revisions for late events", found);
+    }
+    if let Some(span) = clauses.processing {
+        not_yet(span, "`time processing`", found);
+    }
+}
+
+/// A name of something declared that has no value yet. Its declaration has been reported, so a use is silent.
+pub(super) fn name(names: &Names<'_>, name: &str, _span: Span, _found: &mut [Diagnostic]) -> bool {
+    names.lists.contains_key(name)
+        || names.tables.contains_key(name)
+        || names.features.contains_key(name)
+        || names.models.contains_key(name)
+}
+
+/// `profile[user]`: a table's row.
+pub(super) fn index(names: &Names<'_>, e: &Expr, found: &mut Vec<Diagnostic>) {
+    let ExprKind::Index(owner, _) = &e.kind else { return };
+    let ExprKind::Name(table) = &owner.kind else {
+        found.push(Diagnostic::new(Code::WrongType, e.span, "only a table has rows").help("write `profile[user].home`"));
+        return;
+    };
+    if !names.tables.contains_key(table.as_str()) {
+        found.push(super::names::unknown(Code::UnknownName, "table", table, owner.span, names.tables.keys().copied()));
+    }
+}
+
+/// Windows and aggregates; true where this one has been refused.
+pub(super) fn window(call: &Call, window: &Window, found: &mut Vec<Diagnostic>) -> bool {
+    let kind = match &window.kind {
+        WindowKind::Sliding(_) => None,
+        WindowKind::Tumbling(_) => Some("`tumbling` windows"),
+        WindowKind::Hopping(..) => Some("hopping windows, `every`"),
+        WindowKind::Session(_) => Some("`session` windows"),
+        WindowKind::Last(_) => Some("windows of the `last` events"),
+        WindowKind::Delta(..) => Some("`delta` windows"),
+    };
+    let aggregate = match call.name.text.as_str() {
+        "first" | "last" | "list" | "approx_distinct" | "median" | "quantile" | "corr" | "ema" | "rate" | "topk" => {
+            Some(format!("`{}` over a window", call.name.text))
+        }
+        _ => None,
+    };
+    if let Some(kind) = kind {
+        not_yet(window.span, kind, found);
+    }
+    if let Some(aggregate) = &aggregate {
+        not_yet(call.name.span, aggregate, found);
+    }
+    kind.is_some() || aggregate.is_some()
+}

@@ -1,0 +1,281 @@
+//! Values over windows: aggregates with `over`, `first_seen`, `lag`.
+
+use super::aggregates::by_name;
+use super::reach::{Scope, Site};
+use super::rule::RuleCheck;
+use crate::diagnostics::{Code, Diagnostic};
+use crate::ir::{Aggregate, Expr, ExprKind, Window, WindowId, WindowKey, WindowKind};
+use crate::schema::{EventId, FieldId};
+use crate::syntax::Span;
+use crate::syntax::ast::{self, By, Call};
+use crate::value::Type;
+
+impl RuleCheck<'_> {
+    /// `AGG(…) [by …] over W`, `first_seen(…) over W`.
+    pub fn over(&mut self, call: &Call, span: Span, scope: Scope) -> Option<Expr> {
+        self.stands_alone(call, span, scope)?;
+        let window = call.over.as_ref().expect("only calls with `over` come here");
+        if super::unexecuted::window(call, window, &mut self.found) {
+            return None;
+        }
+        let ast::WindowKind::Sliding(length) = &window.kind else { return None };
+        let offset = window.offset.map_or(0, |o| o.ms);
+        if length.ms == 0 {
+            let finding = Diagnostic::new(Code::WindowMisuse, length.span, "a window of no length");
+            self.error(finding.help("say how far back it goes: `over 10m`"));
+            return None;
+        }
+        if call.name.text == "first_seen" {
+            return self.first_seen(call, length.ms, offset, span, scope);
+        }
+        let Some(aggregate) = by_name(&call.name.text) else {
+            let text = format!("`{}` is no aggregate, and only an aggregate has a window", call.name.text);
+            let finding = Diagnostic::new(Code::WindowMisuse, call.name.span, text);
+            self.error(super::names::suggest(finding, &call.name.text, call.name.span, super::calls::FORMS));
+            return None;
+        };
+        if !self.fitting_count(call, aggregate) {
+            return None;
+        }
+        let event = self.counted_event(call, scope)?;
+        let counted = Scope::at(Site::Counted(event));
+        let (args, ty) = self.counted_args(call, aggregate, counted)?;
+        let filter = self.counted_filter(call, counted);
+        let key = self.window_key(call, event, span, scope)?;
+        let kind = WindowKind::Sliding { aggregate, length: length.ms, offset };
+        Some(self.window(Window { kind, event, key, filter: filter.ok()?, args, ty, span }))
+    }
+
+    /// A value over a window stands in a condition of its own, not inside another aggregate.
+    fn stands_alone(&mut self, call: &Call, span: Span, scope: Scope) -> Option<()> {
+        let inside = match scope.site {
+            Site::Counted(_) => "another window",
+            _ if scope.element.is_some() => "an aggregate over a step",
+            _ => return Some(()),
+        };
+        let text = format!("`{}` over a window stands inside of {inside}", call.name.text);
+        self.error(Diagnostic::new(Code::WindowMisuse, span, text).help("an aggregate reads single events only"));
+        None
+    }
+
+    fn counted_args(&mut self, call: &Call, aggregate: Aggregate, scope: Scope) -> Option<(Vec<Expr>, Type)> {
+        if let (Aggregate::Count, ast::ExprKind::Name(_)) = (aggregate, &call.args[0].value.kind) {
+            return Some((Vec::new(), Type::Int));
+        }
+        let args: Vec<Option<Expr>> = call.args.iter().map(|a| self.expr(&a.value, scope, None)).collect();
+        let args: Vec<Expr> = args.into_iter().collect::<Option<_>>()?;
+        let ty = self.aggregate_type(aggregate, &args, call)?;
+        Some((args, ty))
+    }
+
+    /// The condition on the counted event; the error has been reported.
+    fn counted_filter(&mut self, call: &Call, scope: Scope) -> Result<Option<Expr>, ()> {
+        match &call.filter {
+            None => Ok(None),
+            Some(filter) => {
+                let typed = self.condition(filter, scope).ok_or(())?;
+                self.refuse_never(std::slice::from_ref(&typed));
+                Ok(Some(typed))
+            }
+        }
+    }
+
+    /// The event type that is counted: `count(share)`, `sum(share.size)`.
+    fn counted_event(&mut self, call: &Call, scope: Scope) -> Option<EventId> {
+        let mut names = Vec::new();
+        for arg in &call.args {
+            match &arg.value.kind {
+                ast::ExprKind::Name(name) if call.name.text == "count" => names.push((name.as_str(), arg.value.span)),
+                _ => owners(&arg.value, &mut names),
+            }
+        }
+        let Some((name, span)) = names.first().copied() else {
+            self.no_counted_event(call, scope);
+            return None;
+        };
+        if let Some(event) = self.world.schema.find(name) {
+            return Some(event);
+        }
+        if let Some(step) = self.find_step(name, scope.reader()).map(|s| self.step(s)) {
+            let event = &step.step.event.text;
+            let text = format!("`{name}` is a step, and a window counts an event type");
+            let finding = Diagnostic::new(Code::WindowMisuse, span, text);
+            self.error(finding.help(format!("write `{event}` for all events of the type")).fix(span, event));
+            return None;
+        }
+        let events = self.world.names.events.keys().copied();
+        self.error(super::names::unknown(Code::UnknownEvent, "event type", name, span, events));
+        None
+    }
+
+    fn no_counted_event(&mut self, call: &Call, scope: Scope) {
+        let Some(arg) = call.args.first().map(|a| &a.value) else { return };
+        let text = format!("a window counts events of a type, and `{}` names none", self.text(arg.span));
+        let finding = Diagnostic::new(Code::WindowMisuse, arg.span, text);
+        let event = self.candidate(scope).map_or("login", |e| &self.event_type(e).name);
+        let help = format!("write the field with its type: `{}({event}.field) over 1h`", call.name.text);
+        self.error(finding.help(help));
+    }
+
+    /// `first_seen(country where success) over 30d`: of the candidate's type, or of the type that is named.
+    fn first_seen(&mut self, call: &Call, length: i64, offset: i64, span: Span, scope: Scope) -> Option<Expr> {
+        if offset != 0 {
+            self.error(Diagnostic::new(Code::WindowMisuse, span, "`first_seen` takes no `offset`"));
+            return None;
+        }
+        if call.args.is_empty() {
+            self.error(Diagnostic::new(Code::WrongArguments, call.name.span, "`first_seen` of what?").help("write a field: `first_seen(country) over 30d`"));
+            return None;
+        }
+        let event = match self.candidate(scope) {
+            Some(event) => event,
+            None => self.counted_event(call, scope)?,
+        };
+        let counted = Scope::at(Site::Counted(event));
+        let args: Vec<Option<Expr>> = call.args.iter().map(|a| self.expr(&a.value, counted, None)).collect();
+        let filter = self.counted_filter(call, counted);
+        let args: Vec<Expr> = args.into_iter().collect::<Option<_>>()?;
+        let key = self.window_key(call, event, span, scope)?;
+        let kind = WindowKind::FirstSeen { length };
+        Some(self.window(Window { kind, event, key, filter: filter.ok()?, args, ty: Type::Bool, span }))
+    }
+
+    /// `lag(amount, n)`
+    pub fn lag(&mut self, call: &Call, span: Span, scope: Scope) -> Option<Expr> {
+        self.no_filter(call)?;
+        let Site::Where(step) = scope.site else {
+            let finding = Diagnostic::new(Code::WindowMisuse, span, "`lag` looks back from the event that a step judges");
+            self.error(finding.help("write it in the step's `where`"));
+            return None;
+        };
+        if scope.element.is_some() {
+            self.error(Diagnostic::new(Code::WindowMisuse, span, "`lag` stands inside of an aggregate"));
+            return None;
+        }
+        let (value, n) = match call.args.as_slice() {
+            [value] => (value, 1),
+            [value, n] => (value, self.whole(&n.value, 1)?),
+            _ => {
+                let finding = Diagnostic::new(Code::WrongArguments, call.name.span, "`lag` takes a field and, if wanted, how many events back");
+                self.error(finding.help("write `lag(amount)` or `lag(amount, 2)`"));
+                return None;
+            }
+        };
+        let event = self.step(step).event?;
+        let value = self.expr(&value.value, Scope::at(Site::Counted(event)), None)?;
+        let key = match &self.step(step).step.by {
+            Some(_) => self.own_fields(step)?,
+            None => self.key_of(event, span)?,
+        };
+        let ty = value.ty.clone();
+        let kind = WindowKind::Lag { n };
+        Some(self.window(Window { kind, event, key: WindowKey::Rule(key), filter: None, args: vec![value], ty, span }))
+    }
+
+    /// The fields of a step's own `by`; what is wrong with them has been reported.
+    fn own_fields(&self, step: crate::ir::StepId) -> Option<Vec<FieldId>> {
+        let info = self.step(step);
+        let event = self.event_type(info.event?);
+        let fields = match info.step.by.as_ref()? {
+            By::Fields(fields) => fields,
+            By::PerType(types) => &types.iter().find(|(n, _)| n.text == info.step.event.text)?.1,
+        };
+        fields.iter().map(|f| event.find(&f.name.text)).collect()
+    }
+
+    /// Whose events a window holds.
+    fn window_key(&mut self, call: &Call, event: EventId, span: Span, scope: Scope) -> Option<WindowKey> {
+        let Some(by) = &call.by else {
+            return self.key_of(event, span).map(WindowKey::Rule);
+        };
+        let fields = |e: EventId| -> Result<Vec<FieldId>, (String, Span)> {
+            let ty = self.event_type(e);
+            let named: Vec<&ast::KeyField> = match by {
+                By::Fields(fields) => fields.iter().collect(),
+                By::PerType(types) => types.iter().filter(|(n, _)| n.text == ty.name).flat_map(|(_, f)| f).collect(),
+            };
+            if named.is_empty() {
+                return Err((format!("the window's `by` says nothing of `{}`", ty.name), span));
+            }
+            let id = |f: &&ast::KeyField| {
+                ty.find(&f.name.text).ok_or_else(|| (format!("`{}` has no field `{}`", ty.name, f.name.text), f.name.span))
+            };
+            named.iter().map(id).collect()
+        };
+        let counted = match fields(event) {
+            Ok(counted) => counted,
+            Err((text, span)) => {
+                self.error(Diagnostic::new(Code::KeyField, span, text));
+                return None;
+            }
+        };
+        // The candidate must have them; elsewhere any step's event may be the current one.
+        if let Some(Err((text, span))) = self.candidate(scope).map(&fields) {
+            let finding = Diagnostic::new(Code::KeyField, span, format!("{text}, and its event is the one that asks"));
+            self.error(finding.help("where types call it differently, write `by { login: ip, payment: addr }`"));
+            return None;
+        }
+        let mut readers: Vec<EventId> = self.steps.iter().filter_map(|s| s.event).chain(self.candidate(scope)).collect();
+        readers.sort_unstable();
+        readers.dedup();
+        let same = |e: EventId, f: &[FieldId]| {
+            let types = |e: EventId, f: &[FieldId]| f.iter().map(|f| self.event_type(e).field(*f).ty.clone()).collect::<Vec<_>>();
+            types(e, f) == types(event, &counted)
+        };
+        let reader: Vec<_> = readers.into_iter().filter_map(|e| Some((e, fields(e).ok()?))).filter(|(e, f)| same(*e, f)).collect();
+        if reader.is_empty() {
+            let finding = Diagnostic::new(Code::KeyField, span, "no step of this rule has the fields that the window is counted by");
+            self.error(finding);
+            return None;
+        }
+        let optional = match by {
+            By::Fields(fields) => fields.iter().map(|f| f.optional).collect(),
+            By::PerType(types) => (0..counted.len()).map(|i| types.iter().any(|(_, f)| f.get(i).is_some_and(|f| f.optional))).collect(),
+        };
+        Some(WindowKey::Fields { counted, reader, optional })
+    }
+
+    /// The value of a window; equal windows of a rule are one.
+    fn window(&mut self, window: Window) -> Expr {
+        let (ty, span) = (window.ty.clone(), window.span);
+        let bare = |w: &Window| {
+            let mut w = w.clone();
+            w.span = Span::default();
+            w.filter.iter_mut().chain(&mut w.args).for_each(erase);
+            w
+        };
+        let wanted = bare(&window);
+        let known = self.windows.iter().position(|w| bare(w) == wanted);
+        let id = known.unwrap_or(self.windows.len());
+        if known.is_none() {
+            self.windows.push(window);
+        }
+        Expr { kind: ExprKind::Window(WindowId(id as u16)), ty, span }
+    }
+}
+
+/// Takes the places out of an expression, to compare it with another.
+pub(super) fn erase(e: &mut Expr) {
+    e.span = Span::default();
+    crate::compile::walk::children_mut(e, &mut erase);
+}
+
+/// What stands before a field.
+fn owners<'e>(e: &'e ast::Expr, names: &mut Vec<(&'e str, Span)>) {
+    use ast::ExprKind as K;
+    match &e.kind {
+        K::Member(owner, _) => {
+            if let K::Name(name) = &owner.kind {
+                names.push((name, owner.span));
+            }
+        }
+        K::Unary(_, a) => owners(a, names),
+        K::Binary(_, a, b) => {
+            owners(a, names);
+            owners(b, names);
+        }
+        K::Call(call) => call.args.iter().for_each(|a| owners(&a.value, names)),
+        _ => {}
+    }
+}
+
