@@ -118,7 +118,8 @@ impl Scope<'_> {
 
     fn name(&self, name: &str) -> Value {
         if let Some(event) = self.counted {
-            return event.field(name);
+            let whole = event.ty == name && !event.fields.contains_key(name);
+            return if whole { Value::Event(event.clone()) } else { event.field(name) };
         }
         if let Some((candidate, _)) = self.candidate
             && let Some(value) = candidate.fields.get(name)

@@ -323,8 +323,8 @@ fn frame_place(frame: &Frame<'_>) -> String {
             let further = quantifier.min.max(1) + 1;
             let count = if quantifier.max.is_none() { (*count).min(further) } else { *count };
             match body {
-                Body::Step(step) => format!("r{step:p}{count}/"),
-                Body::Group(pattern) => format!("g{pattern:p}{count}/"),
+                Body::Step(step) => format!("r{:p}{count}/", *step),
+                Body::Group(pattern) => format!("g{:p}{count}/", *pattern),
             }
         }
     }
