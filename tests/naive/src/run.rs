@@ -318,7 +318,7 @@ fn frame_place(frame: &Frame<'_>) -> String {
     match frame {
         Frame::Sequence { elements, next, .. } => format!("s{:p}{next}/", *elements),
         Frame::Limit { .. } => String::new(),
-        Frame::Sides { left, .. } => left.iter().map(|side| format!("a{:p}", *side)).collect(),
+        Frame::Sides { left, .. } => left.left.iter().map(|(_, side)| format!("a{:p}", *side)).collect(),
         Frame::Repeat { body, quantifier, count, .. } => {
             let further = quantifier.min.max(1) + 1;
             let count = if quantifier.max.is_none() { (*count).min(further) } else { *count };

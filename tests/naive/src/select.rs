@@ -105,11 +105,11 @@ impl<'a> KeyState<'a> {
         done.into_iter().map(opened).collect()
     }
 
-    /// Keeps one run for each place: the latest last event, then the latest first.
+    /// Keeps one run for each place: the latest last event, then the latest first, then the preferred decisions.
     fn keep_newest(&mut self) {
         let age = |run: &Run<'a>| {
             let place = |i: usize| run.bound[i].event.place;
-            (place(run.bound.len() - 1), place(0))
+            (place(run.bound.len() - 1), place(0), std::cmp::Reverse(run.decisions.clone()))
         };
         let mut kept: Vec<Run<'a>> = Vec::new();
         for run in std::mem::take(&mut self.runs) {

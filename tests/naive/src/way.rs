@@ -43,10 +43,21 @@ pub enum Frame<'a> {
     /// In `A & B`: the sides still to come.
     Sides {
         /// Those sides.
-        left: Vec<&'a Pattern>,
+        left: Sides<'a>,
         /// What stood before, until an event was bound.
         outer: Option<Entry>,
     },
+}
+
+/// How far an `&` has come.
+#[derive(Clone, Debug)]
+pub struct Sides<'a> {
+    /// The sides still to come, with their places in the pattern.
+    pub left: Vec<(usize, &'a Pattern)>,
+    /// How many decisions were made before the first side.
+    before: usize,
+    /// The sides begun, in order of time, with the number of decisions made before each.
+    begun: Vec<(usize, usize)>,
 }
 
 /// What is repeated.
@@ -151,7 +162,8 @@ impl Walker {
                 self.frame(Frame::Sequence { elements, next: 0, outer: Some(entry) }, path)
             }
             PatternKind::All(sides) => {
-                self.frame(Frame::Sides { left: sides.iter().collect(), outer: Some(entry) }, path)
+                let sides = sides.iter().enumerate().collect();
+                self.sides(Sides { left: sides, before: path.decisions.len(), begun: Vec::new() }, Some(entry), path)
             }
             PatternKind::Any(sides) => self.choice(sides, &entry, &path),
             PatternKind::Group(group) => self.group(group, entry, path),
@@ -178,7 +190,7 @@ impl Walker {
         match frame {
             Frame::Limit { .. } => vec![Way::Through(path)],
             Frame::Sequence { elements, next, outer } => self.sequence(elements, next, outer, path),
-            Frame::Sides { left, outer } => self.sides(&left, outer, path),
+            Frame::Sides { left, outer } => self.sides(left, outer, path),
             Frame::Repeat { body, quantifier, between, count, outer } => {
                 self.repeat(body, quantifier, &between, count, outer, path)
             }
@@ -262,28 +274,32 @@ impl Walker {
             }
             all.push(self.enter(side, entry.clone(), path));
         }
-        if self.every_way { all.concat() } else { together(all) }
+        if self.every_way { all.concat() } else { together(all, Some(path.decisions.len())) }
     }
 
     /// `A & B`: any side first, then the others, relaxed.
-    fn sides<'a>(self, left: &[&'a Pattern], outer: Option<Entry>, path: Path<'a>) -> Vec<Way<'a>> {
-        if left.is_empty() {
+    fn sides<'a>(self, sides: Sides<'a>, outer: Option<Entry>, mut path: Path<'a>) -> Vec<Way<'a>> {
+        if sides.left.is_empty() {
+            if !self.every_way {
+                sides.put_in_order(&mut path.decisions);
+            }
             return vec![Way::Through(path)];
         }
         let entry = outer.clone().unwrap_or_default();
         let mut all = Vec::new();
         let mut left_out = Vec::new();
-        for (i, side) in left.iter().enumerate() {
-            let mut others = left.to_vec();
-            others.remove(i);
+        for (i, (number, side)) in sides.left.iter().enumerate() {
+            let mut others = sides.clone();
+            others.left.remove(i);
+            others.begun.push((*number, path.decisions.len()));
             let mut path = path.clone();
-            if self.every_way && left.len() > 1 {
+            if self.every_way && sides.left.len() > 1 {
                 path.decisions.push(i as u32);
             }
             let mut waits = Vec::new();
             for way in self.enter(side, entry.clone(), path) {
                 match way {
-                    Way::Through(path) => left_out.extend(self.sides(&others, outer.clone(), path)),
+                    Way::Through(path) => left_out.extend(self.sides(others.clone(), outer.clone(), path)),
                     wait => waits.push(under(wait, &[Frame::Sides { left: others.clone(), outer: None }])),
                 }
             }
@@ -291,15 +307,31 @@ impl Walker {
                 all.push(waits);
             }
         }
-        let mut ways = if self.every_way { all.concat() } else { together(all) };
+        let mut ways = if self.every_way { all.concat() } else { together(all, None) };
         ways.extend(left_out);
         ways
     }
 }
 
-/// Every combination of one wait of each side; being through with any side is one more way.
-fn together<'a>(sides: Vec<Vec<Way<'a>>>) -> Vec<Way<'a>> {
-    let mut combined: Vec<Vec<Await<'a>>> = vec![Vec::new()];
+impl Sides<'_> {
+    /// Decisions are compared in the order of the pattern, not in that of time.
+    fn put_in_order(&self, decisions: &mut Vec<u32>) {
+        let mut parts: Vec<(usize, Vec<u32>)> = Vec::new();
+        for (i, (number, from)) in self.begun.iter().enumerate() {
+            let to = self.begun.get(i + 1).map_or(decisions.len(), |(_, next)| *next);
+            parts.push((*number, decisions[*from..to].to_vec()));
+        }
+        parts.sort_by_key(|(number, _)| *number);
+        decisions.truncate(self.before);
+        decisions.extend(parts.into_iter().flat_map(|(_, part)| part));
+    }
+}
+
+/// Every combination of one wait of each side; being through with any side is one more way. Where a choice is made
+/// (`shared` is the number of decisions before it), the sides' quantifiers decided for the whole wait, whichever side is
+/// then taken.
+fn together<'a>(sides: Vec<Vec<Way<'a>>>, shared: Option<usize>) -> Vec<Way<'a>> {
+    let mut combined: Vec<(Vec<Await<'a>>, Vec<u32>)> = vec![Default::default()];
     let mut through = None;
     for ways in sides {
         let mut waits = Vec::new();
@@ -312,13 +344,29 @@ fn together<'a>(sides: Vec<Vec<Way<'a>>>) -> Vec<Way<'a>> {
         if waits.is_empty() {
             continue;
         }
-        combined = combined
-            .iter()
-            .flat_map(|before| waits.iter().map(|these| [before.clone(), these.clone()].concat()))
-            .collect();
+        let mut longer = Vec::new();
+        for (before, decided) in &combined {
+            for these in &waits {
+                let own = &these[0].path.decisions[shared.unwrap_or(0)..];
+                longer.push(([&before[..], &these[..]].concat(), [&decided[..], own].concat()));
+            }
+        }
+        combined = longer;
     }
-    combined.retain(|awaits| !awaits.is_empty());
-    combined.into_iter().map(Way::Wait).chain(through.map(Way::Through)).collect()
+    let mut ways = Vec::new();
+    for (mut awaits, decided) in combined {
+        if let Some(shared) = shared {
+            for one in &mut awaits {
+                one.path.decisions.truncate(shared);
+                one.path.decisions.extend(&decided);
+            }
+        }
+        if !awaits.is_empty() {
+            ways.push(Way::Wait(awaits));
+        }
+    }
+    ways.extend(through.map(Way::Through));
+    ways
 }
 
 fn wait<'a>(step: &'a Step, entry: Entry, elements: u32, path: Path<'a>) -> Way<'a> {
