@@ -4,5 +4,12 @@
 //! become programs (`compile`). This crate does no IO, reads no clock, starts no thread and never
 //! lets hash order reach a result.
 
+pub mod compile;
 pub mod diagnostics;
+pub mod functions;
+pub mod ir;
+pub mod nfa;
+pub mod program;
+pub mod schema;
 pub mod syntax;
+pub mod value;

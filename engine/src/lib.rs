@@ -1,1 +1,24 @@
-//! The Lapwing matching engine.
+//! The Lapwing matching engine: events and rule sets in, matches out.
+//!
+//! The way of an event: `batch` (columns of the fields that rules read) → `index` (which rules may begin with it) → `order` (one
+//! total order, late events) → `shard` (`slot` → `run`) → `output`. The engine does no IO, reads no clock, starts no
+//! thread, uses no async and knows no JSON; time is an argument.
+
+pub mod aggregate;
+pub mod batch;
+pub mod bound;
+pub mod eval;
+pub mod index;
+pub mod key;
+pub mod limits;
+pub mod order;
+pub mod output;
+pub mod rule_set;
+pub mod run;
+pub mod shard;
+pub mod slot;
+pub mod suppress;
+pub mod window;
+
+/// A time or a length of time in milliseconds; times count from 1970.
+pub type Millis = i64;

@@ -5,12 +5,14 @@
 
 mod codes;
 mod nearest;
+mod render;
 
 use serde::Serialize;
 
 use crate::syntax::Span;
 pub use codes::Code;
 pub use nearest::nearest;
+pub use render::{JsonDiagnostic, JsonFix, JsonLabel, Place, render, to_json};
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -53,6 +53,21 @@ pub enum Decl {
     Test(TestDecl),
 }
 
+impl Decl {
+    /// The whole declaration.
+    pub fn span(&self) -> Span {
+        match self {
+            Decl::Event(d) => d.span,
+            Decl::List(d) => d.span,
+            Decl::Table(d) => d.span,
+            Decl::Model(d) => d.span,
+            Decl::Feature(d) => d.span,
+            Decl::Rule(d) => d.span,
+            Decl::Test(d) => d.span,
+        }
+    }
+}
+
 /// An event type.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventDecl {

@@ -5,7 +5,11 @@
 
 pub mod ast;
 mod parse;
+mod print;
+mod source;
 mod span;
 
 pub use parse::{FILE_BYTES_MAX, NESTING_MAX, Parsed, RULE_BYTES_MAX, parse};
+pub use print::print;
+pub use source::{Position, Source, Sources};
 pub use span::{FileId, Span};

@@ -18,7 +18,9 @@ pub(super) fn explain(scan: &Scan, from: usize, to: usize, offset: usize, expect
     if at >= to {
         return at_end(scan, to, expected, keyword);
     }
-    if let Some(foreign) = foreign(scan, from, at) {
+    // A comparison after a comparison is no matter of spelling.
+    let chained = expected.contains(&Rule::k_and) && !expected.contains(&Rule::cmp_op);
+    if let Some(foreign) = foreign(scan, from, at).filter(|f| !chained || f.code != Code::SingleEquals) {
         return foreign;
     }
     let (word, span) = (scan.word(at), scan.span(at));
@@ -27,7 +29,7 @@ pub(super) fn explain(scan: &Scan, from: usize, to: usize, offset: usize, expect
             .help(order_help(keyword, word).unwrap_or_else(|| format!("put `{word}` at the beginning of its own line")));
     }
     let finding = Diagnostic::new(Code::Syntax, span, message(scan, at, expected, keyword));
-    let help = word_help(scan, at, keyword).or_else(|| order_help(keyword, word));
+    let help = word_help(scan, at, expected, keyword).or_else(|| order_help(keyword, word));
     match (help, meant(word, expected).filter(|_| scan.is_word(at))) {
         (_, Some(meant)) => finding.help(format!("did you mean `{meant}`?")).fix(span, meant),
         (Some(help), None) => finding.help(help),
@@ -48,10 +50,15 @@ pub(super) fn unknown_clause(scan: &Scan, at: usize, guess: Option<&str>) -> Dia
 /// What could have stood there, in words; none where that would say nothing.
 pub(super) fn expected(rules: &[Rule]) -> Option<String> {
     let mut phrases: Vec<String> = Vec::new();
+    let operators = rules.contains(&Rule::add_op);
     for phrase in rules.iter().filter_map(|r| phrase(*r)) {
-        if !phrases.contains(&phrase) {
+        let counted = operators && matches!(phrase.as_str(), "`and`" | "`or`" | "`is`" | "`in`" | "`not`" | "`by`" | "`over`");
+        if !phrases.contains(&phrase) && !counted {
             phrases.push(phrase);
         }
+    }
+    if phrases.len() > 1 {
+        phrases.retain(|p| p != "the end");
     }
     let last = phrases.pop().filter(|_| phrases.len() < EXPECTED_MAX)?;
     if phrases.is_empty() { Some(last) } else { Some(format!("{} or {last}", phrases.join(", "))) }
@@ -134,18 +141,30 @@ fn meant(word: &str, rules: &[Rule]) -> Option<String> {
 }
 
 /// Words that are right elsewhere.
-fn word_help(scan: &Scan, at: usize, keyword: &str) -> Option<String> {
+fn word_help(scan: &Scan, at: usize, rules: &[Rule], keyword: &str) -> Option<String> {
     let word = scan.word(at);
+    if keyword == "test" && at > 0 && scan.is_word(at - 1) {
+        let steps = ["after", "at", "repeat", "watermark", "default", "expect", "given"];
+        if let Some(step) = nearest(scan.word(at - 1), steps).filter(|step| *step != scan.word(at - 1)) {
+            return Some(format!("did you mean `{step}` by `{}`?", scan.word(at - 1)));
+        }
+    }
     let help = match scan.tokens[at].kind {
         TokenKind::Sign(b'\'') => "texts stand in double quotes: `\"text\"`",
         TokenKind::Sign(b'#') => "a comment begins with `//`",
+        TokenKind::Sign(b'=' | b'<' | b'>') if rules.contains(&Rule::k_and) => "comparisons do not chain: write `a < b and b < c`",
+        TokenKind::Sign(b',') if rules.contains(&Rule::add_op) && at > 1 && keyword != "match" => {
+            "a list of values stands in brackets: `x in [1, 2]`"
+        }
         TokenKind::Number if word.len() > 1 && word.ends_with(|c: char| c.is_ascii_alphabetic()) => {
             "a duration is a number and one of `ms s m h d w`, as in `10m`"
         }
-        TokenKind::Number => "a duration has a unit, as in `10m`; the units are `ms s m h d w`",
+        TokenKind::Number if rules.contains(&Rule::duration) => "a duration has a unit, as in `10m`; the units are `ms s m h d w`",
         TokenKind::Word if matches!(word, "AND" | "OR" | "NOT" | "IN" | "IS") => "keywords are written in small letters",
         TokenKind::Word if word == "null" || word == "nil" => "a missing value is asked for with `x is missing`",
         TokenKind::Word if matches!(word, "SELECT" | "select") => "a rule has no `select`: what it reports stands in `emit { … }`",
+        TokenKind::Word if scan.is_sign(at + 1, b':') && rules.contains(&Rule::add_op) => "values are separated by commas: `{ a: 1, b: 2 }`",
+        TokenKind::Sign(b',') if rules.contains(&Rule::int) => "a repetition has its least number: `{0,3}`",
         TokenKind::Sign(b',') if keyword == "match" => "steps are joined by `then`, `&` or `|`",
         _ => return None,
     };

@@ -24,6 +24,8 @@ use super::{FileId, Span, ast};
 use crate::diagnostics::Diagnostic;
 use scan::Scan;
 
+pub(super) use expr::{CHAIN_MAX, term_count};
+
 pub use limits::{FILE_BYTES_MAX, NESTING_MAX, RULE_BYTES_MAX};
 
 /// What reading a file gave.

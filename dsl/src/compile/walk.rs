@@ -1,0 +1,127 @@
+//! Visits expressions: their children, all of a rule's, and what they read.
+
+use crate::ir::{Expr, ExprKind, Of, Rule};
+
+/// Calls `f` with each direct child.
+pub fn children<'e>(expr: &'e Expr, f: &mut dyn FnMut(&'e Expr)) {
+    use ExprKind as K;
+    match &expr.kind {
+        K::Const(_) | K::Field(..) | K::Key(_) | K::Window(_) => {}
+        K::PrevOr(a) | K::Not(a) | K::Neg(a) | K::Matches(a, _) | K::InSet(a, _) | K::IsMissing(a) | K::Widen(a) => f(a),
+        K::Compare(_, a, b) | K::Arithmetic(_, a, b) | K::InValue(a, b) | K::InCidr(a, b) | K::Coalesce(a, b) => {
+            f(a);
+            f(b);
+        }
+        K::Like { item, pattern, .. } => {
+            f(item);
+            f(pattern);
+        }
+        K::InRange(a, b, c) | K::If(a, b, c) => {
+            f(a);
+            f(b);
+            f(c);
+        }
+        K::InList(a, list) => {
+            f(a);
+            list.iter().for_each(f);
+        }
+        K::And(list) | K::Or(list) | K::List(list) | K::Call(_, list) | K::Aggregate { args: list, .. } => {
+            list.iter().for_each(f)
+        }
+    }
+}
+
+/// Calls `f` with each direct child, to change it.
+pub fn children_mut(expr: &mut Expr, f: &mut dyn FnMut(&mut Expr)) {
+    use ExprKind as K;
+    match &mut expr.kind {
+        K::Const(_) | K::Field(..) | K::Key(_) | K::Window(_) => {}
+        K::PrevOr(a) | K::Not(a) | K::Neg(a) | K::Matches(a, _) | K::InSet(a, _) | K::IsMissing(a) | K::Widen(a) => f(a),
+        K::Compare(_, a, b) | K::Arithmetic(_, a, b) | K::InValue(a, b) | K::InCidr(a, b) | K::Coalesce(a, b) => {
+            f(a);
+            f(b);
+        }
+        K::Like { item, pattern, .. } => {
+            f(item);
+            f(pattern);
+        }
+        K::InRange(a, b, c) | K::If(a, b, c) => {
+            f(a);
+            f(b);
+            f(c);
+        }
+        K::InList(a, list) => {
+            f(a);
+            list.iter_mut().for_each(f);
+        }
+        K::And(list) | K::Or(list) | K::List(list) | K::Call(_, list) | K::Aggregate { args: list, .. } => {
+            list.iter_mut().for_each(f)
+        }
+    }
+}
+
+/// Calls `f` with an expression and all below it, outermost first.
+pub fn walk<'e>(expr: &'e Expr, f: &mut dyn FnMut(&'e Expr)) {
+    f(expr);
+    children(expr, &mut |c| walk(c, f));
+}
+
+fn walk_mut(expr: &mut Expr, f: &mut dyn FnMut(&mut Expr)) {
+    f(expr);
+    children_mut(expr, &mut |c| walk_mut(c, f));
+}
+
+/// The outermost expressions of a rule outside its steps: `when`, `emit`, `message`, `severity`, `risk`, `suppress by`.
+pub fn result_exprs(rule: &Rule) -> impl Iterator<Item = &Expr> {
+    rule.when
+        .iter()
+        .chain(rule.emit.iter().map(|(_, e)| e))
+        .chain(&rule.message)
+        .chain([&rule.severity])
+        .chain(&rule.risk)
+        .chain(rule.suppress.iter().flat_map(|s| s.by.iter().flatten()))
+}
+
+/// Calls `f` with every expression of a rule, to change it.
+pub fn each_expr_mut(rule: &mut Rule, f: &mut dyn FnMut(&mut Expr)) {
+    for step in &mut rule.steps {
+        step.filter.iter_mut().chain(&mut step.until).for_each(|e| walk_mut(e, f));
+    }
+    for window in &mut rule.windows {
+        window.filter.iter_mut().chain(&mut window.args).for_each(|e| walk_mut(e, f));
+    }
+    let suppress = rule.suppress.iter_mut().flat_map(|s| s.by.iter_mut().flatten());
+    let stop = rule.stop.iter_mut().flat_map(|s| s.filter.iter_mut());
+    rule.when
+        .iter_mut()
+        .chain(rule.emit.iter_mut().map(|(_, e)| e))
+        .chain(&mut rule.message)
+        .chain([&mut rule.severity])
+        .chain(&mut rule.risk)
+        .chain(suppress)
+        .chain(stop)
+        .for_each(|e| walk_mut(e, f));
+}
+
+/// What an expression reads besides the candidate event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// Events that the run has bound.
+    pub run: bool,
+    /// Windows, `lag`, `first_seen`.
+    pub windows: bool,
+}
+
+impl Reads {
+    /// What an expression and all below it read.
+    pub fn of(expr: &Expr) -> Reads {
+        let mut reads = Reads::default();
+        walk(expr, &mut |e| match &e.kind {
+            ExprKind::Window(_) => reads.windows = true,
+            ExprKind::Field(Of::Candidate, _) => {}
+            ExprKind::Field(..) | ExprKind::Aggregate { .. } | ExprKind::PrevOr(_) => reads.run = true,
+            _ => {}
+        });
+        reads
+    }
+}

@@ -1,0 +1,411 @@
+//! Typed rules: what `check` makes of the tree and `compile` makes programs of.
+//!
+//! Every name is resolved, every expression has a type that holds, every limit is in milliseconds.
+
+use crate::functions::Function;
+use crate::schema::{EventId, FieldId, Schema};
+use crate::syntax::Span;
+use crate::syntax::ast::{Contiguity, MatchMode, Report};
+use crate::value::{Type, Value};
+
+/// A checked rule set.
+#[derive(Clone, Debug, Default)]
+pub struct RuleSetIr {
+    /// The event types.
+    pub schema: Schema,
+    /// The rules, in order of their names.
+    pub rules: Vec<Rule>,
+}
+
+/// A step of a rule's pattern, or an absence: an index into [`Rule::steps`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StepId(pub u16);
+
+/// One aggregate over a window (or `lag`, `first_seen`) of a rule: an index into [`Rule::windows`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WindowId(pub u16);
+
+/// A checked rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Its name.
+    pub name: String,
+    /// For people; empty where none is written.
+    pub title: String,
+    /// Of type string: `low`, `medium`, `high`, `critical`, `info`; the default is `medium`.
+    pub severity: Expr,
+    /// A number that adds up per entity.
+    pub risk: Option<Expr>,
+    /// Tags as written.
+    pub tags: Vec<String>,
+    /// What the rule is counted per.
+    pub key: Key,
+    /// Which matches are reported.
+    pub mode: MatchMode,
+    /// The steps and absences.
+    pub steps: Vec<Step>,
+    /// How the steps follow each other.
+    pub pattern: Pattern,
+    /// `last.at − first.at` at most, in milliseconds.
+    pub within: Option<i64>,
+    /// Checked on the complete match.
+    pub when: Option<Expr>,
+    /// Fields of the alert.
+    pub emit: Vec<(String, Expr)>,
+    /// Parts of the message, each of type string or any scalar; empty where there is none.
+    pub message: Vec<Expr>,
+    /// Holds back further alerts.
+    pub suppress: Option<Suppress>,
+    /// What a reported match ends.
+    pub skip: Skip,
+    /// When a match is reported.
+    pub report: Report,
+    /// Ends the key's runs.
+    pub stop: Option<Stop>,
+    /// Aggregates over windows that its expressions read.
+    pub windows: Vec<Window>,
+    /// The rule's own text, for its version and for people.
+    pub source: String,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// The key of a rule or a window.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Key {
+    /// Names of the parts (where types differ, the first type's names). Empty: the whole stream is one key.
+    pub names: Vec<String>,
+    /// Types of the parts.
+    pub types: Vec<Type>,
+    /// Whether a missing part is a key of its own.
+    pub optional: Vec<bool>,
+    /// For each event type that the rule names: the fields that give the key.
+    pub fields: Vec<(EventId, Vec<FieldId>)>,
+}
+
+impl Key {
+    /// The fields that give the key of an event of this type.
+    pub fn of(&self, event: EventId) -> Option<&[FieldId]> {
+        self.fields.iter().find(|(e, _)| *e == event).map(|(_, f)| f.as_slice())
+    }
+}
+
+/// A step or an absence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Its name.
+    pub name: String,
+    /// Its event type.
+    pub event: EventId,
+    /// The fields that give the key for this step.
+    pub key: Vec<FieldId>,
+    /// The terms of its `where`, all of which must hold (the terms of the outermost `and`).
+    pub filter: Vec<Expr>,
+    /// Ends the repetition.
+    pub until: Option<Expr>,
+    /// Whether it forbids instead of binding.
+    pub absence: bool,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// A pattern.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pattern {
+    /// One event.
+    Step(StepId),
+    /// One after the other; at least one element binds.
+    Sequence(Vec<Element>),
+    /// Both, in any order.
+    All(Vec<Pattern>),
+    /// Either; the left is preferred.
+    Any(Vec<Pattern>),
+    /// Repeated, and/or limited. A step's quantifier and a group's are the same thing here.
+    Loop(Box<Loop>),
+}
+
+/// A repetition, an option, or a group with a limit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loop {
+    /// What is repeated.
+    pub body: Pattern,
+    /// Least number of passes.
+    pub min: u32,
+    /// Greatest number.
+    pub max: Option<u32>,
+    /// Prefers fewer.
+    pub reluctant: bool,
+    /// From one pass to the next.
+    pub contiguity: Contiguity,
+    /// From the last event of a pass to the first of the next, in milliseconds.
+    pub apart: Option<i64>,
+    /// From the first event of the first pass to the last of the last, in milliseconds.
+    pub within: Option<i64>,
+}
+
+/// One element of a sequence.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Element {
+    /// Something to bind.
+    Bind {
+        /// How it follows.
+        contiguity: Contiguity,
+        /// From the last event bound to the first of this, in milliseconds.
+        within: Option<i64>,
+        /// What.
+        pattern: Pattern,
+    },
+    /// Something that must not happen.
+    Absence {
+        /// Any of these.
+        steps: Vec<StepId>,
+        /// Only the very next event is looked at.
+        next: bool,
+        /// How long, in milliseconds; only at the end of the pattern.
+        within: Option<i64>,
+    },
+}
+
+/// What a reported match ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "as in the syntax tree")]
+pub enum Skip {
+    PastLast,
+    ToNext,
+    ToFirst(StepId),
+    ToLast(StepId),
+    None,
+}
+
+/// `suppress 1h by …`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Suppress {
+    /// In milliseconds.
+    pub duration: i64,
+    /// For which value; `None`: the rule's key.
+    pub by: Option<Vec<Expr>>,
+}
+
+/// `stop on logout where …`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stop {
+    /// The event type.
+    pub event: EventId,
+    /// The fields that give its key.
+    pub key: Vec<FieldId>,
+    /// Which of its events.
+    pub filter: Option<Expr>,
+}
+
+/// A value that is kept as events pass: an aggregate over a window, `lag`, `first_seen`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Window {
+    /// What is kept.
+    pub kind: WindowKind,
+    /// The event type that is counted.
+    pub event: EventId,
+    /// The key of the counted events.
+    pub key: WindowKey,
+    /// Which of them; reads only the counted event.
+    pub filter: Option<Expr>,
+    /// What is aggregated (several for `distinct(a, b)` and `first_seen(a, b)`); reads only the counted event.
+    pub args: Vec<Expr>,
+    /// Type of the value.
+    pub ty: Type,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// Whose events a window holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WindowKey {
+    /// Those of the rule's key; the fields give it for the counted type.
+    Rule(Vec<FieldId>),
+    /// Those with equal values in fields named alike.
+    Fields {
+        /// In the counted type.
+        counted: Vec<FieldId>,
+        /// In each type that may be the current event where the value is read.
+        reader: Vec<(EventId, Vec<FieldId>)>,
+        /// Whether a missing value is a key of its own.
+        optional: Vec<bool>,
+    },
+}
+
+/// What a window keeps.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WindowKind {
+    /// `AGG(x) over 10m [offset 1d]`
+    Sliding {
+        /// Which aggregate.
+        aggregate: Aggregate,
+        /// Length in milliseconds.
+        length: i64,
+        /// Distance from now in milliseconds.
+        offset: i64,
+    },
+    /// `lag(x, n)`: of the rule's input.
+    Lag {
+        /// How many events of the type back; at least 1.
+        n: u32,
+    },
+    /// `first_seen(x where c) over 30d`
+    FirstSeen {
+        /// Length in milliseconds.
+        length: i64,
+    },
+}
+
+/// An aggregate, over a window or over a step's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the language's own names")]
+pub enum Aggregate {
+    Count,
+    Sum,
+    Avg,
+    Min,
+    Max,
+    Stddev,
+    Distinct,
+    First,
+    Last,
+    List,
+}
+
+/// A typed expression.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expr {
+    /// What it is.
+    pub kind: ExprKind,
+    /// Its type.
+    pub ty: Type,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// The kinds of expression.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExprKind {
+    /// A constant.
+    Const(Value<'static>),
+    /// A field of an event.
+    Field(Of, FieldId),
+    /// Part `n` of the rule's key.
+    Key(u16),
+    /// An aggregate over the elements a run has bound to a step, the candidate not included. In `arg`, [`Of::Element`] and
+    /// [`Of::ElementPrev`] are the element and the one before it.
+    Aggregate {
+        /// Which; never [`Aggregate::First`] or [`Aggregate::Last`] (those are [`Of::Step`]).
+        aggregate: Aggregate,
+        /// The step.
+        step: StepId,
+        /// `None` for `count(f)`; several for `distinct`.
+        args: Vec<Expr>,
+    },
+    /// The value of a window as of the current event.
+    Window(WindowId),
+    /// Holds where `prev` has no event, else as the inner condition: the term of an `and` that uses `prev`.
+    PrevOr(Box<Expr>),
+    /// `not x`
+    Not(Box<Expr>),
+    /// `-x`
+    Neg(Box<Expr>),
+    /// All of them, three-valued.
+    And(Vec<Expr>),
+    /// Any of them, three-valued.
+    Or(Vec<Expr>),
+    /// A comparison; both sides of types that compare.
+    Compare(Comparison, Box<Expr>, Box<Expr>),
+    /// Arithmetic; the sides' types say which.
+    Arithmetic(Arithmetic, Box<Expr>, Box<Expr>),
+    /// `x like "a*"`; `fold`: without regard to case.
+    Like {
+        /// What is looked at.
+        item: Box<Expr>,
+        /// The pattern.
+        pattern: Box<Expr>,
+        /// `ilike`.
+        fold: bool,
+    },
+    /// `x matches "re"`: the expression is a constant that compiled.
+    Matches(Box<Expr>, Regex),
+    /// `x in [constants]`; missing members have no place in it.
+    InSet(Box<Expr>, Vec<Value<'static>>),
+    /// `x in [any, expressions]`
+    InList(Box<Expr>, Vec<Expr>),
+    /// `x in list_value`
+    InValue(Box<Expr>, Box<Expr>),
+    /// `ip in cidr`
+    InCidr(Box<Expr>, Box<Expr>),
+    /// `x in low..high`
+    InRange(Box<Expr>, Box<Expr>, Box<Expr>),
+    /// `x is missing`
+    IsMissing(Box<Expr>),
+    /// `a ?? b`
+    Coalesce(Box<Expr>, Box<Expr>),
+    /// `if(c, a, b)`
+    If(Box<Expr>, Box<Expr>, Box<Expr>),
+    /// A function.
+    Call(Function, Vec<Expr>),
+    /// An int as a float or decimal, where one is expected.
+    Widen(Box<Expr>),
+    /// `[a, b]`
+    List(Vec<Expr>),
+}
+
+/// Whose field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Of {
+    /// The event that is judged: in `where`, `until`, `stop on`, in a window's filter and arguments.
+    Candidate,
+    /// An event bound to a step.
+    Step(StepId, Pick),
+    /// The element before the candidate (in a repetition), or the event bound just before, of the same type.
+    Prev,
+    /// In an aggregate's argument: the element.
+    Element,
+    /// In an aggregate's argument: the element before.
+    ElementPrev,
+}
+
+/// Which of a step's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pick {
+    /// `first(f, n)`, n from 0.
+    First(u32),
+    /// `last(f, n)`, n from 0; also plain `f`.
+    Last(u32),
+}
+
+/// `== != < <= > >=`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Comparison {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+}
+
+/// `+ - * / %`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Arithmetic {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Rem,
+}
+
+/// A compiled regular expression, compared by its text.
+#[derive(Clone, Debug)]
+pub struct Regex(pub regex::Regex);
+
+impl PartialEq for Regex {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}

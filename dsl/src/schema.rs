@@ -1,0 +1,119 @@
+//! Event types: what an event of a stream holds and where in its JSON object that stands.
+
+use serde::Serialize;
+
+use crate::syntax::Span;
+use crate::value::{Type, Value};
+
+/// An event type of a rule set: an index into [`Schema::events`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct EventId(pub u16);
+
+/// A field of an event type: an index into [`EventType::fields`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct FieldId(pub u16);
+
+/// All event types of a rule set, in order of their names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Schema {
+    /// The types.
+    pub events: Vec<EventType>,
+}
+
+/// One event type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventType {
+    /// Its name.
+    pub name: String,
+    /// Which JSON objects it takes.
+    pub source: Source,
+    /// Its fields, in the order of the declaration.
+    pub fields: Vec<Field>,
+    /// The field that holds the event time.
+    pub at: FieldId,
+    /// Where it is declared.
+    pub span: Span,
+}
+
+/// Which JSON objects are an event: the value at `path` is one of `values`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// Where to look.
+    pub path: Path,
+    /// As text; a number in the object is compared by its digits.
+    pub values: Vec<String>,
+}
+
+/// A field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub ty: Type,
+    /// Whether it may be missing.
+    pub optional: bool,
+    /// Where it stands: one path, or two (latitude, longitude) for a `geo`.
+    pub paths: Vec<Path>,
+    /// Where it is declared.
+    pub span: Span,
+}
+
+/// A path into a JSON object: `context.actor.id`, `target.0.id`, `target[].id`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Path(pub Vec<PathPart>);
+
+/// One part of a path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PathPart {
+    /// An object's member, or the element of an array where the text is a number.
+    Member(String),
+    /// Every element of an array: `[]`.
+    Each,
+}
+
+impl Path {
+    /// Reads `target[].id`.
+    pub fn parse(text: &str) -> Path {
+        let mut parts = Vec::new();
+        for part in text.split('.') {
+            match part.strip_suffix("[]") {
+                Some(name) => {
+                    if !name.is_empty() {
+                        parts.push(PathPart::Member(name.to_owned()));
+                    }
+                    parts.push(PathPart::Each);
+                }
+                None => parts.push(PathPart::Member(part.to_owned())),
+            }
+        }
+        Path(parts)
+    }
+}
+
+impl Schema {
+    /// The type.
+    pub fn event(&self, id: EventId) -> &EventType {
+        &self.events[id.0 as usize]
+    }
+
+    /// The type of a name.
+    pub fn find(&self, name: &str) -> Option<EventId> {
+        self.events.iter().position(|e| e.name == name).map(|i| EventId(i as u16))
+    }
+}
+
+impl EventType {
+    /// The field.
+    pub fn field(&self, id: FieldId) -> &Field {
+        &self.fields[id.0 as usize]
+    }
+
+    /// The field of a name.
+    pub fn find(&self, name: &str) -> Option<FieldId> {
+        self.fields.iter().position(|f| f.name == name).map(|i| FieldId(i as u16))
+    }
+}
+
+/// A constant of the language, kept beside the schema for list and range conditions.
+pub type Constant = Value<'static>;

@@ -1,0 +1,302 @@
+//! Columnar batches: the fields that live rules read, one column a field, one row an event.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use lapwing_dsl::schema::{EventId, FieldId, Schema};
+use lapwing_dsl::value::{Type, Value};
+
+use crate::Millis;
+
+/// Where an event came from; with its time it gives the event its place in the one total order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// Number of the topic or file, ascending by name.
+    pub source: u16,
+    /// Partition of the topic; 0 for a file.
+    pub partition: u16,
+    /// Offset in the partition; for a file the line, from 0.
+    pub offset: u64,
+}
+
+/// Which fields of which event types are kept, and in which column.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Layout {
+    /// For each event type.
+    pub events: Vec<EventLayout>,
+}
+
+/// The columns of one event type.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EventLayout {
+    /// For each field its column, or none where no rule reads it.
+    pub column_of: Vec<Option<u16>>,
+    /// For each column its field.
+    pub columns: Vec<(FieldId, Type)>,
+    /// The field that is the event's time.
+    pub at: FieldId,
+}
+
+impl Layout {
+    /// A layout that keeps the fields for which `read` says so, and no time column: a row has its time.
+    pub fn new(schema: &Schema, read: impl Fn(EventId, FieldId) -> bool) -> Self {
+        let events = schema.events.iter().enumerate().map(|(e, event)| {
+            let mut layout = EventLayout { at: event.at, ..EventLayout::default() };
+            for (f, field) in event.fields.iter().enumerate() {
+                let id = FieldId(f as u16);
+                let keep = id != event.at && read(EventId(e as u16), id);
+                layout.column_of.push(keep.then_some(layout.columns.len() as u16));
+                if keep {
+                    layout.columns.push((id, field.ty.clone()));
+                }
+            }
+            layout
+        });
+        Layout { events: events.collect() }
+    }
+}
+
+/// One event of a batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row {
+    /// Its type.
+    pub event: EventId,
+    /// Its row in the columns of that type.
+    pub index: u32,
+    /// Its time.
+    pub at: Millis,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Its entries in [`Batch::hits`].
+    pub hits: (u32, u32),
+}
+
+/// A rule's step whose condition on the event alone holds: a run may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hit {
+    /// Index of the rule in its rule set.
+    pub rule: u32,
+    /// The step.
+    pub step: u16,
+}
+
+/// Events of one rule set's layout.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Which columns there are.
+    pub layout: Arc<Layout>,
+    /// The events, in the order in which they were read.
+    pub rows: Vec<Row>,
+    /// For each event type its columns.
+    columns: Vec<Vec<Column>>,
+    /// For each event type how many rows its columns have.
+    lengths: Vec<u32>,
+    /// Text of all rows.
+    text: Vec<u8>,
+    /// Filled by the index: which first steps each row meets.
+    pub hits: Vec<Hit>,
+}
+
+/// The values of one field.
+#[derive(Clone, Debug)]
+enum Column {
+    /// 0, 1, or 2 for missing.
+    Bool(Vec<u8>),
+    Int(Vec<Option<i64>>),
+    Float(Vec<Option<f64>>),
+    /// Start and length in the batch's text; a length of `u32::MAX` is missing.
+    Text(Vec<(u32, u32)>),
+    Other(Vec<Value<'static>>),
+}
+
+const MISSING: u32 = u32::MAX;
+
+impl Column {
+    fn new(ty: &Type) -> Column {
+        match ty {
+            Type::Bool => Column::Bool(Vec::new()),
+            Type::Int | Type::Timestamp | Type::Duration => Column::Int(Vec::new()),
+            Type::Float => Column::Float(Vec::new()),
+            Type::String => Column::Text(Vec::new()),
+            _ => Column::Other(Vec::new()),
+        }
+    }
+
+    fn push_missing(&mut self) {
+        match self {
+            Column::Bool(v) => v.push(2),
+            Column::Int(v) => v.push(None),
+            Column::Float(v) => v.push(None),
+            Column::Text(v) => v.push((0, MISSING)),
+            Column::Other(v) => v.push(Value::Missing),
+        }
+    }
+
+    fn truncate(&mut self, len: usize) {
+        match self {
+            Column::Bool(v) => v.truncate(len),
+            Column::Int(v) => v.truncate(len),
+            Column::Float(v) => v.truncate(len),
+            Column::Text(v) => v.truncate(len),
+            Column::Other(v) => v.truncate(len),
+        }
+    }
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new(layout: Arc<Layout>) -> Self {
+        let columns = layout.events.iter().map(|e| e.columns.iter().map(|(_, ty)| Column::new(ty)).collect()).collect();
+        let lengths = vec![0; layout.events.len()];
+        Batch { layout, columns, lengths, ..Batch::default() }
+    }
+
+    /// Empties it and keeps its memory.
+    pub fn clear(&mut self) {
+        self.rows.clear();
+        self.text.clear();
+        self.hits.clear();
+        self.lengths.fill(0);
+        self.columns.iter_mut().flatten().for_each(|c| c.truncate(0));
+    }
+
+    /// Adds a row whose fields are all missing; set them with `set_*`.
+    pub fn push(&mut self, event: EventId, at: Millis, origin: Origin) {
+        let e = event.0 as usize;
+        self.columns[e].iter_mut().for_each(Column::push_missing);
+        let index = self.lengths[e];
+        self.lengths[e] += 1;
+        let hits = self.hits.len() as u32;
+        self.rows.push(Row { event, index, at, origin, hits: (hits, hits) });
+    }
+
+    /// Takes the last row back: it was unreadable, or no rule can use it.
+    pub fn pop(&mut self) {
+        let Some(row) = self.rows.pop() else { return };
+        let e = row.event.0 as usize;
+        self.lengths[e] = row.index;
+        self.columns[e].iter_mut().for_each(|c| c.truncate(row.index as usize));
+        self.hits.truncate(row.hits.0 as usize);
+    }
+
+    /// Sets the last row's time.
+    pub fn set_at(&mut self, at: Millis) {
+        if let Some(row) = self.rows.last_mut() {
+            row.at = at;
+        }
+    }
+
+    fn last_cell(&mut self, column: u16) -> (&mut Column, usize) {
+        let row = self.rows.last().expect("a row was pushed before its fields are set");
+        (&mut self.columns[row.event.0 as usize][column as usize], row.index as usize)
+    }
+
+    /// Sets a bool of the last row.
+    #[inline]
+    pub fn set_bool(&mut self, column: u16, value: bool) {
+        if let (Column::Bool(v), i) = self.last_cell(column) {
+            v[i] = value as u8;
+        }
+    }
+
+    /// Sets an int, timestamp or duration of the last row.
+    #[inline]
+    pub fn set_int(&mut self, column: u16, value: i64) {
+        if let (Column::Int(v), i) = self.last_cell(column) {
+            v[i] = Some(value);
+        }
+    }
+
+    /// Sets a float of the last row.
+    #[inline]
+    pub fn set_float(&mut self, column: u16, value: f64) {
+        if let (Column::Float(v), i) = self.last_cell(column) {
+            v[i] = Some(value);
+        }
+    }
+
+    /// Sets a text of the last row.
+    #[inline]
+    pub fn set_text(&mut self, column: u16, value: &str) {
+        let start = self.text.len() as u32;
+        self.text.extend_from_slice(value.as_bytes());
+        if let (Column::Text(v), i) = self.last_cell(column) {
+            v[i] = (start, value.len() as u32);
+        }
+    }
+
+    /// Sets a field of any type of the last row.
+    pub fn set(&mut self, column: u16, value: Value<'_>) {
+        match value {
+            Value::Missing => {}
+            Value::Text(v) => self.set_text(column, &v),
+            value => match (self.last_cell(column), value) {
+                ((Column::Bool(v), i), Value::Bool(x)) => v[i] = x as u8,
+                ((Column::Int(v), i), Value::Int(x) | Value::Timestamp(x) | Value::Duration(x)) => v[i] = Some(x),
+                ((Column::Float(v), i), Value::Float(x)) => v[i] = Some(x),
+                ((Column::Other(v), i), x) => v[i] = x.into_static(),
+                _ => debug_assert!(false, "a decoder sets a field by its declared type"),
+            },
+        }
+    }
+
+    /// A field of an event. A field that no rule reads is missing.
+    #[inline]
+    pub fn value(&self, row: &Row, field: FieldId) -> Value<'_> {
+        let layout = &self.layout.events[row.event.0 as usize];
+        if field == layout.at {
+            return Value::Timestamp(row.at);
+        }
+        let Some(column) = layout.column_of[field.0 as usize] else { return Value::Missing };
+        let i = row.index as usize;
+        match &self.columns[row.event.0 as usize][column as usize] {
+            Column::Bool(v) => match v[i] {
+                0 => Value::Bool(false),
+                1 => Value::Bool(true),
+                _ => Value::Missing,
+            },
+            Column::Int(v) => match (v[i], &layout.columns[column as usize].1) {
+                (None, _) => Value::Missing,
+                (Some(x), Type::Int) => Value::Int(x),
+                (Some(x), Type::Timestamp) => Value::Timestamp(x),
+                (Some(x), _) => Value::Duration(x),
+            },
+            Column::Float(v) => v[i].map_or(Value::Missing, Value::Float),
+            Column::Text(v) => match v[i] {
+                (_, MISSING) => Value::Missing,
+                (start, len) => Value::Text(Cow::Borrowed(self.text_at(start, len))),
+            },
+            Column::Other(v) => v[i].borrow(),
+        }
+    }
+
+    #[inline]
+    fn text_at(&self, start: u32, len: u32) -> &str {
+        let bytes = &self.text[start as usize..(start + len) as usize];
+        debug_assert!(std::str::from_utf8(bytes).is_ok());
+        // SAFETY: `text` grows only by whole `&str`s (`set_text`), and a cell spans exactly one of them.
+        unsafe { std::str::from_utf8_unchecked(bytes) }
+    }
+}
+
+/// One event of a batch, to read.
+#[derive(Clone, Copy)]
+pub struct EventView<'b> {
+    /// Its batch.
+    pub batch: &'b Batch,
+    /// Its row.
+    pub row: &'b Row,
+}
+
+impl<'b> EventView<'b> {
+    /// A field of it.
+    #[inline]
+    pub fn field(&self, field: FieldId) -> Value<'b> {
+        self.batch.value(self.row, field)
+    }
+
+    /// The rules' steps that may begin with it.
+    pub fn hits(&self) -> &'b [Hit] {
+        &self.batch.hits[self.row.hits.0 as usize..self.row.hits.1 as usize]
+    }
+}

@@ -1,0 +1,352 @@
+//! A rule set: all live programs and what they share, immutable, with one generation number.
+//!
+//! A key space is what rules with equal keys share: `user`, `card`, `ip`. An extraction is one way to get a key of a
+//! space from an event type's fields. A rule whose windows go by another key is pinned: it and those windows live in one
+//! key group of their own, so that no shard ever reads another's state.
+
+use std::sync::Arc;
+
+use lapwing_dsl::ir::{StepId, WindowId, WindowKey, WindowKind};
+use lapwing_dsl::program::Program;
+use lapwing_dsl::schema::{EventId, FieldId, Schema};
+use lapwing_dsl::value::Type;
+
+use crate::batch::Layout;
+use crate::index::Index;
+
+/// All live rules.
+#[derive(Clone, Debug)]
+pub struct RuleSet {
+    /// Counts changes; every alert names it.
+    pub generation: u64,
+    /// The event types.
+    pub schema: Schema,
+    /// The columns that the rules read.
+    pub layout: Arc<Layout>,
+    /// The rules, in order of their names.
+    pub rules: Vec<RuleEntry>,
+    /// The key spaces.
+    pub spaces: Vec<Space>,
+    /// The windows of all rules, each once.
+    pub windows: Vec<WindowEntry>,
+    /// For each event type.
+    pub events: Vec<EventPlan>,
+    /// Which rules an event may begin.
+    pub index: Index,
+}
+
+/// A live rule.
+#[derive(Clone, Debug)]
+pub struct RuleEntry {
+    /// Its program.
+    pub program: Arc<Program>,
+    /// Its version.
+    pub version: u32,
+    /// Its key space.
+    pub space: u16,
+    /// For each step: the extraction, in its event type's plan, that gives its key.
+    pub step_extraction: Vec<u8>,
+    /// Likewise for `stop on`.
+    pub stop_extraction: Option<(EventId, u8)>,
+    /// Indexes of its windows in [`RuleSet::windows`].
+    pub windows: Vec<u32>,
+    /// For each event type, whether the rule's runs must see it.
+    pub sees: Vec<bool>,
+    /// Whether timers, and not only its own events, move its runs.
+    pub timed: bool,
+}
+
+/// A key space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Names of the key's parts.
+    pub names: Vec<String>,
+    /// Their types.
+    pub types: Vec<Type>,
+    /// Whether a missing part is a key of its own.
+    pub optional: Vec<bool>,
+    /// Whether it lives in the pinned key group.
+    pub pinned: bool,
+}
+
+/// A window that one or more rules read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WindowEntry {
+    /// What it keeps.
+    pub spec: lapwing_dsl::ir::Window,
+    /// Its key space.
+    pub space: u16,
+    /// For `lag`, which is of one rule's input: the rule.
+    pub of_rule: Option<String>,
+}
+
+/// What the rule set wants of one event type.
+#[derive(Clone, Debug, Default)]
+pub struct EventPlan {
+    /// The ways to get keys from it.
+    pub extractions: Vec<Extraction>,
+    /// Whether every event of the type must be seen, whatever it holds.
+    pub always: bool,
+}
+
+/// One way to get a key from an event.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Extraction {
+    /// The key space.
+    pub space: u16,
+    /// The fields of the key's parts.
+    pub fields: Vec<FieldId>,
+    /// Windows that count the event under this key; those of `first_seen` come last.
+    pub windows: Vec<u32>,
+}
+
+/// A rule to be live.
+#[derive(Clone, Debug)]
+pub struct LiveRule {
+    /// Its program.
+    pub program: Arc<Program>,
+    /// Its version.
+    pub version: u32,
+}
+
+/// More than 64 ways to get a key from one event type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TooManyKeys {
+    /// The event type's name.
+    pub event: String,
+    /// The rule that asked for one too many.
+    pub rule: String,
+}
+
+/// The most ways to get a key from one event type.
+pub const EXTRACTIONS_MAX: usize = 64;
+
+impl RuleSet {
+    /// Builds a rule set. The programs were compiled against `schema`.
+    pub fn new(generation: u64, schema: Schema, mut rules: Vec<LiveRule>) -> Result<RuleSet, TooManyKeys> {
+        rules.sort_by(|a, b| a.program.rule.name.cmp(&b.program.rule.name));
+        let mut builder = Builder {
+            spaces: Vec::new(),
+            windows: Vec::new(),
+            events: vec![EventPlan::default(); schema.events.len()],
+        };
+        let mut entries = Vec::with_capacity(rules.len());
+        for rule in &rules {
+            entries.push(builder.add(rule, &schema)?);
+        }
+        for plan in &mut builder.events {
+            for extraction in &mut plan.extractions {
+                let windows = &builder.windows;
+                extraction.windows.sort_by_key(|w| {
+                    (matches!(windows[*w as usize].spec.kind, WindowKind::FirstSeen { .. }), *w)
+                });
+            }
+        }
+        let read = fields_read(&schema, &entries, &builder);
+        let layout = Arc::new(Layout::new(&schema, |e, f| read[e.0 as usize][f.0 as usize]));
+        let index = Index::new(&schema, &entries);
+        let Builder { spaces, windows, events } = builder;
+        Ok(RuleSet { generation, schema, layout, rules: entries, spaces, windows, events, index })
+    }
+
+    /// A rule set without rules.
+    pub fn empty() -> RuleSet {
+        RuleSet::new(0, Schema::default(), Vec::new()).expect("no rules ask for no keys")
+    }
+
+    /// The index of a rule's name.
+    pub fn find(&self, name: &str) -> Option<u32> {
+        self.rules.binary_search_by(|r| r.program.rule.name.as_str().cmp(name)).ok().map(|i| i as u32)
+    }
+}
+
+struct Builder {
+    spaces: Vec<Space>,
+    windows: Vec<WindowEntry>,
+    events: Vec<EventPlan>,
+}
+
+impl Builder {
+    fn add(&mut self, live: &LiveRule, schema: &Schema) -> Result<RuleEntry, TooManyKeys> {
+        let rule = &live.program.rule;
+        let pinned = rule.windows.iter().any(|w| matches!(w.key, WindowKey::Fields { .. }));
+        let space = self.space(Space {
+            names: rule.key.names.clone(),
+            types: rule.key.types.clone(),
+            optional: rule.key.optional.clone(),
+            pinned,
+        });
+        let refuse = |event: EventId| TooManyKeys { event: schema.event(event).name.clone(), rule: rule.name.clone() };
+        let mut step_extraction = Vec::with_capacity(rule.steps.len());
+        for step in &rule.steps {
+            step_extraction.push(self.extraction(step.event, space, &step.key).ok_or_else(|| refuse(step.event))?);
+        }
+        let stop_extraction = match &rule.stop {
+            Some(stop) => {
+                Some((stop.event, self.extraction(stop.event, space, &stop.key).ok_or_else(|| refuse(stop.event))?))
+            }
+            None => None,
+        };
+        let mut windows = Vec::new();
+        for window in &rule.windows {
+            windows.push(self.window(window, &live.program, space, schema).ok_or_else(|| refuse(window.event))?);
+        }
+        let sees: Vec<bool> = (0..schema.events.len())
+            .map(|e| {
+                let event = EventId(e as u16);
+                live.program.inputs.contains(&event) || rule.stop.as_ref().is_some_and(|s| s.event == event)
+            })
+            .collect();
+        for event in live.program.inputs.iter().copied().chain(rule.stop.iter().map(|s| s.event)) {
+            self.events[event.0 as usize].always = true;
+        }
+        Ok(RuleEntry {
+            program: live.program.clone(),
+            version: live.version,
+            space,
+            step_extraction,
+            stop_extraction,
+            windows,
+            sees,
+            timed: is_timed(&live.program),
+        })
+    }
+
+    fn space(&mut self, space: Space) -> u16 {
+        let at = self.spaces.iter().position(|s| *s == space).unwrap_or_else(|| {
+            self.spaces.push(space);
+            self.spaces.len() - 1
+        });
+        at as u16
+    }
+
+    fn extraction(&mut self, event: EventId, space: u16, fields: &[FieldId]) -> Option<u8> {
+        let extractions = &mut self.events[event.0 as usize].extractions;
+        let found = extractions.iter().position(|x| x.space == space && x.fields == fields);
+        match found {
+            Some(i) => Some(i as u8),
+            None if extractions.len() >= EXTRACTIONS_MAX => None,
+            None => {
+                extractions.push(Extraction { space, fields: fields.to_vec(), windows: Vec::new() });
+                Some(extractions.len() as u8 - 1)
+            }
+        }
+    }
+
+    fn window(
+        &mut self,
+        spec: &lapwing_dsl::ir::Window,
+        program: &Program,
+        rule_space: u16,
+        schema: &Schema,
+    ) -> Option<u32> {
+        let (space, fields) = match &spec.key {
+            WindowKey::Rule(fields) => (rule_space, fields.clone()),
+            WindowKey::Fields { counted, optional, .. } => {
+                let event = schema.event(spec.event);
+                let names = counted.iter().map(|f| event.field(*f).name.clone()).collect();
+                let types = counted.iter().map(|f| event.field(*f).ty.clone()).collect();
+                let space = self.space(Space { names, types, optional: optional.clone(), pinned: true });
+                (space, counted.clone())
+            }
+        };
+        let lag = matches!(spec.kind, WindowKind::Lag { .. });
+        let mut bare = spec.clone();
+        bare.span = Default::default();
+        bare.filter.iter_mut().chain(&mut bare.args).for_each(strip_spans);
+        let entry = WindowEntry { spec: bare, space, of_rule: lag.then(|| program.rule.name.clone()) };
+        let window = match self.windows.iter().position(|w| *w == entry) {
+            Some(i) => i as u32,
+            None => {
+                self.windows.push(entry);
+                self.windows.len() as u32 - 1
+            }
+        };
+        self.events[spec.event.0 as usize].always = true;
+        // `lag` counts the rule's input: an event under each key that a step gives it.
+        let mut keys: Vec<Vec<FieldId>> = vec![fields];
+        if lag {
+            keys.extend(program.rule.steps.iter().filter(|s| s.event == spec.event).map(|s| s.key.clone()));
+        }
+        for fields in keys {
+            let extraction = self.extraction(spec.event, space, &fields)?;
+            let windows = &mut self.events[spec.event.0 as usize].extractions[extraction as usize].windows;
+            if !windows.contains(&window) {
+                windows.push(window);
+            }
+        }
+        Some(window)
+    }
+}
+
+fn strip_spans(expr: &mut lapwing_dsl::ir::Expr) {
+    expr.span = Default::default();
+    lapwing_dsl::compile::walk::children_mut(expr, &mut strip_spans);
+}
+
+/// Whether runs of the program are moved by time: absences that complete a match, and reports that wait.
+fn is_timed(program: &Program) -> bool {
+    use lapwing_dsl::syntax::ast::Report;
+    program.rule.report != Report::Early || program.nfa.states.iter().any(|s| s.is_pending())
+}
+
+/// For each event type, for each field, whether some rule reads it.
+fn fields_read(schema: &Schema, rules: &[RuleEntry], builder: &Builder) -> Vec<Vec<bool>> {
+    use lapwing_dsl::compile::walk::walk;
+    use lapwing_dsl::ir::{ExprKind, Of};
+    let mut read: Vec<Vec<bool>> = schema.events.iter().map(|e| vec![false; e.fields.len()]).collect();
+    let mut mark = |event: EventId, field: FieldId| read[event.0 as usize][field.0 as usize] = true;
+    for (e, plan) in builder.events.iter().enumerate() {
+        for field in plan.extractions.iter().flat_map(|x| &x.fields) {
+            mark(EventId(e as u16), *field);
+        }
+    }
+    for rule in rules {
+        let program = &rule.program;
+        for (i, step) in program.rule.steps.iter().enumerate() {
+            program.captures[i].iter().for_each(|f| mark(step.event, *f));
+            for expr in step.filter.iter().chain(&step.until) {
+                walk(expr, &mut |e| {
+                    if let ExprKind::Field(Of::Candidate, f) = e.kind {
+                        mark(step.event, f);
+                    }
+                });
+            }
+        }
+        for window in &program.rule.windows {
+            for expr in window.filter.iter().chain(&window.args) {
+                walk(expr, &mut |e| {
+                    if let ExprKind::Field(_, f) = e.kind {
+                        mark(window.event, f);
+                    }
+                });
+            }
+            if let WindowKey::Fields { reader, .. } = &window.key {
+                for (event, fields) in reader {
+                    fields.iter().for_each(|f| mark(*event, *f));
+                }
+            }
+        }
+        for filter in program.rule.stop.iter().flat_map(|s| &s.filter) {
+            let event = program.rule.stop.as_ref().map_or(EventId(0), |s| s.event);
+            walk(filter, &mut |e| {
+                if let ExprKind::Field(_, f) = e.kind {
+                    mark(event, f);
+                }
+            });
+        }
+    }
+    read
+}
+
+impl RuleEntry {
+    /// Whether a step may take an event that came to the key by the extractions in `mask`.
+    pub fn step_may_take(&self, step: StepId, mask: u64) -> bool {
+        mask & (1 << self.step_extraction[step.0 as usize]) != 0
+    }
+
+    /// The entry of a window of the rule.
+    pub fn window(&self, id: WindowId) -> u32 {
+        self.windows[id.0 as usize]
+    }
+}

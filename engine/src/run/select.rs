@@ -1,0 +1,363 @@
+//! Decides which complete matches are reported, in which order, and which runs that ends.
+
+use std::collections::BTreeSet;
+
+use lapwing_dsl::ir::{Skip, StepId};
+use lapwing_dsl::program::Program;
+use lapwing_dsl::syntax::ast::{MatchMode, Report};
+use smallvec::SmallVec;
+
+use super::report::Reporter;
+use super::step::{Moved, place};
+use super::{Complete, Run, prefer, trace};
+use crate::bound::{BoundEvents, BoundId};
+use crate::limits::{Cap, Limits};
+use crate::output::{Match, Status};
+use crate::slot::{Candidate, Cell, CellMore, OpenAlert};
+
+/// Puts what moved back into the cell and appends the matches to be reported.
+pub fn settle(
+    cell: &mut Cell,
+    moved: Moved,
+    reporter: &Reporter<'_>,
+    bound: &mut BoundEvents,
+    limits: &Limits,
+    out: &mut Vec<Match>,
+) {
+    let program = &*reporter.entry.program;
+    let mut selection = Selection { cell, runs: moved.runs, program, reporter, bound, out };
+    match (program.rule.mode, program.rule.report) {
+        (MatchMode::One, Report::Final) => selection.finally(moved.complete),
+        (MatchMode::One, _) => selection.one(moved.complete),
+        (MatchMode::Each, _) => selection.distinct(moved.complete, false),
+        (MatchMode::Last, _) => {
+            selection.distinct(moved.complete, true);
+            selection.keep_newest();
+        }
+    }
+    selection.close_alerts();
+    selection.cap(limits);
+    let runs = selection.runs;
+    cell.runs = runs;
+    if cell.more.as_ref().is_some_and(|m| m.is_empty()) {
+        cell.more = None;
+    }
+}
+
+struct Selection<'a> {
+    cell: &'a mut Cell,
+    runs: Vec<Run>,
+    program: &'a Program,
+    reporter: &'a Reporter<'a>,
+    bound: &'a mut BoundEvents,
+    out: &'a mut Vec<Match>,
+}
+
+/// A complete match with what it is compared by.
+struct Ranked {
+    complete: Complete,
+    ranks: Vec<u16>,
+    bindings: Vec<(u16, u64)>,
+}
+
+impl Selection<'_> {
+    /// The one that began first, then the preferred one.
+    fn ranked(&self, complete: Vec<Complete>) -> Vec<Ranked> {
+        let mut ranked: Vec<Ranked> = complete
+            .into_iter()
+            .map(|complete| {
+                let (ranks, bindings) = trace(self.bound, complete.last, complete.rank);
+                Ranked { complete, ranks, bindings }
+            })
+            .collect();
+        if ranked.len() > 1 {
+            ranked.sort_by(|a, b| {
+                let first = a.complete.first_sequence.cmp(&b.complete.first_sequence);
+                first.then_with(|| prefer((&a.ranks, &a.bindings), (&b.ranks, &b.bindings)))
+            });
+        }
+        ranked
+    }
+
+    /// `match`: one at a time, then `skip`.
+    fn one(&mut self, complete: Vec<Complete>) {
+        let mut waiting: std::collections::VecDeque<Ranked> = self.ranked(complete).into();
+        while let Some(ranked) = waiting.pop_front() {
+            let complete = ranked.complete;
+            if !self.reporter.when_holds(&complete, self.bound) {
+                self.bound.release(complete.last);
+                continue;
+            }
+            let tag = self.publish(&complete);
+            let ends = self.skip(complete.first_sequence, &ranked.bindings);
+            let bound = &mut *self.bound;
+            self.runs.retain(|run| {
+                let ended = ends(run.first_sequence) && (tag == 0 || run.tag != tag);
+                if ended {
+                    bound.release(run.last);
+                }
+                !ended
+            });
+            waiting.retain(|other| {
+                let ended = ends(other.complete.first_sequence) && (tag == 0 || other.complete.tag != tag);
+                if ended {
+                    bound.release(other.complete.last);
+                }
+                !ended
+            });
+            self.bound.release(complete.last);
+        }
+    }
+
+    /// Reports a match, or the next revision of its alert. Returns the alert's tag under `report updates`.
+    fn publish(&mut self, complete: &Complete) -> u32 {
+        let mut body = self.reporter.report(complete, self.bound);
+        self.mark_caps(&mut body);
+        if self.program.rule.report != Report::Updates {
+            self.out.push(body);
+            return 0;
+        }
+        let more = self.cell.more.get_or_insert_default();
+        if let Some(open) = more.open.iter_mut().find(|o| o.tag == complete.tag) {
+            body.id = open.body.id;
+            body.revision = open.body.revision + 1;
+            body.status = Status::Updated;
+            *open.body = body.clone();
+            self.out.push(body);
+            return complete.tag;
+        }
+        let tag = more.open.iter().map(|o| o.tag).max().unwrap_or(0) + 1;
+        more.open.push(OpenAlert { tag, body: Box::new(body.clone()) });
+        for run in self.runs.iter_mut().filter(|r| r.last == complete.last) {
+            run.tag = tag;
+        }
+        self.out.push(body);
+        tag
+    }
+
+    /// `report updates`: an alert that no run can revise any more is closed.
+    fn close_alerts(&mut self) {
+        let Some(more) = &mut self.cell.more else { return };
+        let runs = &self.runs;
+        let out = &mut *self.out;
+        more.open.retain_mut(|open| {
+            let lives = runs.iter().any(|r| r.tag == open.tag);
+            if !lives {
+                let mut body = (*open.body).clone();
+                body.revision += 1;
+                body.status = Status::Closed;
+                out.push(body);
+            }
+            lives
+        });
+    }
+
+    /// Which runs a reported match ends, by the number of their first event.
+    fn skip(&self, first_sequence: u64, bindings: &[(u16, u64)]) -> impl Fn(u64) -> bool + use<> {
+        let last_sequence = bindings.last().map_or(first_sequence, |b| b.1);
+        let element = |step: StepId, mut found: Box<dyn Iterator<Item = &(u16, u64)> + '_>| {
+            found.find(|b| b.0 == step.0).map(|b| b.1)
+        };
+        let before = match self.program.rule.skip {
+            Skip::ToFirst(step) => element(step, Box::new(bindings.iter())),
+            Skip::ToLast(step) => element(step, Box::new(bindings.iter().rev())),
+            _ => None,
+        };
+        let skip = self.program.rule.skip;
+        move |first: u64| match (skip, before) {
+            (Skip::None, _) => false,
+            (Skip::PastLast, _) => first <= last_sequence,
+            (Skip::ToNext, _) | (_, None) => first == first_sequence,
+            (_, Some(element)) => first < element,
+        }
+    }
+
+    /// `match each` and `match last`: every distinct set of bindings once.
+    fn distinct(&mut self, complete: Vec<Complete>, ends_its_runs: bool) {
+        let mut seen = BTreeSet::new();
+        for ranked in self.ranked(complete) {
+            let Ranked { complete, mut bindings, .. } = ranked;
+            bindings.sort_unstable();
+            if !seen.contains(&bindings) && self.reporter.when_holds(&complete, self.bound) {
+                let mut body = self.reporter.report(&complete, self.bound);
+                self.mark_caps(&mut body);
+                self.out.push(body);
+                if ends_its_runs {
+                    self.end_runs_with(complete.last, &bindings);
+                }
+                seen.insert(bindings);
+            }
+            self.bound.release(complete.last);
+        }
+    }
+
+    /// Ends the runs that wait with just these bindings.
+    fn end_runs_with(&mut self, last: BoundId, bindings: &[(u16, u64)]) {
+        let sequence = self.bound.get(last).sequence;
+        let bound = &mut *self.bound;
+        self.runs.retain(|run| {
+            let same = run.last == last || {
+                bound.get(run.last).sequence == sequence && {
+                    let mut own = trace(bound, run.last, run.rank).1;
+                    own.sort_unstable();
+                    own == bindings
+                }
+            };
+            if same {
+                bound.release(run.last);
+            }
+            !same
+        });
+    }
+
+    /// `match last`: of the runs that wait at one place the newest stays; one that waits only for time is not replaced.
+    fn keep_newest(&mut self) {
+        if self.runs.len() < 2 {
+            return;
+        }
+        let mut kept: Vec<(Option<(lapwing_dsl::nfa::StateId, SmallVec<[u32; 2]>)>, Run)> = Vec::new();
+        for run in std::mem::take(&mut self.runs) {
+            if self.program.nfa.state(run.state).is_pending() {
+                kept.push((None, run));
+                continue;
+            }
+            let at = Some(place(self.program, &run));
+            match kept.iter_mut().find(|(p, _)| *p == at) {
+                None => kept.push((at, run)),
+                Some((_, other)) => {
+                    let newer = self.is_newer(&run, other);
+                    let loser = if newer { std::mem::replace(other, run) } else { run };
+                    self.bound.release(loser.last);
+                }
+            }
+        }
+        self.runs = kept.into_iter().map(|(_, run)| run).collect();
+    }
+
+    fn is_newer(&self, a: &Run, b: &Run) -> bool {
+        let age = |r: &Run| (self.bound.get(r.last).sequence, r.first_sequence);
+        age(a).cmp(&age(b)).then_with(|| {
+            let (a, b) = (trace(self.bound, a.last, a.rank), trace(self.bound, b.last, b.rank));
+            prefer((&b.0, &b.1), (&a.0, &a.1))
+        }) == std::cmp::Ordering::Greater
+    }
+
+    /// `report final`: keeps the best match of each beginning, and reports the oldest beginning's once nothing can change it.
+    fn finally(&mut self, complete: Vec<Complete>) {
+        for ranked in self.ranked(complete) {
+            let complete = ranked.complete;
+            if self.reporter.when_holds(&complete, self.bound) {
+                let candidate = Candidate {
+                    first_sequence: complete.first_sequence,
+                    last_sequence: self.bound.get(complete.last).sequence,
+                    ranks: ranked.ranks,
+                    bindings: ranked.bindings,
+                    body: Box::new(self.reporter.report(&complete, self.bound)),
+                };
+                self.consider(candidate);
+            }
+            self.bound.release(complete.last);
+        }
+        while let Some(body) = self.next_final() {
+            let mut body = body;
+            self.mark_caps(&mut body);
+            self.out.push(body);
+        }
+    }
+
+    fn consider(&mut self, candidate: Candidate) {
+        let candidates = &mut self.cell.more.get_or_insert_default().candidates;
+        match candidates.binary_search_by_key(&candidate.first_sequence, |c| c.first_sequence) {
+            Err(i) => candidates.insert(i, candidate),
+            Ok(i) => {
+                let old = &candidates[i];
+                let order = prefer((&candidate.ranks, &candidate.bindings), (&old.ranks, &old.bindings));
+                if order.is_lt() {
+                    candidates[i] = candidate;
+                }
+            }
+        }
+    }
+
+    /// The match of the oldest beginning, if it is decided.
+    fn next_final(&mut self) -> Option<Match> {
+        let candidates = &mut self.cell.more.as_mut()?.candidates;
+        let best = candidates.first()?;
+        let (bound, first) = (&mut *self.bound, best.first_sequence);
+        // Runs of the same beginning that can only do worse are of no use.
+        self.runs.retain(|run| {
+            let worse = run.first_sequence == first && !could_beat(bound, run, best);
+            if worse {
+                bound.release(run.last);
+            }
+            !worse
+        });
+        if self.runs.iter().any(|r| r.first_sequence <= first) {
+            return None;
+        }
+        let best = candidates.remove(0);
+        let ends = self.skip(best.first_sequence, &best.bindings);
+        let ends = move |sequence: u64| ends(sequence) || sequence == first;
+        let bound = &mut *self.bound;
+        self.runs.retain(|run| {
+            let ended = ends(run.first_sequence);
+            if ended {
+                bound.release(run.last);
+            }
+            !ended
+        });
+        self.cell.more.as_mut()?.candidates.retain(|c| !ends(c.first_sequence));
+        Some(*best.body)
+    }
+
+    /// Keeps the number of runs within the cap: the oldest start goes first.
+    fn cap(&mut self, limits: &Limits) {
+        let max = limits.runs_per_key_max;
+        if self.runs.len() <= max {
+            return;
+        }
+        let mut starts: Vec<u64> = self.runs.iter().map(|r| r.first_sequence).collect();
+        starts.sort_unstable();
+        let from = starts[starts.len() - max];
+        let mut until = i64::MIN;
+        let mut over = self.runs.len() - max;
+        let bound = &mut *self.bound;
+        self.runs.retain(|run| {
+            let goes = over > 0 && run.first_sequence <= from;
+            if goes {
+                over -= 1;
+                until = until.max(run.deadline);
+                bound.release(run.last);
+            }
+            !goes
+        });
+        let more = self.cell.more.get_or_insert_default();
+        more.caps |= Cap::RunsPerKey as u8;
+        more.caps_until = more.caps_until.max(until);
+    }
+
+    /// An alert that a run taken by a cap might have touched says so.
+    fn mark_caps(&self, body: &mut Match) {
+        if let Some(more) = &self.cell.more
+            && body.at <= more.caps_until
+        {
+            body.caps |= more.caps;
+        }
+    }
+}
+
+/// Whether a live run may still become a better match than the one found.
+fn could_beat(bound: &BoundEvents, run: &Run, best: &Candidate) -> bool {
+    let (ranks, _) = trace(bound, run.last, run.rank);
+    let shared = ranks.len().min(best.ranks.len());
+    ranks[..shared] <= best.ranks[..shared]
+}
+
+impl CellMore {
+    /// Forgets caps that no longer matter.
+    pub fn forget_caps(&mut self, now: crate::Millis) {
+        if self.caps != 0 && self.caps_until < now {
+            self.caps = 0;
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Offers one event to the runs of one rule for one key, oldest first, and begins new runs.
+
+use std::cell::Cell;
+
+use lapwing_dsl::ir::StepId;
+use lapwing_dsl::nfa::{Leaf, StateId};
+use lapwing_dsl::program::Program;
+use smallvec::SmallVec;
+
+use super::{Complete, Memory, Run};
+use crate::Millis;
+use crate::batch::{EventView, Hit};
+use crate::bound::{BoundEvents, BoundId};
+use crate::eval::{Scope, Windows};
+use crate::rule_set::RuleEntry;
+
+/// One event as one rule sees it for one key.
+pub struct Offer<'a> {
+    /// The rule.
+    pub entry: &'a RuleEntry,
+    /// The event.
+    pub event: EventView<'a>,
+    /// Its number in processing order.
+    pub sequence: u64,
+    /// Time as of the event: what is due strictly before has fired.
+    pub clock: Millis,
+    /// The extractions that brought the event to this key.
+    pub mask: u64,
+    /// The rule's first steps that the event meets.
+    pub hits: &'a [Hit],
+    /// The key's windows as of the event.
+    pub windows: &'a dyn Windows,
+    /// Counts faults.
+    pub errors: &'a Cell<u64>,
+    /// What is known of the steps' conditions that need no run.
+    known: SmallVec<[Known; 16]>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Known {
+    Nothing,
+    Fails,
+    Holds,
+}
+
+/// What an event does to a run.
+enum Effect {
+    /// The run waits on.
+    Stays,
+    /// The run ends.
+    Ends,
+    /// The event is bound to the awaited step of this number.
+    Takes { leaf: usize, stays: bool },
+    /// The last absence has held: the match is complete.
+    Completes,
+}
+
+/// What became of the runs.
+#[derive(Default)]
+pub struct Moved {
+    /// Runs that wait.
+    pub runs: Vec<Run>,
+    /// Complete matches.
+    pub complete: Vec<Complete>,
+}
+
+impl<'a> Offer<'a> {
+    /// An event, offered.
+    #[expect(clippy::too_many_arguments, reason = "the parts of an offer, each once")]
+    pub fn new(
+        entry: &'a RuleEntry,
+        event: EventView<'a>,
+        sequence: u64,
+        clock: Millis,
+        mask: u64,
+        hits: &'a [Hit],
+        windows: &'a dyn Windows,
+        errors: &'a Cell<u64>,
+    ) -> Self {
+        let known = SmallVec::from_elem(Known::Nothing, entry.program.rule.steps.len());
+        Offer { entry, event, sequence, clock, mask, hits, windows, errors, known }
+    }
+
+    fn program(&self) -> &'a Program {
+        &self.entry.program
+    }
+
+    /// Moves the live runs; `moved` gets what becomes of them.
+    pub fn advance(&mut self, runs: impl Iterator<Item = Run>, bound: &mut BoundEvents, moved: &mut Moved) {
+        for run in runs {
+            self.advance_one(run, bound, moved);
+        }
+    }
+
+    fn advance_one(&mut self, mut run: Run, bound: &mut BoundEvents, moved: &mut Moved) {
+        match self.effect(&mut run, bound) {
+            Effect::Stays => {
+                run.fresh = false;
+                moved.runs.push(run);
+            }
+            Effect::Ends => bound.release(run.last),
+            Effect::Completes => moved.complete.push(Complete {
+                first_at: run.first_at,
+                first_sequence: run.first_sequence,
+                last: run.last,
+                rank: run.rank,
+                tag: run.tag,
+                deadline: None,
+                started_version: run.started_version,
+            }),
+            Effect::Takes { leaf, stays } => {
+                let leaf = &self.program().nfa.state(run.state).leaves[leaf];
+                self.bind(Some(&run), run.rank, leaf, bound, moved);
+                if stays {
+                    run.fresh = false;
+                    moved.runs.push(run);
+                } else {
+                    bound.release(run.last);
+                }
+            }
+        }
+    }
+
+    /// Begins new runs.
+    pub fn begin(&mut self, bound: &mut BoundEvents, moved: &mut Moved) {
+        let nfa = &self.program().nfa;
+        for (rank, start) in nfa.starts.iter().enumerate() {
+            let leaf = nfa.state(*start).leaves.iter().find(|leaf| self.fits(leaf.step, None, bound));
+            if let Some(leaf) = leaf {
+                self.bind(None, rank as u16, leaf, bound, moved);
+            }
+        }
+    }
+
+    fn effect(&mut self, run: &mut Run, bound: &BoundEvents) -> Effect {
+        if run.deadline < self.clock {
+            return Effect::Ends;
+        }
+        let program = self.program();
+        let state = program.nfa.state(run.state);
+        if state.is_pending() {
+            return self.effect_on_pending(run, bound);
+        }
+        if state.leaves.iter().any(|leaf| leaf.again && self.until_holds(leaf.step, run.last, bound)) {
+            return Effect::Ends;
+        }
+        let in_time = self.event.row.at <= run.deadline;
+        let taken = if in_time {
+            state.leaves.iter().position(|leaf| self.fits(leaf.step, Some(run.last), bound))
+        } else {
+            None
+        };
+        let fresh = run.fresh;
+        let mut forbidden = || {
+            state.absences.iter().any(|a| {
+                (!a.next || fresh) && a.steps.iter().any(|s| self.fits(*s, Some(run.last), bound))
+            })
+        };
+        match taken {
+            // What is both awaited and forbidden is taken, but then the run does not stay.
+            Some(leaf) => Effect::Takes { leaf, stays: state.leaves[leaf].stays && !forbidden() },
+            None if state.strict || forbidden() => Effect::Ends,
+            None => Effect::Stays,
+        }
+    }
+
+    /// A run that is complete but for absences at the end.
+    fn effect_on_pending(&mut self, run: &mut Run, bound: &BoundEvents) -> Effect {
+        let program = self.program();
+        let state = program.nfa.state(run.state);
+        let last_at = bound.get(run.last).at;
+        let whole = program.rule.within.map_or(Millis::MAX, |w| run.first_at.saturating_add(w));
+        let limit = |a: &lapwing_dsl::nfa::Absence| match (a.last, a.within) {
+            (false, _) => run.deadline,
+            (true, Some(w)) => last_at.saturating_add(w),
+            (true, None) => whole,
+        };
+        for absence in &state.absences {
+            let looked_at = (!absence.next || run.fresh) && self.event.row.at <= limit(absence);
+            if looked_at && absence.steps.iter().any(|s| self.fits(*s, Some(run.last), bound)) {
+                return Effect::Ends;
+            }
+        }
+        // `then next not` has held with the first event; what else stands at the end may still last.
+        let rest = state.absences.iter().filter(|a| a.last && !a.next).map(limit).max();
+        match rest {
+            None => Effect::Completes,
+            Some(rest) => {
+                run.deadline = rest;
+                if rest < self.clock { Effect::Completes } else { Effect::Stays }
+            }
+        }
+    }
+
+    /// Whether the event can be the step's, as far as the run is concerned.
+    fn fits(&mut self, step: StepId, last: Option<BoundId>, bound: &BoundEvents) -> bool {
+        let program = self.program();
+        let condition = &program.conditions[step.0 as usize];
+        let spec = &program.rule.steps[step.0 as usize];
+        if self.known[step.0 as usize] == Known::Nothing {
+            self.known[step.0 as usize] = self.judge(step, bound);
+        }
+        if self.known[step.0 as usize] == Known::Fails {
+            return false;
+        }
+        if condition.run.is_empty() && spec.until.is_none() {
+            return true;
+        }
+        let scope = self.scope(step, last, bound);
+        scope.all_hold(&condition.run) && !spec.until.as_ref().is_some_and(|u| scope.holds(u))
+    }
+
+    fn judge(&self, step: StepId, bound: &BoundEvents) -> Known {
+        let program = self.program();
+        let spec = &program.rule.steps[step.0 as usize];
+        if spec.event != self.event.row.event || !self.entry.step_may_take(step, self.mask) {
+            return Known::Fails;
+        }
+        let condition = &program.conditions[step.0 as usize];
+        let scope = self.scope(step, None, bound);
+        let event_holds = if program.first_steps.binary_search(&step).is_ok() {
+            self.hits.iter().any(|h| h.step == step.0)
+        } else {
+            scope.all_hold(&condition.event)
+        };
+        if event_holds && scope.all_hold(&condition.key) { Known::Holds } else { Known::Fails }
+    }
+
+    fn until_holds(&self, step: StepId, last: BoundId, bound: &BoundEvents) -> bool {
+        let spec = &self.program().rule.steps[step.0 as usize];
+        let Some(until) = &spec.until else { return false };
+        spec.event == self.event.row.event
+            && self.entry.step_may_take(step, self.mask)
+            && self.scope(step, Some(last), bound).holds(until)
+    }
+
+    fn scope<'s>(&'s self, step: StepId, last: Option<BoundId>, bound: &'s BoundEvents) -> Scope<'s> {
+        Scope {
+            program: Some(self.program()),
+            event: Some(self.event),
+            step,
+            bound,
+            last,
+            element: (None, None),
+            key: &[],
+            windows: self.windows,
+            errors: self.errors,
+        }
+    }
+
+    /// Binds the event to a leaf's step; `from` is none where a run begins.
+    fn bind(&mut self, from: Option<&Run>, rank: u16, leaf: &Leaf, bound: &mut BoundEvents, moved: &mut Moved) {
+        let program = self.program();
+        let row = self.event.row;
+        let captured = program.captures[leaf.step.0 as usize].iter().map(|f| self.event.field(*f).into_static()).collect();
+        let before = from.map(|r| r.last);
+        let last = bound.add(before, leaf.step, rank, row.origin, row.at, self.sequence, captured);
+        let memory = from.map_or_else(|| Memory::new(&program.nfa), Memory::of);
+        let (first_at, first_sequence) = from.map_or((row.at, self.sequence), |r| (r.first_at, r.first_sequence));
+        for (rank, fork) in leaf.forks.iter().enumerate() {
+            let mut memory = memory.clone();
+            if !memory.carry_out(&fork.instructions, &program.nfa, row.at) {
+                continue;
+            }
+            bound.hold(last);
+            match fork.target {
+                Some(state) => {
+                    let deadline = memory.deadline(program, program.nfa.state(state), first_at, row.at);
+                    let mut run = Run {
+                        state,
+                        rank: rank as u16,
+                        fresh: true,
+                        tag: from.map_or(0, |r| r.tag),
+                        last,
+                        count: 0,
+                        first_at,
+                        first_sequence,
+                        deadline,
+                        more: None,
+                        started_version: from.and_then(|r| r.started_version),
+                    };
+                    memory.store(&mut run);
+                    moved.runs.push(run);
+                }
+                None => moved.complete.push(Complete {
+                    first_at,
+                    first_sequence,
+                    last,
+                    rank: rank as u16,
+                    tag: from.map_or(0, |r| r.tag),
+                    deadline: None,
+                    started_version: from.and_then(|r| r.started_version),
+                }),
+            }
+        }
+        bound.release(last);
+    }
+}
+
+/// Splits off the runs whose deadline is `now` or earlier: those that only waited for time are complete, the others end.
+pub fn time_passes(runs: Vec<Run>, program: &Program, now: Millis, bound: &mut BoundEvents, moved: &mut Moved) {
+    for run in runs {
+        if run.deadline > now {
+            moved.runs.push(run);
+        } else if program.nfa.state(run.state).is_pending() {
+            moved.complete.push(Complete {
+                first_at: run.first_at,
+                first_sequence: run.first_sequence,
+                last: run.last,
+                rank: run.rank,
+                tag: run.tag,
+                deadline: Some(run.deadline),
+                started_version: run.started_version,
+            });
+        } else {
+            bound.release(run.last);
+        }
+    }
+}
+
+/// The place in the pattern where a run waits, as `match last` tells them apart.
+pub fn place(program: &Program, run: &Run) -> (StateId, SmallVec<[u32; 2]>) {
+    let memory = Memory::of(run);
+    let counts = program.nfa.state(run.state).counted.iter().map(|l| memory.count(l.0)).collect();
+    (run.state, counts)
+}

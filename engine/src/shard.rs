@@ -1,0 +1,706 @@
+//! A shard: the key groups it owns, their timers, and the step that moves them.
+//!
+//! Every shard is given the same events in the same order and acts on the keys of its own groups; outputs carry their place, so
+//! that merging all shards' gives one order whatever their number.
+
+use std::cell::Cell as Count;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use lapwing_dsl::ir::{StepId, WindowId, WindowKey, WindowKind};
+use lapwing_dsl::schema::{EventId, FieldId};
+use lapwing_dsl::value::Value;
+use smallvec::SmallVec;
+
+use crate::Millis;
+use crate::batch::{EventView, Hit};
+use crate::bound::{BoundEvents, BoundId};
+use crate::eval::{NoWindows, Scope, Windows, tuple};
+use crate::limits::{Cap, Limits};
+use crate::order::Ordered;
+use crate::output::{Match, Output, Place};
+use crate::rule_set::{RuleEntry, RuleSet};
+use crate::run::report::Reporter;
+use crate::run::select::settle;
+use crate::run::step::{Moved, Offer, time_passes};
+use crate::slot::{Cell, GROUPS, Group, KeyHasher, WindowCell, group_of};
+use crate::window::WindowState;
+
+/// Slots are looked through for what has gone at most once in this time.
+const SWEEP_GRAIN: Millis = 8_192;
+
+/// What a shard counts; totals since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Faults in expressions, read as missing values.
+    pub rule_errors: u64,
+    /// Events that had no key for some rule.
+    pub missing_keys: u64,
+    /// Runs that a cap took.
+    pub runs_capped: u64,
+}
+
+/// One shard.
+pub struct Shard {
+    rules: Arc<RuleSet>,
+    limits: Limits,
+    hasher: KeyHasher,
+    sources: Arc<Vec<String>>,
+    index: usize,
+    of: usize,
+    groups: Vec<Group>,
+    timers: BTreeSet<Timer>,
+    sweeps: BTreeMap<Millis, Vec<(u16, u32)>>,
+    errors: Count<u64>,
+    counters: Counters,
+    clock: Millis,
+    deliveries: Vec<Delivery>,
+    key_bytes: Vec<u8>,
+    matches: Vec<Match>,
+}
+
+/// When time has to move a rule's runs for a key. Timers of one instant fire in order of rule, then key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Timer {
+    deadline: Millis,
+    rule: u32,
+    key: Box<[u8]>,
+    group: u16,
+    slot: u32,
+}
+
+/// An event under one of its keys.
+#[derive(Clone, Debug)]
+struct Delivery {
+    space: u16,
+    group: u16,
+    hash: u64,
+    key: (u32, u32),
+    /// The extractions that gave the key.
+    mask: u64,
+}
+
+impl Shard {
+    /// Shard `index` of `of`, without state.
+    pub fn new(
+        rules: Arc<RuleSet>,
+        limits: Limits,
+        hasher: KeyHasher,
+        sources: Arc<Vec<String>>,
+        index: usize,
+        of: usize,
+    ) -> Shard {
+        Shard {
+            rules,
+            limits,
+            hasher,
+            sources,
+            index,
+            of,
+            groups: (0..=GROUPS).map(|_| Group::default()).collect(),
+            timers: BTreeSet::new(),
+            sweeps: BTreeMap::new(),
+            errors: Count::new(0),
+            counters: Counters::default(),
+            clock: Millis::MIN,
+            deliveries: Vec::new(),
+            key_bytes: Vec::new(),
+            matches: Vec::new(),
+        }
+    }
+
+    /// Whether a key group is this shard's.
+    fn owns(&self, group: usize) -> bool {
+        group % self.of == self.index
+    }
+
+    /// What it has counted.
+    pub fn counters(&self) -> Counters {
+        Counters { rule_errors: self.errors.get(), ..self.counters }
+    }
+
+    /// How many keys hold state.
+    pub fn keys(&self) -> usize {
+        self.groups.iter().map(Group::len).sum()
+    }
+
+    /// How many runs are live.
+    pub fn runs(&self) -> usize {
+        let cells = |g: &Group| {
+            g.in_order().iter().map(|s| g.slot(*s).cells.iter().map(|c| c.runs.len()).sum::<usize>()).sum::<usize>()
+        };
+        self.groups.iter().map(cells).sum()
+    }
+
+    /// Moves the shard over events and then to the time after them.
+    pub fn step(&mut self, input: &Ordered, out: &mut Vec<Output>) {
+        for event in &input.events {
+            self.pass_time(event.clock, event.sequence, out);
+            let batch = &*input.batches[event.batch as usize];
+            let row = &batch.rows[event.row as usize];
+            self.event(EventView { batch, row }, event.sequence, out);
+        }
+        self.pass_time(input.until, input.next_sequence, out);
+    }
+
+    /// Fires what is due strictly before `clock`.
+    fn pass_time(&mut self, clock: Millis, sequence: u64, out: &mut Vec<Output>) {
+        while let Some(timer) = self.timers.first() {
+            if timer.deadline >= clock {
+                break;
+            }
+            let timer = self.timers.pop_first().expect("a first timer was seen");
+            self.clock = self.clock.max(timer.deadline);
+            self.fire(&timer, sequence, out);
+        }
+        self.clock = self.clock.max(clock);
+        while let Some(entry) = self.sweeps.first_entry() {
+            if *entry.key() >= self.clock {
+                break;
+            }
+            for (group, slot) in entry.remove() {
+                self.sweep(group, slot);
+            }
+        }
+    }
+
+    fn fire(&mut self, timer: &Timer, sequence: u64, out: &mut Vec<Output>) {
+        let group = &mut self.groups[timer.group as usize];
+        if !group.holds(timer.slot) || group.slot(timer.slot).key != timer.key {
+            return;
+        }
+        let slot = group.slot_mut(timer.slot);
+        let Some(cell) = slot.cell(timer.rule) else { return };
+        let cell = std::mem::take(&mut slot.cells[cell]);
+        let at = At { group: timer.group, slot: Some(timer.slot), space: slot.space };
+        let rules = self.rules.clone();
+        let entry = &rules.rules[timer.rule as usize];
+        let mut moved = Moved::default();
+        let mut cell = cell;
+        let mut bound = std::mem::take(&mut self.groups[at.group as usize].bound);
+        time_passes(std::mem::take(&mut cell.runs), &entry.program, timer.deadline, &mut bound, &mut moved);
+        let now = Now { event: None, at: timer.deadline, sequence, deadline: timer.deadline };
+        self.settle(at, timer.rule, entry, &timer.key, cell, moved, now, bound, out);
+        self.drop_if_empty(at);
+    }
+
+    // --- one event -----------------------------------------------------------------------------
+
+    fn event(&mut self, event: EventView<'_>, sequence: u64, out: &mut Vec<Output>) {
+        let rules = self.rules.clone();
+        let plan = &rules.events[event.row.event.0 as usize];
+        self.find_keys(&rules, event);
+        let deliveries = std::mem::take(&mut self.deliveries);
+        let keys = std::mem::take(&mut self.key_bytes);
+        let key_of = |d: &Delivery| &keys[d.key.0 as usize..d.key.1 as usize];
+        let mut slots: SmallVec<[Option<u32>; 4]> = SmallVec::new();
+        for delivery in &deliveries {
+            let windows = windows_of(plan, delivery.mask);
+            let group = &mut self.groups[delivery.group as usize];
+            let slot = if windows.is_empty() {
+                group.find(delivery.space, delivery.hash, key_of(delivery))
+            } else {
+                Some(group.find_or_add(delivery.space, delivery.hash, key_of(delivery)))
+            };
+            slots.push(slot);
+            for window in windows {
+                self.count(&rules, window, event, delivery.group, slot, false);
+            }
+        }
+        for (delivery, slot) in deliveries.iter().zip(&mut slots) {
+            let at = At { group: delivery.group, slot: *slot, space: delivery.space };
+            *slot = self.offer(&rules, at, delivery, key_of(delivery), event, sequence, out);
+        }
+        for (delivery, slot) in deliveries.iter().zip(&slots) {
+            for window in windows_of(plan, delivery.mask) {
+                self.count(&rules, window, event, delivery.group, *slot, true);
+            }
+            if let Some(slot) = slot {
+                self.plan_sweep(delivery.group, *slot);
+            }
+        }
+        self.deliveries = deliveries;
+        self.key_bytes = keys;
+    }
+
+    /// Fills `deliveries` with the event's keys in this shard's groups.
+    fn find_keys(&mut self, rules: &RuleSet, event: EventView<'_>) {
+        self.deliveries.clear();
+        self.key_bytes.clear();
+        for (i, extraction) in rules.events[event.row.event.0 as usize].extractions.iter().enumerate() {
+            let space = &rules.spaces[extraction.space as usize];
+            let start = self.key_bytes.len();
+            let present = extraction
+                .fields
+                .iter()
+                .zip(&space.optional)
+                .all(|(field, optional)| crate::key::push(&mut self.key_bytes, &event.field(*field), *optional));
+            if !present {
+                self.key_bytes.truncate(start);
+                self.counters.missing_keys += 1;
+                continue;
+            }
+            let hash = self.hasher.hash(extraction.space, &self.key_bytes[start..]);
+            let group = group_of(hash, space.pinned);
+            if !self.owns(group) {
+                self.key_bytes.truncate(start);
+                continue;
+            }
+            let bytes = &self.key_bytes;
+            let same = self.deliveries.iter_mut().find(|d| {
+                d.hash == hash
+                    && d.space == extraction.space
+                    && bytes[d.key.0 as usize..d.key.1 as usize] == bytes[start..]
+            });
+            match same {
+                Some(delivery) => {
+                    delivery.mask |= 1 << i;
+                    self.key_bytes.truncate(start);
+                }
+                None => self.deliveries.push(Delivery {
+                    space: extraction.space,
+                    group: group as u16,
+                    hash,
+                    key: (start as u32, self.key_bytes.len() as u32),
+                    mask: 1 << i,
+                }),
+            }
+        }
+    }
+
+    /// Counts an event in a window: `first_seen` once the rules have asked, the others before.
+    fn count(
+        &mut self,
+        rules: &RuleSet,
+        window: u32,
+        event: EventView<'_>,
+        group: u16,
+        slot: Option<u32>,
+        after: bool,
+    ) {
+        let spec = &rules.windows[window as usize].spec;
+        let Some(slot) = slot else { return };
+        if matches!(spec.kind, WindowKind::FirstSeen { .. }) != after {
+            return;
+        }
+        let none = BoundEvents::default();
+        let scope = event_scope(event, &none, &self.errors);
+        if spec.filter.as_ref().is_some_and(|f| !scope.holds(f)) {
+            return;
+        }
+        let value = match spec.args.as_slice() {
+            [] => Value::Missing,
+            [one] => scope.value(one).into_static(),
+            several => tuple(several.iter().map(|a| scope.value(a))),
+        };
+        let slot = self.groups[group as usize].slot_mut(slot);
+        let i = slot.windows.iter().position(|w| w.window == window).unwrap_or_else(|| {
+            slot.windows.push(WindowCell { window, state: WindowState::new(&spec.kind, !spec.args.is_empty()) });
+            slot.windows.len() - 1
+        });
+        slot.windows[i].state.add(&spec.kind, event.row.at, value);
+        if slot.windows[i].state.len() > self.limits.window_entries_max {
+            slot.windows[i].state.drop_oldest();
+            for cell in &mut slot.cells {
+                let more = cell.more.get_or_insert_default();
+                more.caps |= Cap::WindowEntries as u8;
+                more.caps_until = Millis::MAX;
+            }
+        }
+    }
+
+    /// Offers an event to the rules of one key. Returns the key's slot, if it has one now.
+    #[expect(clippy::too_many_arguments, reason = "an event, its key and where that stands")]
+    fn offer(
+        &mut self,
+        rules: &Arc<RuleSet>,
+        mut at: At,
+        delivery: &Delivery,
+        key: &[u8],
+        event: EventView<'_>,
+        sequence: u64,
+        out: &mut Vec<Output>,
+    ) -> Option<u32> {
+        let hits = event.hits();
+        let mut live: SmallVec<[u32; 8]> = SmallVec::new();
+        if let Some(slot) = at.slot {
+            let cells = &self.groups[at.group as usize].slot(slot).cells;
+            live.extend(cells.iter().map(|c| c.rule).filter(|r| {
+                rules.rules[*r as usize].sees[event.row.event.0 as usize]
+            }));
+        }
+        for rule in &live {
+            self.offer_to(rules, *rule, &mut at, delivery, key, event, hits_of(hits, *rule), sequence, out);
+        }
+        let mut i = 0;
+        while i < hits.len() {
+            let rule = hits[i].rule;
+            let own = hits_of(&hits[i..], rule);
+            i += own.len();
+            let entry = &rules.rules[rule as usize];
+            let here = entry.space == delivery.space
+                && own.iter().any(|h| entry.step_may_take(StepId(h.step), delivery.mask));
+            if here && !live.contains(&rule) {
+                self.offer_to(rules, rule, &mut at, delivery, key, event, own, sequence, out);
+            }
+        }
+        self.drop_if_empty(at)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "an event, its key, where that stands and for which rule")]
+    fn offer_to(
+        &mut self,
+        rules: &Arc<RuleSet>,
+        rule: u32,
+        at: &mut At,
+        delivery: &Delivery,
+        key: &[u8],
+        event: EventView<'_>,
+        hits: &[Hit],
+        sequence: u64,
+        out: &mut Vec<Output>,
+    ) {
+        let entry = &rules.rules[rule as usize];
+        let mut cell = Cell { rule, ..Cell::default() };
+        if let Some(slot) = at.slot {
+            let slot = self.groups[at.group as usize].slot_mut(slot);
+            if let Some(i) = slot.cell(rule) {
+                cell = std::mem::take(&mut slot.cells[i]);
+            }
+        }
+        let mut bound = std::mem::take(&mut self.groups[at.group as usize].bound);
+        let mut moved = Moved::default();
+        {
+            let windows = SlotWindows { shard: self, entry, at: *at, event: Some(event), last: None, now: event.row.at };
+            let mut offer =
+                Offer::new(entry, event, sequence, self.clock, delivery.mask, hits, &windows, &self.errors);
+            offer.advance(cell.runs.drain(..), &mut bound, &mut moved);
+            if self.stops(entry, delivery.mask, event) {
+                moved.runs.drain(..).for_each(|r| bound.release(r.last));
+            } else if !hits.is_empty() {
+                offer.begin(&mut bound, &mut moved);
+            }
+        }
+        if moved.complete.is_empty() && moved.runs.is_empty() && cell.more.is_none() && at.slot.is_none() {
+            self.groups[at.group as usize].bound = bound;
+            return;
+        }
+        if at.slot.is_none() {
+            at.slot = Some(self.groups[at.group as usize].find_or_add(delivery.space, delivery.hash, key));
+        }
+        let now = Now { event: Some(event), at: event.row.at, sequence, deadline: Millis::MAX };
+        self.settle(*at, rule, entry, key, cell, moved, now, bound, out);
+    }
+
+    /// Whether the event is the rule's `stop on`.
+    fn stops(&self, entry: &RuleEntry, mask: u64, event: EventView<'_>) -> bool {
+        let (Some(stop), Some((of, extraction))) = (&entry.program.rule.stop, entry.stop_extraction) else {
+            return false;
+        };
+        if of != event.row.event || mask & (1 << extraction) == 0 {
+            return false;
+        }
+        let none = BoundEvents::default();
+        stop.filter.as_ref().is_none_or(|f| event_scope(event, &none, &self.errors).holds(f))
+    }
+
+    /// Selects what is reported, and puts the cell and the bound events back.
+    #[expect(clippy::too_many_arguments, reason = "a rule's state for a key, taken out and put back")]
+    fn settle(
+        &mut self,
+        at: At,
+        rule: u32,
+        entry: &RuleEntry,
+        key: &[u8],
+        mut cell: Cell,
+        moved: Moved,
+        now: Now<'_>,
+        mut bound: BoundEvents,
+        out: &mut Vec<Output>,
+    ) {
+        if moved.complete.is_empty() && cell.more.is_none() && moved.runs.len() <= 1 {
+            cell.runs = moved.runs;
+        } else {
+            let mut matches = std::mem::take(&mut self.matches);
+            let key_values = if moved.complete.is_empty() {
+                Vec::new()
+            } else {
+                crate::key::decode(key, &self.rules.spaces[at.space as usize].types)
+            };
+            // Where time completes several matches at once, they have one last event each; windows by another key read
+            // that of the first.
+            let last = moved.complete.first().map(|c| c.last);
+            let seen = if now.event.is_none() { last.map(|l| kept_of(&bound, l)) } else { None };
+            let windows = SlotWindows { shard: self, entry, at, event: now.event, last: seen, now: now.at };
+            let reporter = Reporter {
+                rule,
+                entry,
+                key: &key_values,
+                key_bytes: key,
+                sources: &self.sources,
+                event: now.event,
+                windows: &windows,
+                errors: &self.errors,
+            };
+            settle(&mut cell, moved, &reporter, &mut bound, &self.limits, &mut matches);
+            for (i, body) in matches.drain(..).enumerate() {
+                let place =
+                    Place { sequence: now.sequence, deadline: now.deadline, rule, key: key.to_vec(), index: i as u32 };
+                out.push(Output { place, body });
+            }
+            self.matches = matches;
+        }
+        if let Some(more) = &mut cell.more {
+            more.forget_caps(self.clock);
+        }
+        if entry.timed && let Some(slot) = at.slot {
+            self.set_timers(at.group, slot, rule, entry, key, &cell);
+        }
+        let group = &mut self.groups[at.group as usize];
+        group.bound = bound;
+        let Some(slot) = at.slot else { return };
+        let slot = group.slot_mut(slot);
+        let keeps = !cell.runs.is_empty() || cell.more.as_ref().is_some_and(|m| !m.is_empty());
+        // The cell was taken out and left an empty one in its place; a new rule has none.
+        let place = slot.cells.iter().position(|c| c.rule == rule && c.runs.is_empty() && c.more.is_none());
+        let hollow = slot.cells.iter().position(|c| c.runs.is_empty() && c.more.is_none());
+        match (place.or(hollow), keeps) {
+            (Some(i), true) => slot.cells[i] = cell,
+            (Some(i), false) => {
+                slot.cells.remove(i);
+            }
+            (None, true) => slot.cells.push(cell),
+            (None, false) => {}
+        }
+    }
+
+    fn set_timers(&mut self, group: u16, slot: u32, rule: u32, entry: &RuleEntry, key: &[u8], cell: &Cell) {
+        let late = entry.program.rule.report != lapwing_dsl::syntax::ast::Report::Early;
+        for run in &cell.runs {
+            let pending = entry.program.nfa.state(run.state).is_pending();
+            if pending || (late && run.fresh) {
+                self.timers.insert(Timer { deadline: run.deadline, rule, key: key.into(), group, slot });
+            }
+        }
+    }
+
+    // --- what goes -----------------------------------------------------------------------------
+
+    /// Frees a slot that holds nothing; returns the slot that is left.
+    fn drop_if_empty(&mut self, at: At) -> Option<u32> {
+        let slot = at.slot?;
+        let group = &mut self.groups[at.group as usize];
+        if group.slot(slot).is_empty() {
+            group.remove(slot);
+            return None;
+        }
+        Some(slot)
+    }
+
+    fn plan_sweep(&mut self, group: u16, slot: u32) {
+        let s = self.groups[group as usize].slot_mut(slot);
+        if s.sweep_at != Millis::MAX {
+            return;
+        }
+        let runs = s.cells.iter().flat_map(|c| c.runs.iter().map(|r| r.deadline)).min();
+        let windows = &self.rules.windows;
+        let window_ends =
+            s.windows.iter().filter_map(|w| w.state.next_expiry(&windows[w.window as usize].spec.kind)).min();
+        let Some(next) = runs.into_iter().chain(window_ends).min().filter(|t| *t < Millis::MAX) else { return };
+        let at = next.max(self.clock).div_euclid(SWEEP_GRAIN).saturating_add(1).saturating_mul(SWEEP_GRAIN);
+        s.sweep_at = at;
+        self.sweeps.entry(at).or_default().push((group, slot));
+    }
+
+    /// Drops what has gone from a slot. Nothing that this does can be seen from outside.
+    fn sweep(&mut self, group: u16, slot: u32) {
+        let g = &mut self.groups[group as usize];
+        if !g.holds(slot) || g.slot(slot).sweep_at > self.clock {
+            return;
+        }
+        let rules = &self.rules;
+        let (s, bound) = g.parts(slot);
+        s.sweep_at = Millis::MAX;
+        let clock = self.clock;
+        for cell in &mut s.cells {
+            if rules.rules[cell.rule as usize].timed {
+                // Its timers see to it.
+                continue;
+            }
+            cell.runs.retain(|run| {
+                let lives = run.deadline >= clock;
+                if !lives {
+                    bound.release(run.last);
+                }
+                lives
+            });
+            if cell.runs.is_empty() {
+                cell.runs = Vec::new();
+            }
+            if let Some(more) = &mut cell.more {
+                more.forget_caps(clock);
+            }
+        }
+        s.cells.retain(|c| !c.runs.is_empty() || c.more.as_ref().is_some_and(|m| !m.is_empty()));
+        for window in &mut s.windows {
+            window.state.expire(&rules.windows[window.window as usize].spec.kind, clock);
+        }
+        s.windows.retain(|w| !w.state.is_empty());
+        let space = s.space;
+        if self.drop_if_empty(At { group, slot: Some(slot), space }).is_some() {
+            self.plan_sweep(group, slot);
+        }
+    }
+}
+
+/// Where a key's state stands.
+#[derive(Clone, Copy)]
+struct At {
+    group: u16,
+    slot: Option<u32>,
+    space: u16,
+}
+
+/// What moves a rule's runs: an event, or a deadline.
+struct Now<'a> {
+    event: Option<EventView<'a>>,
+    at: Millis,
+    sequence: u64,
+    deadline: Millis,
+}
+
+/// The windows that count an event under a key, those of `first_seen` last.
+fn windows_of(plan: &crate::rule_set::EventPlan, mask: u64) -> SmallVec<[u32; 4]> {
+    let mut windows = SmallVec::new();
+    for (i, extraction) in plan.extractions.iter().enumerate() {
+        if mask & (1 << i) != 0 {
+            for window in &extraction.windows {
+                if !windows.contains(window) {
+                    windows.push(*window);
+                }
+            }
+        }
+    }
+    windows
+}
+
+/// The hits of one rule; they stand together, in order of rules.
+fn hits_of(hits: &[Hit], rule: u32) -> &[Hit] {
+    let start = hits.partition_point(|h| h.rule < rule);
+    let end = hits.partition_point(|h| h.rule <= rule);
+    &hits[start..end]
+}
+
+/// A scope for expressions that read one event alone.
+fn event_scope<'a>(event: EventView<'a>, none: &'a BoundEvents, errors: &'a Count<u64>) -> Scope<'a> {
+    Scope {
+        program: None,
+        event: Some(event),
+        step: StepId(0),
+        bound: none,
+        last: None,
+        element: (None, None),
+        key: &[],
+        windows: &NoWindows,
+        errors,
+    }
+}
+
+/// What is kept of the last bound event, where it is the current one.
+fn kept_of(bound: &BoundEvents, last: BoundId) -> (StepId, Vec<Value<'static>>) {
+    let node = bound.get(last);
+    (node.step, node.captured.to_vec())
+}
+
+/// Reads the windows of one rule for one key.
+struct SlotWindows<'a> {
+    shard: &'a Shard,
+    entry: &'a RuleEntry,
+    at: At,
+    event: Option<EventView<'a>>,
+    last: Option<(StepId, Vec<Value<'static>>)>,
+    now: Millis,
+}
+
+impl SlotWindows<'_> {
+    /// A field of the current event.
+    fn field(&self, event: EventId, field: FieldId) -> Value<'_> {
+        if let Some(current) = &self.event {
+            return if current.row.event == event { current.field(field) } else { Value::Missing };
+        }
+        let Some((step, captured)) = &self.last else { return Value::Missing };
+        let program = &self.entry.program;
+        if program.rule.steps[step.0 as usize].event != event {
+            return Value::Missing;
+        }
+        program.capture(*step, field).map_or(Value::Missing, |i| captured[i].borrow())
+    }
+
+    fn current(&self) -> Option<EventId> {
+        match (&self.event, &self.last) {
+            (Some(event), _) => Some(event.row.event),
+            (None, Some((step, _))) => Some(self.entry.program.rule.steps[step.0 as usize].event),
+            _ => None,
+        }
+    }
+}
+
+impl Windows for SlotWindows<'_> {
+    fn window(&self, id: WindowId) -> Value<'static> {
+        let window = self.entry.window(id);
+        let spec = &self.shard.rules.windows[window as usize].spec;
+        let empty;
+        let state = match &spec.key {
+            WindowKey::Rule(_) => self.at.slot.and_then(|s| self.shard.groups[self.at.group as usize].slot(s).window(window)),
+            WindowKey::Fields { reader, optional, .. } => {
+                let Some(current) = self.current() else { return Value::Missing };
+                let Some((_, fields)) = reader.iter().find(|(e, _)| *e == current) else { return Value::Missing };
+                let mut key = Vec::new();
+                let whole = fields
+                    .iter()
+                    .zip(optional)
+                    .all(|(f, optional)| crate::key::push(&mut key, &self.field(current, *f), *optional));
+                if !whole {
+                    return Value::Missing;
+                }
+                let space = self.shard.rules.windows[window as usize].space;
+                let hash = self.shard.hasher.hash(space, &key);
+                let group = &self.shard.groups[group_of(hash, true)];
+                group.find(space, hash, &key).and_then(|s| group.slot(s).window(window))
+            }
+        };
+        let state = match state {
+            Some(state) => state,
+            None => {
+                empty = WindowState::new(&spec.kind, !spec.args.is_empty());
+                &empty
+            }
+        };
+        let asked = match spec.kind {
+            WindowKind::FirstSeen { .. } => self.asked(spec),
+            _ => Value::Missing,
+        };
+        state.read(&spec.kind, &spec.ty, self.now, &asked).unwrap_or_else(|_| {
+            self.shard.errors.set(self.shard.errors.get() + 1);
+            Value::Missing
+        })
+    }
+}
+
+impl SlotWindows<'_> {
+    /// The current event's value that `first_seen` asks about.
+    fn asked(&self, spec: &lapwing_dsl::ir::Window) -> Value<'static> {
+        if self.current() != Some(spec.event) {
+            return Value::Missing;
+        }
+        let Some(event) = self.event else {
+            return Value::Missing;
+        };
+        let none = BoundEvents::default();
+        let scope = event_scope(event, &none, &self.shard.errors);
+        match spec.args.as_slice() {
+            [one] => scope.value(one).into_static(),
+            several => tuple(several.iter().map(|a| scope.value(a))),
+        }
+    }
+}
