@@ -1,7 +1,5 @@
 //! Aggregates over a list of values, shared by those over a step's elements and those over a window.
 
-use rust_decimal::{Decimal, MathematicalOps};
-
 use crate::value::{self, Value};
 use Value::{Float, Int, Missing};
 
@@ -10,7 +8,7 @@ pub fn fold(name: &str, values: Vec<Value>, zero: Value) -> Value {
     let values: Vec<Value> = values.into_iter().filter(|v| !v.is_missing()).collect();
     match name {
         "count" => Int(values.len() as i64),
-        "sum" => values.iter().fold(zero, |sum, v| value::add(&sum, v)),
+        "sum" => sum(&values, zero),
         "avg" => average(&values),
         "min" => extreme(values, std::cmp::Ordering::Less),
         "max" => extreme(values, std::cmp::Ordering::Greater),
@@ -42,8 +40,23 @@ fn extreme(values: Vec<Value>, wanted: std::cmp::Ordering) -> Value {
     best
 }
 
+/// Ints are summed exactly: only a sum that is too large in the end has overflowed.
+fn sum(values: &[Value], zero: Value) -> Value {
+    match int_sum(values) {
+        Some(sum) if matches!(zero, Int(_)) => i64::try_from(sum).map_or(Missing, Int),
+        _ => values.iter().fold(zero, |sum, v| value::add(&sum, v)),
+    }
+}
+
+fn int_sum(values: &[Value]) -> Option<i128> {
+    values.iter().map(|v| if let Int(i) = v { Some(i128::from(*i)) } else { None }).sum()
+}
+
 fn average(values: &[Value]) -> Value {
     let Some(first) = values.first() else { return Missing };
+    if let Some(sum) = int_sum(values) {
+        return value::float(sum as f64 / values.len() as f64);
+    }
     let sum = values[1..].iter().fold(first.clone(), |sum, v| value::add(&sum, v));
     value::div(&sum, &Int(values.len() as i64))
 }
@@ -53,40 +66,18 @@ fn deviation(values: &[Value]) -> Value {
     if values.len() < 2 {
         return Missing;
     }
-    if values.iter().any(|v| matches!(v, Value::Decimal(_))) {
-        return decimal_deviation(values).unwrap_or(Missing);
-    }
     let numbers: Option<Vec<f64>> = values
         .iter()
         .map(|v| if let Value::Duration(ms) = v { Some(*ms as f64) } else { v.as_float() })
         .collect();
     let Some(numbers) = numbers else { return Missing };
     let n = numbers.len() as f64;
-    let mean = numbers.iter().sum::<f64>() / n;
+    let mean = int_sum(values).map_or_else(|| numbers.iter().sum::<f64>(), |sum| sum as f64) / n;
     let squares: f64 = numbers.iter().map(|x| (x - mean).powi(2)).sum();
     let deviation = (squares / (n - 1.0)).sqrt();
-    if matches!(values[0], Value::Duration(_)) {
-        return Value::Duration(deviation.round() as i64);
+    match values[0] {
+        Value::Duration(_) => Value::Duration(deviation as i64),
+        Value::Decimal(_) => value::to_decimal(&Float(deviation)),
+        _ => value::float(deviation),
     }
-    if deviation.is_finite() { Float(deviation) } else { Missing }
-}
-
-fn decimal_deviation(values: &[Value]) -> Option<Value> {
-    let numbers: Option<Vec<Decimal>> = values
-        .iter()
-        .map(|v| if let Value::Decimal(d) = value::to_decimal(v) { Some(d) } else { None })
-        .collect();
-    let numbers = numbers?;
-    let n = Decimal::from(numbers.len());
-    let mut sum = Decimal::ZERO;
-    for x in &numbers {
-        sum = sum.checked_add(*x)?;
-    }
-    let mean = sum.checked_div(n)?;
-    let mut squares = Decimal::ZERO;
-    for x in &numbers {
-        let off = x.checked_sub(mean)?;
-        squares = squares.checked_add(off.checked_mul(off)?)?;
-    }
-    squares.checked_div(n - Decimal::ONE)?.sqrt().map(Value::Decimal)
 }

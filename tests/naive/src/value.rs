@@ -93,7 +93,7 @@ impl Value {
     /// As it stands in a message.
     pub fn to_text(&self) -> String {
         match self {
-            Missing => String::new(),
+            Missing => "?".to_owned(),
             Bool(b) => b.to_string(),
             Int(i) => i.to_string(),
             Float(f) => f.to_string(),
@@ -102,14 +102,27 @@ impl Value {
             Timestamp(ms) => {
                 jiff::Timestamp::from_millisecond(*ms).map_or_else(|_| ms.to_string(), |t| t.to_string())
             }
-            Duration(ms) => format!("{ms}ms"),
+            Duration(ms) => duration_text(*ms),
             Ip(ip) => ip.to_string(),
             Cidr(ip, bits) => format!("{ip}/{bits}"),
             Geo(lat, lon) => format!("{lat},{lon}"),
-            List(items) => items.iter().map(Value::to_text).collect::<Vec<_>>().join(", "),
+            List(items) => format!("[{}]", items.iter().map(Value::to_text).collect::<Vec<_>>().join(", ")),
             Value::Event(event) => event.ty.clone(),
         }
     }
+}
+
+/// `1d2h`, as durations are written, the largest unit a day.
+fn duration_text(ms: i64) -> String {
+    let mut rest = ms.unsigned_abs();
+    let mut text = if ms < 0 { "-".to_owned() } else { String::new() };
+    for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+        if rest >= length {
+            text += &format!("{}{unit}", rest / length);
+            rest %= length;
+        }
+    }
+    if ms == 0 { "0s".to_owned() } else { text }
 }
 
 /// Brings two numbers to one type: int widens to float and to decimal.
