@@ -52,8 +52,16 @@ pub struct Scope<'s> {
     pub now: i64,
     /// Inside `AGG(…) over W`: the counted event.
     pub counted: Option<&'s Rc<Event>>,
-    /// Inside an aggregate over a step: the step, its element and the element before.
-    pub element: Option<(&'s str, &'s Rc<Event>, Option<&'s Rc<Event>>)>,
+    /// Inside an aggregate over a step: the element it is at.
+    pub element: Option<ElementAt<'s>>,
+}
+
+/// One element of a step inside an aggregate over it.
+#[derive(Clone, Copy)]
+pub struct ElementAt<'s> {
+    step: &'s str,
+    event: &'s Rc<Event>,
+    prev: Option<&'s Rc<Event>>,
 }
 
 const AGGREGATES: [&str; 10] =
@@ -157,10 +165,10 @@ impl Scope<'_> {
         if name == "prev" {
             return Some(self.prev());
         }
-        if let Some((label, element, _)) = self.element
-            && label == name
+        if let Some(element) = self.element
+            && element.step == name
         {
-            return Some(Some(element.clone()));
+            return Some(Some(element.event.clone()));
         }
         if let Some((candidate, own)) = self.candidate
             && own == name
@@ -173,8 +181,8 @@ impl Scope<'_> {
 
     /// The element before the candidate, or the event bound just before the first, if it is of the same type.
     fn prev(&self) -> Option<Rc<Event>> {
-        if let Some((_, _, prev)) = self.element {
-            return prev.cloned();
+        if let Some(element) = self.element {
+            return element.prev.cloned();
         }
         let (candidate, own) = self.candidate?;
         let element = self.bound.iter().rev().find(|b| b.label == own);
@@ -297,7 +305,7 @@ impl Scope<'_> {
         let mut values = Vec::new();
         for (i, element) in elements.iter().enumerate() {
             let prev = i.checked_sub(1).map(|i| elements[i]);
-            let scope = Scope { element: Some((step, element, prev)), ..*self };
+            let scope = Scope { element: Some(ElementAt { step, event: element, prev }), ..*self };
             values.push(scope.counted_value(call));
         }
         aggregates::fold(name, values, self.zero(call))
@@ -320,7 +328,7 @@ impl Scope<'_> {
             ExprKind::Name(_) => Value::Event((*event).clone()),
             _ => {
                 let step = find_name(&call.args[0].value, &|n| self.rule.step(n).is_some()).unwrap_or_default();
-                Scope { element: Some((step, event, None)), ..*self }.eval(&call.args[0].value)
+                Scope { element: Some(ElementAt { step, event, prev: None }), ..*self }.eval(&call.args[0].value)
             }
         }
     }

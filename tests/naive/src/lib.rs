@@ -12,6 +12,7 @@ mod aggregates;
 mod eval;
 mod event;
 mod functions;
+mod migrate;
 mod rule;
 mod run;
 mod select;
@@ -21,7 +22,7 @@ mod way;
 
 use std::collections::BTreeMap;
 
-pub use stream::run;
+pub use stream::{run, run_with_changes};
 
 /// How events are put in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,15 @@ pub struct Options {
     pub order: Order,
     /// How far the watermark lags behind the greatest time seen.
     pub lateness_ms: i64,
+}
+
+/// A change of the rule set while events flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    /// The input line before which it takes over.
+    pub at_line: usize,
+    /// The whole rule set from then on.
+    pub files: &'a [lapwing_dsl::syntax::ast::File],
 }
 
 /// What a run over an input gives.

@@ -80,6 +80,12 @@ impl<'a> KeyState<'a> {
         self.settle(matcher, Made::default())
     }
 
+    /// The same under a changed rule.
+    pub fn migrate(mut self, new: impl Fn(&Run<'a>) -> Option<Run<'a>>) -> KeyState<'a> {
+        self.runs = without_doubles(self.runs.iter().filter_map(new).collect());
+        self
+    }
+
     fn settle(&mut self, matcher: Matcher<'a, '_>, made: Made<'a>) -> Vec<Reported<'a>> {
         self.runs = without_doubles(made.runs);
         let mut done = made.done;

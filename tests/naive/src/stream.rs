@@ -7,67 +7,122 @@ use serde_json::{Map, Value as Json};
 
 use crate::eval::World;
 use crate::event::{self, Decoded, Event};
+use crate::migrate;
 use crate::rule::{Key, Rule};
 use crate::run::{Matcher, evidence};
 use crate::select::{KeyState, Reported};
 use crate::value::{self, Value};
-use crate::{Alert, Options, Order, Outcome};
+use crate::{Alert, Change, Options, Order, Outcome};
 
 /// Runs the rules of some files over JSON lines, to the end of time.
 pub fn run(files: &[File], lines: &[Json], options: &Options) -> Outcome {
-    let decls = || files.iter().flat_map(|f| &f.decls);
-    let mut types: Vec<&EventDecl> =
-        decls().filter_map(|d| if let Decl::Event(e) = d { Some(e) } else { None }).collect();
-    types.sort_by(|a, b| a.name.text.cmp(&b.name.text));
-    let mut rules: Vec<Rule<'_>> =
-        decls().filter_map(|d| if let Decl::Rule(r) = d { Rule::new(r) } else { None }).collect();
-    rules.sort_by(|a, b| a.name.cmp(b.name));
-    let (events, outcome) = read(&types, lines, options);
-    let states = rules.iter().map(|_| RuleState::default()).collect();
-    let world = World { types, history: Vec::new() };
-    let mut stream = Stream { rules: &rules, states, world, outcome };
+    run_with_changes(files, &[], lines, options)
+}
+
+/// As [`run`], with changes of the rule set in order of their lines.
+pub fn run_with_changes(files: &[File], changes: &[Change<'_>], lines: &[Json], options: &Options) -> Outcome {
+    let first = Change { at_line: 0, files };
+    let generations: Vec<Generation<'_>> =
+        std::iter::once(&first).chain(changes).map(|change| Generation::new(change.files)).collect();
+    let (events, cuts, outcome) = read(&generations, changes, lines, options);
+    let states = generations[0].rules.iter().map(|_| RuleState::default()).collect();
+    let world = World { types: generations[0].types.clone(), history: Vec::new() };
+    let mut stream = Stream { generation: &generations[0], states, world, outcome };
     let mut clock = i64::MIN;
-    for event in events {
+    let mut live = 0;
+    for (generation, event) in events {
+        while live < generation {
+            stream.fire_before(cuts[live].saturating_add(1));
+            live += 1;
+            stream.change(&generations[live]);
+        }
         let lateness = if options.order == Order::Arrival { options.lateness_ms } else { 0 };
         clock = clock.max(event.at.saturating_sub(lateness));
         stream.fire_before(clock);
         stream.process(event);
     }
+    for later in live + 1..generations.len() {
+        stream.fire_before(cuts[later - 1].saturating_add(1));
+        stream.change(&generations[later]);
+    }
     stream.end();
     stream.outcome
 }
 
-/// Decodes the lines and puts the events in the order of processing.
-fn read(types: &[&EventDecl], lines: &[Json], options: &Options) -> (Vec<Event>, Outcome) {
+/// One rule set.
+struct Generation<'a> {
+    types: Vec<&'a EventDecl>,
+    /// In order of name.
+    rules: Vec<Rule<'a>>,
+    /// Of each rule, what tells whether it changed.
+    texts: Vec<String>,
+}
+
+impl<'a> Generation<'a> {
+    fn new(files: &'a [File]) -> Generation<'a> {
+        let decls = || files.iter().flat_map(|f| &f.decls);
+        let mut types: Vec<&EventDecl> =
+            decls().filter_map(|d| if let Decl::Event(e) = d { Some(e) } else { None }).collect();
+        types.sort_by(|a, b| a.name.text.cmp(&b.name.text));
+        let mut rules: Vec<(Rule<'_>, String)> = decls()
+            .filter_map(|d| if let Decl::Rule(r) = d { Some((Rule::new(r)?, migrate::text_of(r))) } else { None })
+            .collect();
+        rules.sort_by(|(a, _), (b, _)| a.name.cmp(b.name));
+        let (rules, texts) = rules.into_iter().unzip();
+        Generation { types, rules, texts }
+    }
+}
+
+/// Decodes the lines and puts the events in the order of processing, each with the generation that judges it. In order
+/// of time a change has a cut, the greatest time read before it: events up to it belong to the generation before,
+/// whenever they come. In order of arrival there is none.
+fn read(
+    generations: &[Generation<'_>],
+    changes: &[Change<'_>],
+    lines: &[Json],
+    options: &Options,
+) -> (Vec<(usize, Event)>, Vec<i64>, Outcome) {
     let mut outcome = Outcome::default();
     let mut events = Vec::new();
+    let mut cuts = Vec::new();
     let mut greatest: Option<i64> = None;
     for (line, json) in lines.iter().enumerate() {
-        let mut here = Vec::new();
-        for decl in types {
-            match event::decode(decl, json, line) {
-                Decoded::Other => {}
-                Decoded::Rejected => outcome.rejected.push(line),
-                Decoded::Event(event) => here.push(event),
-            }
+        while changes.get(cuts.len()).is_some_and(|change| change.at_line <= line) {
+            cuts.push(greatest.unwrap_or(i64::MIN));
         }
         let watermark = greatest.map(|at| at.saturating_sub(options.lateness_ms));
-        for event in here {
-            greatest = greatest.max(Some(event.at));
-            if options.order == Order::EventTime && watermark.is_some_and(|w| event.at < w) {
-                outcome.late.push(line);
-            } else {
-                events.push(event);
+        for number in 0..=cuts.len() {
+            let judges = |event: &Event| match options.order {
+                Order::Arrival => number == cuts.len(),
+                Order::EventTime => number == cuts.iter().filter(|cut| event.at > **cut).count(),
+            };
+            for decl in &generations[number].types {
+                match event::decode(decl, json, line) {
+                    Decoded::Other => {}
+                    Decoded::Rejected if number == cuts.len() => outcome.rejected.push(line),
+                    Decoded::Rejected => {}
+                    Decoded::Event(event) if !judges(&event) => {}
+                    Decoded::Event(event) => {
+                        greatest = greatest.max(Some(event.at));
+                        if options.order == Order::EventTime && watermark.is_some_and(|w| event.at < w) {
+                            outcome.late.push(line);
+                        } else {
+                            events.push((number, event));
+                        }
+                    }
+                }
             }
         }
     }
+    cuts.resize(changes.len(), greatest.unwrap_or(i64::MIN));
     outcome.rejected.dedup();
     outcome.late.dedup();
-    if options.order == Order::EventTime {
+    match options.order {
         // Stable: lines, and the types of one line, keep their order.
-        events.sort_by_key(|e| e.at);
+        Order::EventTime => events.sort_by_key(|(_, e)| e.at),
+        Order::Arrival => cuts.fill(i64::MIN),
     }
-    (events, outcome)
+    (events, cuts, outcome)
 }
 
 /// What one rule holds.
@@ -81,18 +136,37 @@ struct RuleState<'a> {
 }
 
 struct Stream<'a> {
-    rules: &'a [Rule<'a>],
+    generation: &'a Generation<'a>,
     states: Vec<RuleState<'a>>,
     world: World<'a>,
     outcome: Outcome,
 }
 
 impl<'a> Stream<'a> {
+    /// Lets the next generation take over.
+    fn change(&mut self, next: &'a Generation<'a>) {
+        let mut old: Vec<Option<RuleState<'a>>> = std::mem::take(&mut self.states).into_iter().map(Some).collect();
+        for (rule, text) in next.rules.iter().zip(&next.texts) {
+            let before = self.generation.rules.iter().position(|r| r.name == rule.name);
+            let mut state = before.and_then(|i| old[i].take()).unwrap_or_default();
+            let same = before.is_some_and(|i| self.generation.texts[i] == *text);
+            if !same {
+                for (key, of_key) in &mut state.keys {
+                    let was = std::mem::take(of_key);
+                    *of_key = was.migrate(|run| migrate::run(rule, &self.world, key, run));
+                }
+            }
+            self.states.push(state);
+        }
+        self.generation = next;
+        self.world.types.clone_from(&next.types);
+    }
+
     fn process(&mut self, mut event: Event) {
         event.place = self.world.history.len();
         let event = Rc::new(event);
         self.world.history.push(event.clone());
-        for (i, rule) in self.rules.iter().enumerate() {
+        for (i, rule) in self.generation.rules.iter().enumerate() {
             let input = rule.keys(&event);
             let stopped = rule.stop.filter(|s| s.event.text == event.ty).and_then(|_| rule.key(&event));
             let mut keys = input.clone();
@@ -132,7 +206,7 @@ impl<'a> Stream<'a> {
         let mut timers = Vec::new();
         for (i, state) in self.states.iter().enumerate() {
             for (key, of_key) in &state.keys {
-                let matcher = Matcher { rule: &self.rules[i], world: &self.world, key };
+                let matcher = Matcher { rule: &self.generation.rules[i], world: &self.world, key };
                 timers.extend(of_key.timer(matcher).map(|deadline| (deadline, i, key)));
             }
         }
@@ -146,7 +220,7 @@ impl<'a> Stream<'a> {
         while let Some((deadline, rule, key)) = self.next_timer() {
             self.with_key(rule, &key, |state, matcher| state.pass(matcher, deadline));
         }
-        for i in 0..self.rules.len() {
+        for i in 0..self.generation.rules.len() {
             let mut keys: Vec<Key> = self.states[i].keys.iter().map(|(key, _)| key.clone()).collect();
             keys.sort_by(|a, b| value::key_order(a, b));
             for key in keys {
@@ -163,7 +237,7 @@ impl<'a> Stream<'a> {
         happens: impl FnOnce(&mut KeyState<'a>, Matcher<'a, '_>) -> Vec<Reported<'a>>,
     ) {
         let state = &mut self.states[rule];
-        let matcher = Matcher { rule: &self.rules[rule], world: &self.world, key };
+        let matcher = Matcher { rule: &self.generation.rules[rule], world: &self.world, key };
         let index = state.keys.iter().position(|(k, _)| k == key).unwrap_or_else(|| {
             state.keys.push((key.clone(), KeyState::default()));
             state.keys.len() - 1

@@ -1,7 +1,8 @@
 //! What the conformance cases leave out: messages, severities, decimals, several rules, updates, late events.
 
+use lapwing_dsl::syntax::ast::File;
 use lapwing_dsl::syntax::{FileId, parse};
-use lapwing_naive::{Alert, Options, Order, Outcome, run};
+use lapwing_naive::{Alert, Change, Options, Order, Outcome, run, run_with_changes};
 use serde_json::{Value, json};
 
 const TYPES: &str = "
@@ -10,10 +11,14 @@ event withdrawal { at timestamp  card string  amount decimal }
 event logout { at timestamp  user string }
 ";
 
-fn outcome(rules: &str, events: &[Value], options: Options) -> Outcome {
+fn file(rules: &str) -> File {
     let parsed = parse(FileId(0), &format!("{TYPES}{rules}"));
     assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
-    run(&[parsed.file.expect("a small file is read")], events, &options)
+    parsed.file.expect("a small file is read")
+}
+
+fn outcome(rules: &str, events: &[Value], options: Options) -> Outcome {
+    run(&[file(rules)], events, &options)
 }
 
 fn alerts(rules: &str, events: &[Value]) -> Vec<Alert> {
@@ -182,4 +187,24 @@ rule travel {
 }";
     let at = |at: i64, lat: f64| json!({ "type": "login", "at": at, "user": "u", "success": true, "lat": lat, "lon": 0 });
     check(rule, &[at(0, 0.0), at(3_600_000, 10.0)], &[r#"travel open0 a[0] b[1] {"kmh":1112.0}"#]);
+}
+
+#[test]
+fn a_changed_rule_keeps_the_runs_that_reach_the_same_place() {
+    let rule = |condition: &str| {
+        file(&format!("rule r {{\n by user\n match f: login{{3}} where {condition}\n within 1h\n}}"))
+    };
+    let (before, after) = (rule("not success"), rule("not success and user != \"bob\""));
+    let events =
+        [login(0, "ann", false), login(1, "bob", false), login(2, "ann", false), login(3, "bob", false), login(4, "ann", false), login(5, "bob", false)];
+    let lines = |order, lateness_ms, files: &File| {
+        let change = Change { at_line: 3, files: std::slice::from_ref(files) };
+        let options = Options { order, lateness_ms };
+        let outcome = run_with_changes(std::slice::from_ref(&before), &[change], &events, &options);
+        outcome.alerts.iter().map(|a| a.evidence["f"].clone()).collect::<Vec<_>>()
+    };
+    for order in [Order::Arrival, Order::EventTime] {
+        assert_eq!(lines(order, 0, &after), [vec![0, 2, 4]]);
+        assert_eq!(lines(order, 9000, &before), [vec![0, 2, 4], vec![1, 3, 5]]);
+    }
 }
