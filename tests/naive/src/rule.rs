@@ -107,7 +107,6 @@ impl<'a> Rule<'a> {
     /// The key that a step gives an event.
     pub fn step_key(&self, step: &Step, event: &Event) -> Option<Key> {
         match &step.by {
-            // A key field that may be missing is so for the whole rule, also where a step names another.
             Some(by) => key_by(by, event),
             None => self.key(event),
         }

@@ -91,12 +91,12 @@ fn read(
             cuts.push(greatest.unwrap_or(i64::MIN));
         }
         let watermark = greatest.map(|at| at.saturating_sub(options.lateness_ms));
-        for number in 0..=cuts.len() {
+        for (number, generation) in generations.iter().enumerate().take(cuts.len() + 1) {
             let judges = |event: &Event| match options.order {
                 Order::Arrival => number == cuts.len(),
                 Order::EventTime => number == cuts.iter().filter(|cut| event.at > **cut).count(),
             };
-            for decl in &generations[number].types {
+            for decl in &generation.types {
                 match event::decode(decl, json, line) {
                     Decoded::Other => {}
                     Decoded::Rejected if number == cuts.len() => outcome.rejected.push(line),
