@@ -121,7 +121,7 @@ impl<'a> Matcher<'a, '_> {
         match &run.waits {
             Waits::Steps(awaits) => {
                 let kept = awaits.iter().filter(|one| self.limit(run, one).is_none_or(|limit| limit > deadline));
-                keep(Run { waits: Waits::Steps(kept.cloned().collect()), ..run.clone() }, made);
+                keep(run, awaits, kept.cloned().collect(), made);
             }
             Waits::Absences(absences) => match self.completion(run, absences) {
                 Some(at) if at <= deadline => self.complete(run, at, made),
@@ -149,7 +149,7 @@ impl<'a> Matcher<'a, '_> {
         for one in &mut stay {
             one.path.absences.retain(|a| !a.next);
         }
-        keep(Run { waits: Waits::Steps(stay), ..run.clone() }, made);
+        keep(run, awaits, stay, made);
     }
 
     fn offer_to_absences(&self, run: &Run<'a>, absences: &[Active<'a>], event: &Rc<Event>, made: &mut Made<'a>) {
@@ -287,9 +287,11 @@ fn last_at(run: &Run<'_>) -> i64 {
     run.bound.last().expect("a run holds an event").event.at
 }
 
-fn keep<'a>(run: Run<'a>, made: &mut Made<'a>) {
-    if !matches!(&run.waits, Waits::Steps(awaits) if awaits.is_empty()) {
-        made.runs.push(run);
+/// The run with those of its awaits that are left. Without one of an `&`'s it cannot complete.
+fn keep<'a>(run: &Run<'a>, before: &[Await<'a>], left: Vec<Await<'a>>, made: &mut Made<'a>) {
+    let needs_all = before.iter().any(|one| one.stack.iter().any(|frame| matches!(frame, Frame::Sides(_))));
+    if !left.is_empty() && (left.len() == before.len() || !needs_all) {
+        made.runs.push(Run { waits: Waits::Steps(left), ..run.clone() });
     }
 }
 
@@ -318,7 +320,8 @@ fn frame_place(frame: &Frame<'_>) -> String {
     match frame {
         Frame::Sequence { elements, next, .. } => format!("s{:p}{next}/", *elements),
         Frame::Limit { .. } => String::new(),
-        Frame::Sides { left, .. } => left.left.iter().map(|(_, side)| format!("a{:p}", *side)).collect(),
+        // The other sides' awaits stand beside it, and say how far they have come.
+        Frame::Sides(sides) => format!("a{}/", sides.current),
         Frame::Repeat { body, quantifier, count, .. } => {
             let further = quantifier.min.max(1) + 1;
             let count = if quantifier.max.is_none() { (*count).min(further) } else { *count };

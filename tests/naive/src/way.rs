@@ -40,24 +40,50 @@ pub enum Frame<'a> {
         /// The time of the first event bound in it.
         first_at: Option<i64>,
     },
-    /// In `A & B`: the sides still to come.
-    Sides {
-        /// Those sides.
-        left: Sides<'a>,
-        /// What stood before, until an event was bound.
-        outer: Option<Entry>,
-    },
+    /// In one side of `A & B`.
+    Sides(Sides<'a>),
 }
 
 /// How far an `&` has come.
 #[derive(Clone, Debug)]
 pub struct Sides<'a> {
-    /// The sides still to come, with their places in the pattern.
-    pub left: Vec<(usize, &'a Pattern)>,
-    /// How many decisions were made before the first side.
-    before: usize,
-    /// The sides begun, in order of time, with the number of decisions made before each.
-    begun: Vec<(usize, usize)>,
+    /// The side that the step awaited stands in.
+    pub current: usize,
+    /// All sides.
+    pub sides: Vec<Side<'a>>,
+    /// What was decided before the `&`.
+    before: Vec<u32>,
+    /// What each side decided.
+    decided: Vec<Vec<u32>>,
+}
+
+/// One side of an `&`.
+#[derive(Clone, Debug)]
+pub enum Side<'a> {
+    /// Filled, or left out.
+    Done,
+    /// Nothing of it is bound.
+    Todo(&'a Pattern),
+    /// Begun, and waiting for these.
+    Doing(Vec<Await<'a>>),
+}
+
+impl Sides<'_> {
+    fn decisions(&self) -> Vec<u32> {
+        self.before.iter().chain(self.decided.iter().flatten()).copied().collect()
+    }
+
+    /// Takes in what the current side has decided since.
+    fn learn(&mut self, decisions: &[u32]) {
+        let known = self.decisions().len();
+        self.decided[self.current].extend(&decisions[known..]);
+        for (side, decided) in self.sides.iter().zip(&mut self.decided) {
+            // It is entered once more.
+            if matches!(side, Side::Todo(_)) {
+                decided.clear();
+            }
+        }
+    }
 }
 
 /// What is repeated.
@@ -142,7 +168,26 @@ impl Walker {
         for way in self.frame(frame, path) {
             match way {
                 Way::Through(path) => ways.extend(self.go_on(stack.clone(), path)),
-                wait => ways.push(under(wait, &stack)),
+                Way::Wait(awaits) => ways.extend(self.wait_in(stack.clone(), awaits)),
+            }
+        }
+        ways
+    }
+
+    /// Waits at a place further out: the other sides of an `&` around it wait too.
+    fn wait_in<'a>(self, mut stack: Vec<Frame<'a>>, awaits: Vec<Await<'a>>) -> Vec<Way<'a>> {
+        let Some(around) = stack.iter().rposition(|frame| matches!(frame, Frame::Sides(_))) else {
+            return vec![under(Way::Wait(awaits), &stack)];
+        };
+        let inner = stack.split_off(around + 1);
+        let Some(Frame::Sides(mut sides)) = stack.pop() else { unreachable!("it was found there") };
+        let Way::Wait(awaits) = under(Way::Wait(awaits), &inner) else { unreachable!("a wait stays one") };
+        sides.learn(&awaits[0].path.decisions);
+        sides.sides[sides.current] = Side::Doing(awaits);
+        let mut ways = Vec::new();
+        for way in self.sides(&sides, &Entry::default(), &[]) {
+            if let Way::Wait(awaits) = way {
+                ways.extend(self.wait_in(stack.clone(), awaits));
             }
         }
         ways
@@ -162,8 +207,13 @@ impl Walker {
                 self.frame(Frame::Sequence { elements, next: 0, outer: Some(entry) }, path)
             }
             PatternKind::All(sides) => {
-                let sides = sides.iter().enumerate().collect();
-                self.sides(Sides { left: sides, before: path.decisions.len(), begun: Vec::new() }, Some(entry), path)
+                let begun = Sides {
+                    current: 0,
+                    sides: sides.iter().map(Side::Todo).collect(),
+                    decided: vec![Vec::new(); sides.len()],
+                    before: path.decisions,
+                };
+                self.sides(&begun, &entry, &path.absences)
             }
             PatternKind::Any(sides) => self.choice(sides, &entry, &path),
             PatternKind::Group(group) => self.group(group, entry, path),
@@ -190,7 +240,11 @@ impl Walker {
         match frame {
             Frame::Limit { .. } => vec![Way::Through(path)],
             Frame::Sequence { elements, next, outer } => self.sequence(elements, next, outer, path),
-            Frame::Sides { left, outer } => self.sides(left, outer, path),
+            Frame::Sides(mut sides) => {
+                sides.sides[sides.current] = Side::Done;
+                sides.learn(&path.decisions);
+                self.sides(&sides, &Entry::default(), &path.absences)
+            }
             Frame::Repeat { body, quantifier, between, count, outer } => {
                 self.repeat(body, quantifier, &between, count, outer, path)
             }
@@ -274,63 +328,67 @@ impl Walker {
             }
             all.push(self.enter(side, entry.clone(), path));
         }
-        if self.every_way { all.concat() } else { together(all, Some(path.decisions.len())) }
+        if self.every_way { all.concat() } else { together(all, path.decisions.len()) }
     }
 
-    /// `A & B`: any side first, then the others, relaxed.
-    fn sides<'a>(self, sides: Sides<'a>, outer: Option<Entry>, mut path: Path<'a>) -> Vec<Way<'a>> {
-        if sides.left.is_empty() {
-            if !self.every_way {
-                sides.put_in_order(&mut path.decisions);
-            }
-            return vec![Way::Through(path)];
-        }
-        let entry = outer.clone().unwrap_or_default();
-        let mut all = Vec::new();
-        let mut left_out = Vec::new();
-        for (i, (number, side)) in sides.left.iter().enumerate() {
-            let mut others = sides.clone();
-            others.left.remove(i);
-            others.begun.push((*number, path.decisions.len()));
-            let mut path = path.clone();
-            if self.every_way && sides.left.len() > 1 {
-                path.decisions.push(i as u32);
-            }
-            let mut waits = Vec::new();
-            for way in self.enter(side, entry.clone(), path) {
-                match way {
-                    Way::Through(path) => left_out.extend(self.sides(others.clone(), outer.clone(), path)),
-                    wait => waits.push(under(wait, &[Frame::Sides { left: others.clone(), outer: None }])),
+    /// `A & B`: one wait for all sides at once, each as far as it has come. Sides of which nothing is bound are entered
+    /// (again); one that makes several ways makes several such waits.
+    fn sides<'a>(self, now: &Sides<'a>, entry: &Entry, absences: &[Active<'a>]) -> Vec<Way<'a>> {
+        // Per way: what each side waits for, nothing where it is done.
+        let mut combined = vec![(Vec::<Vec<Await<'a>>>::new(), now.clone())];
+        for (i, side) in now.sides.iter().enumerate() {
+            let mut longer = Vec::new();
+            for (waits, sides) in &combined {
+                let mut add = |awaits: Vec<Await<'a>>, side: Side<'a>, decided: &[u32]| {
+                    let mut sides = sides.clone();
+                    sides.sides[i] = side;
+                    sides.decided[i].extend(decided);
+                    longer.push(([&waits[..], &[awaits]].concat(), sides));
+                };
+                match side {
+                    Side::Done => add(Vec::new(), Side::Done, &[]),
+                    Side::Doing(awaits) => add(awaits.clone(), side.clone(), &[]),
+                    Side::Todo(pattern) => {
+                        let path = Path { decisions: Vec::new(), absences: absences.to_vec() };
+                        for way in self.enter(pattern, entry.clone(), path) {
+                            match way {
+                                Way::Through(path) => add(Vec::new(), Side::Done, &path.decisions),
+                                Way::Wait(awaits) => {
+                                    let decided = awaits[0].path.decisions.clone();
+                                    add(awaits, side.clone(), &decided);
+                                }
+                            }
+                        }
+                    }
                 }
             }
-            if !waits.is_empty() {
-                all.push(waits);
-            }
+            combined = longer;
         }
-        let mut ways = if self.every_way { all.concat() } else { together(all, None) };
-        ways.extend(left_out);
-        ways
+        combined.into_iter().map(|(waits, sides)| all_sides(waits, &sides, absences)).collect()
     }
 }
 
-impl Sides<'_> {
-    /// Decisions are compared in the order of the pattern, not in that of time.
-    fn put_in_order(&self, decisions: &mut Vec<u32>) {
-        let mut parts: Vec<(usize, Vec<u32>)> = Vec::new();
-        for (i, (number, from)) in self.begun.iter().enumerate() {
-            let to = self.begun.get(i + 1).map_or(decisions.len(), |(_, next)| *next);
-            parts.push((*number, decisions[*from..to].to_vec()));
+/// The wait for all sides together.
+fn all_sides<'a>(waits: Vec<Vec<Await<'a>>>, sides: &Sides<'a>, absences: &[Active<'a>]) -> Way<'a> {
+    let decisions = sides.decisions();
+    let mut all = Vec::new();
+    for (current, awaits) in waits.into_iter().enumerate() {
+        let frame = Frame::Sides(Sides { current, ..sides.clone() });
+        for mut one in awaits {
+            one.stack.insert(0, frame.clone());
+            one.path.decisions.clone_from(&decisions);
+            all.push(one);
         }
-        parts.sort_by_key(|(number, _)| *number);
-        decisions.truncate(self.before);
-        decisions.extend(parts.into_iter().flat_map(|(_, part)| part));
     }
+    if all.is_empty() {
+        return Way::Through(Path { decisions, absences: absences.to_vec() });
+    }
+    Way::Wait(all)
 }
 
-/// Every combination of one wait of each side; being through with any side is one more way. Where a choice is made
-/// (`shared` is the number of decisions before it), the sides' quantifiers decided for the whole wait, whichever side is
-/// then taken.
-fn together<'a>(sides: Vec<Vec<Way<'a>>>, shared: Option<usize>) -> Vec<Way<'a>> {
+/// Every combination of one wait of each side of a choice; being through with any side is one more way. The sides'
+/// quantifiers decided (after the first `shared` decisions) for the whole wait, whichever side is then taken.
+fn together<'a>(sides: Vec<Vec<Way<'a>>>, shared: usize) -> Vec<Way<'a>> {
     let mut combined: Vec<(Vec<Await<'a>>, Vec<u32>)> = vec![Default::default()];
     let mut through = None;
     for ways in sides {
@@ -347,7 +405,7 @@ fn together<'a>(sides: Vec<Vec<Way<'a>>>, shared: Option<usize>) -> Vec<Way<'a>>
         let mut longer = Vec::new();
         for (before, decided) in &combined {
             for these in &waits {
-                let own = &these[0].path.decisions[shared.unwrap_or(0)..];
+                let own = &these[0].path.decisions[shared..];
                 longer.push(([&before[..], &these[..]].concat(), [&decided[..], own].concat()));
             }
         }
@@ -355,11 +413,9 @@ fn together<'a>(sides: Vec<Vec<Way<'a>>>, shared: Option<usize>) -> Vec<Way<'a>>
     }
     let mut ways = Vec::new();
     for (mut awaits, decided) in combined {
-        if let Some(shared) = shared {
-            for one in &mut awaits {
-                one.path.decisions.truncate(shared);
-                one.path.decisions.extend(&decided);
-            }
+        for one in &mut awaits {
+            one.path.decisions.truncate(shared);
+            one.path.decisions.extend(&decided);
         }
         if !awaits.is_empty() {
             ways.push(Way::Wait(awaits));
@@ -404,7 +460,8 @@ fn under_each<'a>(ways: Vec<Way<'a>>, frames: &[Frame<'a>]) -> Vec<Way<'a>> {
 pub fn after_binding<'a>(mut stack: Vec<Frame<'a>>, at: i64) -> Vec<Frame<'a>> {
     for frame in &mut stack {
         match frame {
-            Frame::Sequence { outer, .. } | Frame::Repeat { outer, .. } | Frame::Sides { outer, .. } => *outer = None,
+            Frame::Sequence { outer, .. } | Frame::Repeat { outer, .. } => *outer = None,
+            Frame::Sides(_) => {}
             Frame::Limit { first_at, .. } => *first_at = first_at.or(Some(at)),
         }
     }

@@ -166,6 +166,21 @@ rule either { match (a: login where success | b: login)
 }
 
 #[test]
+fn the_sides_of_an_and_may_interleave() {
+    let rule = |pattern: &str| format!("rule r {{ match ({pattern})\n within 1h\n}}");
+    let events = [true, false, true, false].map(|ok| login(0, "ann", ok));
+    check(
+        &rule("a: login{2} where success & b: login{2} where not success"),
+        &events,
+        &["r open0 a[0, 2] b[1, 3] {}"],
+    );
+    check(&rule("a: login? where success & b: login where not success"), &events, &[
+        "r open0 a[0] b[1] {}",
+        "r open0 a[2] b[3] {}",
+    ]);
+}
+
+#[test]
 fn late_and_rejected_lines_are_told() {
     let broken = json!({ "type": "login", "at": 1000, "success": true });
     let other = json!({ "type": "else" });
