@@ -84,6 +84,7 @@ codes! {
     KeyType = "E0502", "a key of a type that gives no key";
     WindowMisuse = "E0503", "a value over a window that is not written as one";
     AggregateMisuse = "E0504", "an aggregate that is not over one step";
+    TestFailed = "E0801", "a test whose rule does not do what it expects";
     NotYet = "E0901", "a part of the language that this version does not execute";
     NoKey = "W0101", "a rule without a key";
     UnusedBinding = "W0102", "a named step that nothing reads";

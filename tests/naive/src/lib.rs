@@ -1,1 +1,90 @@
 //! The slow, obvious matcher that the engine is held against.
+//!
+//! It interprets the syntax tree and shares nothing else with the compiler or the engine: values, conditions, runs and
+//! windows are written a second time here, straight from the description of the language, with no regard to speed.
+//! What it leaves out: windows other than sliding ones, tables, lists, models, features, derived events, and the
+//! clauses `window`, `lateness` and `time processing`.
+//!
+//! An input line goes `event` (decode) → `stream` (order, time) → `select` (which matches) → `run` (one run, one
+//! event) → `way` (the pattern) and `eval` (the conditions).
+
+mod aggregates;
+mod eval;
+mod event;
+mod functions;
+mod migrate;
+mod rule;
+mod run;
+mod select;
+mod stream;
+mod value;
+mod way;
+
+use std::collections::BTreeMap;
+
+pub use stream::{run, run_with_changes};
+
+/// How events are put in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// As they come.
+    Arrival,
+    /// By their time.
+    EventTime,
+}
+
+/// How the input is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The order of processing.
+    pub order: Order,
+    /// How far the watermark lags behind the greatest time seen.
+    pub lateness_ms: i64,
+}
+
+/// A change of the rule set while events flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    /// The input line before which it takes over.
+    pub at_line: usize,
+    /// The whole rule set from then on.
+    pub files: &'a [lapwing_dsl::syntax::ast::File],
+}
+
+/// What a run over an input gives.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Alerts in the order in which they are raised.
+    pub alerts: Vec<Alert>,
+    /// Lines that came behind the watermark.
+    pub late: Vec<usize>,
+    /// Lines with an event whose required field was missing or unreadable.
+    pub rejected: Vec<usize>,
+}
+
+/// An alert.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alert {
+    /// The rule's name.
+    pub rule: String,
+    /// Its number among the revisions of one alert.
+    pub revision: u64,
+    /// `open`, `updated` or `closed`.
+    pub status: String,
+    /// The severity, where the rule has one.
+    pub severity: Option<String>,
+    /// The key's fields and values, null where missing.
+    pub key: Vec<(String, serde_json::Value)>,
+    /// The time of the first event bound.
+    pub first_at: i64,
+    /// The time of the last event, or the deadline of the absence that completed the match.
+    pub at: i64,
+    /// The input lines bound to each step, in match order.
+    pub evidence: BTreeMap<String, Vec<usize>>,
+    /// What `emit` gives; missing values are left out.
+    pub fields: serde_json::Map<String, serde_json::Value>,
+    /// The message, where the rule has one.
+    pub message: Option<String>,
+    /// How many alerts were held back since the one before.
+    pub suppressed: u64,
+}

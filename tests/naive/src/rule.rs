@@ -1,0 +1,166 @@
+//! A rule as the matcher reads it: its clauses by name, and who stands in which key's input.
+
+use lapwing_dsl::syntax::ast::{
+    By, ClauseKind, ElementKind, EmitClause, Expr, KeyField, MatchMode, MessageClause, Pattern, PatternKind, Report,
+    RuleDecl, Skip, Step, StopClause, SuppressClause,
+};
+
+use crate::event::Event;
+use crate::value::{self, Value};
+
+/// The values of a key, in the order of its fields.
+pub type Key = Vec<Value>;
+
+/// The clauses of one rule.
+pub struct Rule<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Which matches are reported.
+    pub mode: MatchMode,
+    /// What is looked for.
+    pub pattern: &'a Pattern,
+    /// The rule's key.
+    pub by: Option<&'a By>,
+    /// `within`, in milliseconds.
+    pub within: Option<i64>,
+    /// `when`
+    pub when: Option<&'a Expr>,
+    /// `emit`
+    pub emit: Option<&'a EmitClause>,
+    /// `message`
+    pub message: Option<&'a MessageClause>,
+    /// `severity`
+    pub severity: Option<&'a Expr>,
+    /// `suppress`
+    pub suppress: Option<&'a SuppressClause>,
+    /// `skip`
+    pub skip: &'a Skip,
+    /// `report`
+    pub report: Report,
+    /// `stop on`
+    pub stop: Option<&'a StopClause>,
+    /// The steps that bind events, in the order of the text.
+    pub steps: Vec<&'a Step>,
+    /// The steps of its absences.
+    pub absent: Vec<&'a Step>,
+}
+
+impl<'a> Rule<'a> {
+    /// Reads the clauses; `None` for a rule without a pattern.
+    pub fn new(decl: &'a RuleDecl) -> Option<Rule<'a>> {
+        let pattern = decl.clauses.iter().find_map(|c| match &c.kind {
+            ClauseKind::Match(m) => Some(m),
+            _ => None,
+        })?;
+        let mut rule = Rule {
+            name: &decl.name.text,
+            mode: pattern.mode,
+            pattern: &pattern.pattern,
+            by: None,
+            within: None,
+            when: None,
+            emit: None,
+            message: None,
+            severity: None,
+            suppress: None,
+            skip: &Skip::PastLast,
+            report: Report::Early,
+            stop: None,
+            steps: Vec::new(),
+            absent: Vec::new(),
+        };
+        for clause in &decl.clauses {
+            match &clause.kind {
+                ClauseKind::By(by) => rule.by = Some(by),
+                ClauseKind::Within(d) => rule.within = Some(d.ms),
+                ClauseKind::When(e) => rule.when = Some(e),
+                ClauseKind::Emit(e) => rule.emit = Some(e),
+                ClauseKind::Message(m) => rule.message = Some(m),
+                ClauseKind::Severity(e) => rule.severity = Some(e),
+                ClauseKind::Suppress(s) => rule.suppress = Some(s),
+                ClauseKind::Skip(s) => rule.skip = s,
+                ClauseKind::Report(r) => rule.report = *r,
+                ClauseKind::StopOn(s) => rule.stop = Some(s),
+                _ => {}
+            }
+        }
+        collect_steps(rule.pattern, &mut rule.steps, &mut rule.absent);
+        Some(rule)
+    }
+
+    /// The names under which the key appears in alerts.
+    pub fn key_names(&self) -> Vec<&'a str> {
+        match self.by {
+            None => Vec::new(),
+            Some(By::Fields(fields)) => fields.iter().map(|f| f.name.text.as_str()).collect(),
+            Some(By::PerType(types)) => {
+                types.first().map_or(Vec::new(), |(_, fields)| fields.iter().map(|f| f.name.text.as_str()).collect())
+            }
+        }
+    }
+
+    /// The key the rule's own `by` gives an event; `None` where a part is missing and must not be.
+    pub fn key(&self, event: &Event) -> Option<Key> {
+        self.by.map_or(Some(Vec::new()), |by| key_by(by, event))
+    }
+
+    /// The key that a step gives an event.
+    pub fn step_key(&self, step: &Step, event: &Event) -> Option<Key> {
+        match &step.by {
+            Some(by) => key_by(by, event),
+            None => self.key(event),
+        }
+    }
+
+    /// The keys in whose input the event stands, in order.
+    pub fn keys(&self, event: &Event) -> Vec<Key> {
+        let of_type = |step: &&&Step| step.event.text == event.ty;
+        let bound = self.steps.iter().filter(of_type).filter_map(|step| self.step_key(step, event));
+        let absent = self.absent.iter().filter(of_type).filter_map(|_| self.key(event));
+        let mut keys: Vec<Key> = bound.chain(absent).collect();
+        keys.sort_by(|a, b| value::key_order(a, b));
+        keys.dedup();
+        keys
+    }
+
+    /// Whether the pattern names the type.
+    pub fn names(&self, ty: &str) -> bool {
+        self.steps.iter().chain(&self.absent).any(|step| step.event.text == ty)
+    }
+
+    /// The step of that name.
+    pub fn step(&self, label: &str) -> Option<&'a Step> {
+        self.steps.iter().find(|step| step.label().text == label).copied()
+    }
+}
+
+fn key_by(by: &By, event: &Event) -> Option<Key> {
+    let fields: &[KeyField] = match by {
+        By::Fields(fields) => fields,
+        By::PerType(types) => &types.iter().find(|(ty, _)| ty.text == event.ty)?.1,
+    };
+    fields
+        .iter()
+        .map(|f| Some(event.field(&f.name.text)).filter(|v| f.optional || !v.is_missing()))
+        .collect()
+}
+
+fn collect_steps<'a>(pattern: &'a Pattern, steps: &mut Vec<&'a Step>, absent: &mut Vec<&'a Step>) {
+    match &pattern.kind {
+        PatternKind::Step(step) => steps.push(step),
+        PatternKind::Group(group) => collect_steps(&group.body, steps, absent),
+        PatternKind::All(sides) | PatternKind::Any(sides) => {
+            for side in sides {
+                collect_steps(side, steps, absent);
+            }
+        }
+        PatternKind::Sequence(elements) => {
+            for element in elements {
+                match &element.kind {
+                    ElementKind::Pattern(p) => collect_steps(p, steps, absent),
+                    ElementKind::Absence(a) => absent.extend(&a.steps),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! Runs: one step of one run at a time, by an event or by time.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use lapwing_dsl::syntax::ast::{Contiguity, Report, Step};
+
+use crate::eval::{Bound, Scope, World};
+use crate::event::Event;
+use crate::rule::{Key, Rule};
+use crate::way::{Active, Await, Body, Frame, Path, Walker, Way, after_binding};
+
+/// A partial match, or one that only waits for time to pass.
+#[derive(Clone, Debug)]
+pub struct Run<'a> {
+    /// The events bound so far, in order.
+    pub bound: Vec<Bound<'a>>,
+    /// What its quantifiers decided.
+    pub decisions: Vec<u32>,
+    /// What it waits for.
+    pub waits: Waits<'a>,
+    /// Under `report updates`: the open alert that it continues.
+    pub continues: Option<usize>,
+}
+
+/// What a run waits for.
+#[derive(Clone, Debug)]
+pub enum Waits<'a> {
+    /// Any of these steps.
+    Steps(Vec<Await<'a>>),
+    /// The absences at the end.
+    Absences(Vec<Active<'a>>),
+}
+
+/// A complete match.
+#[derive(Clone, Debug)]
+pub struct Done<'a> {
+    /// Its events, in order.
+    pub bound: Vec<Bound<'a>>,
+    /// What its quantifiers decided.
+    pub decisions: Vec<u32>,
+    /// The time of its last event, or the deadline that completed it.
+    pub at: i64,
+    /// Under `report updates`: the open alert that it continues.
+    pub continues: Option<usize>,
+}
+
+/// A match as a set of bindings: the input lines of each step.
+pub type Evidence = BTreeMap<String, Vec<usize>>;
+
+/// What is bound, without regard to the order of steps.
+pub fn evidence(bound: &[Bound<'_>]) -> Evidence {
+    let mut lines = Evidence::new();
+    for b in bound {
+        lines.entry(b.label.to_owned()).or_default().push(b.event.line);
+    }
+    lines
+}
+
+impl Done<'_> {
+    /// The order in which complete matches are preferred: began first, then the quantifiers' decisions, then the
+    /// earlier events.
+    pub fn rank(&self) -> (usize, Vec<u32>, Vec<usize>) {
+        let places = self.bound.iter().map(|b| b.event.place).collect();
+        (self.bound[0].event.place, self.decisions.clone(), places)
+    }
+}
+
+/// What a step of a run made.
+#[derive(Default)]
+pub struct Made<'a> {
+    /// Runs that go on.
+    pub runs: Vec<Run<'a>>,
+    /// Complete matches.
+    pub done: Vec<Done<'a>>,
+}
+
+/// One rule for one key, as its runs see it.
+#[derive(Clone, Copy)]
+pub struct Matcher<'a, 's> {
+    /// The rule.
+    pub rule: &'s Rule<'a>,
+    /// The past, the current event included.
+    pub world: &'s World<'a>,
+    /// The key.
+    pub key: &'s Key,
+}
+
+impl<'a> Matcher<'a, '_> {
+    /// Offers an event of the key's input to a run.
+    pub fn offer(&self, run: &Run<'a>, event: &Rc<Event>, made: &mut Made<'a>) {
+        match &run.waits {
+            Waits::Steps(awaits) => self.offer_to_steps(run, awaits, event, made),
+            Waits::Absences(absences) => self.offer_to_absences(run, absences, event, made),
+        }
+    }
+
+    /// Lets an event begin new runs.
+    pub fn begin(&self, event: &Rc<Event>, made: &mut Made<'a>) {
+        for way in self.walker().begin(self.rule.pattern) {
+            if let Way::Wait(awaits) = way {
+                let nothing =
+                    Run { bound: Vec::new(), decisions: Vec::new(), waits: Waits::Steps(Vec::new()), continues: None };
+                if let Some(one) = awaits.iter().find(|one| self.accepts(&nothing, one, event)) {
+                    self.take(&nothing, one, event, made);
+                }
+            }
+        }
+    }
+
+    /// The next moment at which time alone changes the run.
+    pub fn timer(&self, run: &Run<'a>) -> Option<i64> {
+        match &run.waits {
+            Waits::Steps(awaits) => awaits.iter().filter_map(|one| self.limit(run, one)).min(),
+            Waits::Absences(absences) => self.completion(run, absences),
+        }
+    }
+
+    /// Lets time pass a deadline.
+    pub fn pass(&self, run: &Run<'a>, deadline: i64, made: &mut Made<'a>) {
+        match &run.waits {
+            Waits::Steps(awaits) => {
+                let kept = awaits.iter().filter(|one| self.limit(run, one).is_none_or(|limit| limit > deadline));
+                keep(run, awaits, kept.cloned().collect(), made);
+            }
+            Waits::Absences(absences) => match self.completion(run, absences) {
+                Some(at) if at <= deadline => self.complete(run, at, made),
+                _ => made.runs.push(run.clone()),
+            },
+        }
+    }
+
+    fn walker(&self) -> Walker {
+        Walker { every_way: self.rule.report == Report::Final }
+    }
+
+    fn offer_to_steps(&self, run: &Run<'a>, awaits: &[Await<'a>], event: &Rc<Event>, made: &mut Made<'a>) {
+        let open: Vec<&Await<'a>> = awaits.iter().filter(|one| !self.stops_repeating(run, one, event)).collect();
+        let taken = open.iter().find(|one| self.accepts(run, one, event));
+        if let Some(one) = taken {
+            self.take(run, one, event, made);
+        }
+        let may_stay = |one: &&Await<'a>| match taken {
+            Some(taken) => taken.entry.contiguity == Contiguity::Any,
+            None => one.entry.contiguity != Contiguity::Strict,
+        };
+        let is_free = |one: &&Await<'a>| !one.path.absences.iter().any(|a| self.forbids(run, a, None, event));
+        let mut stay: Vec<Await<'a>> = open.iter().copied().filter(|one| may_stay(one) && is_free(one)).cloned().collect();
+        for one in &mut stay {
+            one.path.absences.retain(|a| !a.next);
+        }
+        keep(run, awaits, stay, made);
+    }
+
+    fn offer_to_absences(&self, run: &Run<'a>, absences: &[Active<'a>], event: &Rc<Event>, made: &mut Made<'a>) {
+        let end = self.completion(run, absences);
+        if absences.iter().any(|a| self.forbids(run, a, end, event)) {
+            return;
+        }
+        let left: Vec<Active<'a>> = absences.iter().filter(|a| !a.next).cloned().collect();
+        if left.iter().any(|a| a.last) {
+            made.runs.push(Run { waits: Waits::Absences(left), ..run.clone() });
+        } else {
+            self.complete(run, last_at(run), made);
+        }
+    }
+
+    /// Binds the event and forks into every way on.
+    fn take(&self, run: &Run<'a>, one: &Await<'a>, event: &Rc<Event>, made: &mut Made<'a>) {
+        let mut bound = run.bound.clone();
+        bound.push(Bound { label: &one.step.label().text, event: event.clone() });
+        let stack = after_binding(one.stack.clone(), event.at);
+        let path = Path { decisions: one.path.decisions.clone(), absences: Vec::new() };
+        for way in self.walker().go_on(stack, path) {
+            let next = |decisions, waits| Run { bound: bound.clone(), decisions, waits, continues: run.continues };
+            match way {
+                Way::Wait(awaits) => made.runs.push(next(awaits[0].path.decisions.clone(), Waits::Steps(awaits))),
+                Way::Through(path) if path.absences.iter().any(|a| a.last) => {
+                    made.runs.push(next(path.decisions, Waits::Absences(path.absences)));
+                }
+                Way::Through(path) => {
+                    self.complete(&next(path.decisions, Waits::Absences(Vec::new())), event.at, made);
+                }
+            }
+        }
+    }
+
+    /// A complete match is one only if `when` holds.
+    fn complete(&self, run: &Run<'a>, at: i64, made: &mut Made<'a>) {
+        let done =
+            Done { bound: run.bound.clone(), decisions: run.decisions.clone(), at, continues: run.continues };
+        if self.rule.when.is_none_or(|c| self.match_scope(&done.bound, at).eval(c).truth() == Some(true)) {
+            made.done.push(done);
+        }
+    }
+
+    /// The scope of `when`, `emit`, `message` and `severity`.
+    pub fn match_scope<'x>(&'x self, bound: &'x [Bound<'a>], now: i64) -> Scope<'x> {
+        let current = &bound.last().expect("a match holds an event").event;
+        Scope {
+            world: self.world,
+            rule: self.rule,
+            key: self.key,
+            bound,
+            candidate: None,
+            current,
+            now,
+            counted: None,
+            element: None,
+        }
+    }
+
+    fn candidate_scope<'x>(&'x self, run: &'x Run<'a>, step: &'x Step, event: &'x Rc<Event>) -> Scope<'x> {
+        Scope {
+            world: self.world,
+            rule: self.rule,
+            key: self.key,
+            bound: &run.bound,
+            candidate: Some((event, &step.label().text)),
+            current: event,
+            now: event.at,
+            counted: None,
+            element: None,
+        }
+    }
+
+    /// Whether the step may bind the event.
+    fn accepts(&self, run: &Run<'a>, one: &Await<'a>, event: &Rc<Event>) -> bool {
+        let step = one.step;
+        let scope = self.candidate_scope(run, step, event);
+        self.is_candidate(step, event)
+            && self.limit(run, one).is_none_or(|limit| event.at <= limit)
+            && !step.until.as_ref().is_some_and(|c| scope.holds(c))
+            && scope.holds_if_any(step.filter.as_ref())
+    }
+
+    fn is_candidate(&self, step: &Step, event: &Event) -> bool {
+        step.event.text == event.ty && self.rule.step_key(step, event).as_ref() == Some(self.key)
+    }
+
+    /// `until`, once an element is bound.
+    fn stops_repeating(&self, run: &Run<'a>, one: &Await<'a>, event: &Rc<Event>) -> bool {
+        let Some(until) = &one.step.until else { return false };
+        one.elements > 0
+            && self.is_candidate(one.step, event)
+            && self.candidate_scope(run, one.step, event).holds(until)
+    }
+
+    /// Whether an absence forbids the event; `end` is the time until which all of them hold at the end of a pattern.
+    fn forbids(&self, run: &Run<'a>, active: &Active<'a>, end: Option<i64>, event: &Rc<Event>) -> bool {
+        let until = if active.last && end.is_some() { self.deadline(run, active) } else { end };
+        until.is_none_or(|until| event.at <= until)
+            && active.absence.steps.iter().any(|step| {
+                step.event.text == event.ty
+                    && self.rule.key(event).as_ref() == Some(self.key)
+                    && self.candidate_scope(run, step, event).holds_if_any(step.filter.as_ref())
+            })
+    }
+
+    /// Until when the step may still be bound.
+    fn limit(&self, run: &Run<'a>, one: &Await<'a>) -> Option<i64> {
+        let first = run.bound.first()?;
+        let whole = self.rule.within.map(|d| first.event.at.saturating_add(d));
+        let since_last = one.entry.limits.iter().map(|d| last_at(run).saturating_add(*d));
+        let groups = one.stack.iter().filter_map(|frame| match frame {
+            Frame::Limit { within, first_at: Some(at) } => Some(at.saturating_add(*within)),
+            _ => None,
+        });
+        whole.into_iter().chain(since_last).chain(groups).min()
+    }
+
+    /// When the absences at the end are over.
+    fn completion(&self, run: &Run<'a>, absences: &[Active<'a>]) -> Option<i64> {
+        absences.iter().filter(|a| a.last).filter_map(|a| self.deadline(run, a)).max()
+    }
+
+    /// The deadline of an absence at the end: its own limit, or else the rule's.
+    fn deadline(&self, run: &Run<'a>, active: &Active<'a>) -> Option<i64> {
+        match active.absence.within {
+            Some(d) => Some(last_at(run).saturating_add(d.ms)),
+            None => self.rule.within.map(|d| run.bound[0].event.at.saturating_add(d)),
+        }
+    }
+}
+
+fn last_at(run: &Run<'_>) -> i64 {
+    run.bound.last().expect("a run holds an event").event.at
+}
+
+/// The run with those of its awaits that are left. Without one of an `&`'s it cannot complete.
+fn keep<'a>(run: &Run<'a>, before: &[Await<'a>], left: Vec<Await<'a>>, made: &mut Made<'a>) {
+    let needs_all = before.iter().any(|one| one.stack.iter().any(|frame| matches!(frame, Frame::Sides(_))));
+    if !left.is_empty() && (left.len() == before.len() || !needs_all) {
+        made.runs.push(Run { waits: Waits::Steps(left), ..run.clone() });
+    }
+}
+
+/// The place where a run waits, as text: equal for runs that wait at one place. In an unbounded repetition all
+/// elements after the least number (at least after the first) are one place.
+pub fn place(run: &Run<'_>) -> String {
+    let absences = |list: &[Active<'_>]| -> String {
+        let mut names: Vec<String> =
+            list.iter().map(|a| format!("!{:p}{}", a.absence, if a.next { "n" } else { "" })).collect();
+        names.sort();
+        names.concat()
+    };
+    match &run.waits {
+        Waits::Absences(list) => format!("end{}", absences(list)),
+        Waits::Steps(awaits) => awaits
+            .iter()
+            .map(|one| {
+                let frames: String = one.stack.iter().map(frame_place).collect();
+                format!("{frames}{:p}{:?}{};", one.step, one.entry.contiguity, absences(&one.path.absences))
+            })
+            .collect(),
+    }
+}
+
+fn frame_place(frame: &Frame<'_>) -> String {
+    match frame {
+        Frame::Sequence { elements, next, .. } => format!("s{:p}{next}/", *elements),
+        Frame::Limit { .. } => String::new(),
+        // The other sides' awaits stand beside it, and say how far they have come.
+        Frame::Sides(sides) => format!("a{}/", sides.current),
+        Frame::Repeat { body, quantifier, count, .. } => {
+            let further = quantifier.min.max(1) + 1;
+            let count = if quantifier.max.is_none() { (*count).min(further) } else { *count };
+            match body {
+                Body::Step(step) => format!("r{:p}{count}/", *step),
+                Body::Group(pattern) => format!("g{:p}{count}/", *pattern),
+            }
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! The stream: order of events, time and its timers, and the alerts that leave.
+
+use std::rc::Rc;
+
+use lapwing_dsl::syntax::ast::{Decl, EventDecl, File};
+use serde_json::{Map, Value as Json};
+
+use crate::eval::World;
+use crate::event::{self, Decoded, Event};
+use crate::migrate;
+use crate::rule::{Key, Rule};
+use crate::run::{Matcher, evidence};
+use crate::select::{KeyState, Reported};
+use crate::value::{self, Value};
+use crate::{Alert, Change, Options, Order, Outcome};
+
+/// Runs the rules of some files over JSON lines, to the end of time.
+pub fn run(files: &[File], lines: &[Json], options: &Options) -> Outcome {
+    run_with_changes(files, &[], lines, options)
+}
+
+/// As [`run`], with changes of the rule set in order of their lines.
+pub fn run_with_changes(files: &[File], changes: &[Change<'_>], lines: &[Json], options: &Options) -> Outcome {
+    let first = Change { at_line: 0, files };
+    let generations: Vec<Generation<'_>> =
+        std::iter::once(&first).chain(changes).map(|change| Generation::new(change.files)).collect();
+    let (events, cuts, outcome) = read(&generations, changes, lines, options);
+    let states = generations[0].rules.iter().map(|_| RuleState::default()).collect();
+    let world = World { types: generations[0].types.clone(), history: Vec::new() };
+    let mut stream = Stream { generation: &generations[0], states, world, outcome };
+    let mut clock = i64::MIN;
+    let mut live = 0;
+    for (generation, event) in events {
+        while live < generation {
+            stream.fire_before(cuts[live].saturating_add(1));
+            live += 1;
+            stream.change(&generations[live]);
+        }
+        let lateness = if options.order == Order::Arrival { options.lateness_ms } else { 0 };
+        clock = clock.max(event.at.saturating_sub(lateness));
+        stream.fire_before(clock);
+        stream.process(event);
+    }
+    for later in live + 1..generations.len() {
+        stream.fire_before(cuts[later - 1].saturating_add(1));
+        stream.change(&generations[later]);
+    }
+    stream.end();
+    stream.outcome
+}
+
+/// One rule set.
+struct Generation<'a> {
+    types: Vec<&'a EventDecl>,
+    /// In order of name.
+    rules: Vec<Rule<'a>>,
+    /// Of each rule, what tells whether it changed.
+    texts: Vec<String>,
+}
+
+impl<'a> Generation<'a> {
+    fn new(files: &'a [File]) -> Generation<'a> {
+        let decls = || files.iter().flat_map(|f| &f.decls);
+        let mut types: Vec<&EventDecl> =
+            decls().filter_map(|d| if let Decl::Event(e) = d { Some(e) } else { None }).collect();
+        types.sort_by(|a, b| a.name.text.cmp(&b.name.text));
+        let mut rules: Vec<(Rule<'_>, String)> = decls()
+            .filter_map(|d| if let Decl::Rule(r) = d { Some((Rule::new(r)?, migrate::text_of(r))) } else { None })
+            .collect();
+        rules.sort_by(|(a, _), (b, _)| a.name.cmp(b.name));
+        let (rules, texts) = rules.into_iter().unzip();
+        Generation { types, rules, texts }
+    }
+}
+
+/// Decodes the lines and puts the events in the order of processing, each with the generation that judges it. In order
+/// of time a change has a cut, the greatest time read before it: events up to it belong to the generation before,
+/// whenever they come. In order of arrival there is none.
+fn read(
+    generations: &[Generation<'_>],
+    changes: &[Change<'_>],
+    lines: &[Json],
+    options: &Options,
+) -> (Vec<(usize, Event)>, Vec<i64>, Outcome) {
+    let mut outcome = Outcome::default();
+    let mut events = Vec::new();
+    let mut cuts = Vec::new();
+    let mut greatest: Option<i64> = None;
+    for (line, json) in lines.iter().enumerate() {
+        while changes.get(cuts.len()).is_some_and(|change| change.at_line <= line) {
+            cuts.push(greatest.unwrap_or(i64::MIN));
+        }
+        let watermark = greatest.map(|at| at.saturating_sub(options.lateness_ms));
+        for (number, generation) in generations.iter().enumerate().take(cuts.len() + 1) {
+            let judges = |event: &Event| match options.order {
+                Order::Arrival => number == cuts.len(),
+                Order::EventTime => number == cuts.iter().filter(|cut| event.at > **cut).count(),
+            };
+            for decl in &generation.types {
+                match event::decode(decl, json, line) {
+                    Decoded::Other => {}
+                    Decoded::Rejected if number == cuts.len() => outcome.rejected.push(line),
+                    Decoded::Rejected => {}
+                    Decoded::Event(event) if !judges(&event) => {}
+                    Decoded::Event(event) => {
+                        greatest = greatest.max(Some(event.at));
+                        if options.order == Order::EventTime && watermark.is_some_and(|w| event.at < w) {
+                            outcome.late.push(line);
+                        } else {
+                            events.push((number, event));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    cuts.resize(changes.len(), greatest.unwrap_or(i64::MIN));
+    outcome.rejected.dedup();
+    outcome.late.dedup();
+    match options.order {
+        // Stable: lines, and the types of one line, keep their order.
+        Order::EventTime => events.sort_by_key(|(_, e)| e.at),
+        Order::Arrival => cuts.fill(i64::MIN),
+    }
+    (events, cuts, outcome)
+}
+
+/// What one rule holds.
+#[derive(Default)]
+struct RuleState<'a> {
+    keys: Vec<(Key, KeyState<'a>)>,
+    /// Per value that `suppress` goes by: the last alert let through, and how many were held back since.
+    suppressed: Vec<(Key, i64, u64)>,
+    /// `report updates`: alerts whose first revision was held back.
+    silent: Vec<(Key, usize)>,
+}
+
+struct Stream<'a> {
+    generation: &'a Generation<'a>,
+    states: Vec<RuleState<'a>>,
+    world: World<'a>,
+    outcome: Outcome,
+}
+
+impl<'a> Stream<'a> {
+    /// Lets the next generation take over.
+    fn change(&mut self, next: &'a Generation<'a>) {
+        let mut old: Vec<Option<RuleState<'a>>> = std::mem::take(&mut self.states).into_iter().map(Some).collect();
+        for (rule, text) in next.rules.iter().zip(&next.texts) {
+            let before = self.generation.rules.iter().position(|r| r.name == rule.name);
+            let mut state = before.and_then(|i| old[i].take()).unwrap_or_default();
+            let same = before.is_some_and(|i| self.generation.texts[i] == *text);
+            if !same {
+                for (key, of_key) in &mut state.keys {
+                    let was = std::mem::take(of_key);
+                    *of_key = was.migrate(|run| migrate::run(rule, &self.world, key, run));
+                }
+            }
+            self.states.push(state);
+        }
+        self.generation = next;
+        self.world.types.clone_from(&next.types);
+    }
+
+    fn process(&mut self, mut event: Event) {
+        event.place = self.world.history.len();
+        let event = Rc::new(event);
+        self.world.history.push(event.clone());
+        for (i, rule) in self.generation.rules.iter().enumerate() {
+            let input = rule.keys(&event);
+            let stopped = rule.stop.filter(|s| s.event.text == event.ty).and_then(|_| rule.key(&event));
+            let mut keys = input.clone();
+            keys.extend(stopped.clone().filter(|k| !input.contains(k)));
+            keys.sort_by(|a, b| value::key_order(a, b));
+            for key in keys {
+                let in_input = input.contains(&key);
+                let stops = stopped.as_ref() == Some(&key) && self.stops(rule, &key, &event);
+                self.with_key(i, &key, |state, matcher| state.event(matcher, &event, in_input, stops));
+            }
+        }
+    }
+
+    fn stops(&self, rule: &Rule<'a>, key: &Key, event: &Rc<Event>) -> bool {
+        let scope = crate::eval::Scope {
+            world: &self.world,
+            rule,
+            key,
+            bound: &[],
+            candidate: Some((event, &event.ty)),
+            current: event,
+            now: event.at,
+            counted: None,
+            element: None,
+        };
+        rule.stop.is_some_and(|stop| scope.holds_if_any(stop.filter.as_ref()))
+    }
+
+    /// Fires the deadlines before `clock`, in order of deadline, rule, key.
+    fn fire_before(&mut self, clock: i64) {
+        while let Some((deadline, rule, key)) = self.next_timer().filter(|(deadline, ..)| *deadline < clock) {
+            self.with_key(rule, &key, |state, matcher| state.pass(matcher, deadline));
+        }
+    }
+
+    fn next_timer(&self) -> Option<(i64, usize, Key)> {
+        let mut timers = Vec::new();
+        for (i, state) in self.states.iter().enumerate() {
+            for (key, of_key) in &state.keys {
+                let matcher = Matcher { rule: &self.generation.rules[i], world: &self.world, key };
+                timers.extend(of_key.timer(matcher).map(|deadline| (deadline, i, key)));
+            }
+        }
+        let first = timers.into_iter().min_by(|a, b| {
+            (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| value::key_order(a.2, b.2))
+        })?;
+        Some((first.0, first.1, first.2.clone()))
+    }
+
+    fn end(&mut self) {
+        while let Some((deadline, rule, key)) = self.next_timer() {
+            self.with_key(rule, &key, |state, matcher| state.pass(matcher, deadline));
+        }
+        for i in 0..self.generation.rules.len() {
+            let mut keys: Vec<Key> = self.states[i].keys.iter().map(|(key, _)| key.clone()).collect();
+            keys.sort_by(|a, b| value::key_order(a, b));
+            for key in keys {
+                self.with_key(i, &key, |state, matcher| state.end(matcher));
+            }
+        }
+    }
+
+    /// Lets something happen to one key of one rule, and raises the alerts that come of it.
+    fn with_key(
+        &mut self,
+        rule: usize,
+        key: &Key,
+        happens: impl FnOnce(&mut KeyState<'a>, Matcher<'a, '_>) -> Vec<Reported<'a>>,
+    ) {
+        let state = &mut self.states[rule];
+        let matcher = Matcher { rule: &self.generation.rules[rule], world: &self.world, key };
+        let index = state.keys.iter().position(|(k, _)| k == key).unwrap_or_else(|| {
+            state.keys.push((key.clone(), KeyState::default()));
+            state.keys.len() - 1
+        });
+        for reported in happens(&mut state.keys[index].1, matcher) {
+            if let Some(suppressed) = state.let_through(matcher, &reported) {
+                self.outcome.alerts.push(alert(matcher, &reported, suppressed));
+            }
+        }
+    }
+}
+
+impl RuleState<'_> {
+    /// `suppress`: `None` where the alert is held back, else how many were held back before it.
+    fn let_through(&mut self, matcher: Matcher<'_, '_>, reported: &Reported<'_>) -> Option<u64> {
+        let Some(clause) = matcher.rule.suppress else { return Some(0) };
+        let silent = reported.alert.map(|alert| (matcher.key.clone(), alert));
+        if reported.revision > 0 {
+            return (!silent.is_some_and(|s| self.silent.contains(&s))).then_some(0);
+        }
+        let at = reported.done.at;
+        let scope = matcher.match_scope(&reported.done.bound, at);
+        let by: Key = if clause.by.is_empty() {
+            matcher.key.clone()
+        } else {
+            clause.by.iter().map(|e| scope.eval(e)).collect()
+        };
+        let Some(last) = self.suppressed.iter_mut().find(|(k, ..)| *k == by) else {
+            self.suppressed.push((by, at, 0));
+            return Some(0);
+        };
+        if at < last.1.saturating_add(clause.duration.ms) {
+            last.2 += 1;
+            self.silent.extend(silent);
+            return None;
+        }
+        last.1 = at;
+        Some(std::mem::take(&mut last.2))
+    }
+}
+
+fn alert(matcher: Matcher<'_, '_>, reported: &Reported<'_>, suppressed: u64) -> Alert {
+    let rule = matcher.rule;
+    let done = &reported.done;
+    let scope = matcher.match_scope(&done.bound, done.at);
+    let mut fields = Map::new();
+    for (name, expr) in rule.emit.iter().flat_map(|emit| &emit.fields) {
+        if let Some(json) = scope.eval(expr).to_json() {
+            fields.insert(name.text.clone(), json);
+        }
+    }
+    let names = rule.key_names().into_iter().map(str::to_owned);
+    let values = matcher.key.iter().map(|v: &Value| v.to_json().unwrap_or(Json::Null));
+    Alert {
+        rule: rule.name.to_owned(),
+        revision: reported.revision,
+        status: reported.status.to_owned(),
+        severity: rule.severity.map(|e| scope.eval(e).to_text()),
+        key: names.zip(values).collect(),
+        first_at: done.bound[0].event.at,
+        at: done.at,
+        evidence: evidence(&done.bound),
+        fields,
+        message: rule.message.and_then(|m| scope.message(m)),
+        suppressed,
+    }
+}

@@ -1,0 +1,3 @@
+//! What the tests share: judging lines with the engine in this process.
+
+pub mod engine;
