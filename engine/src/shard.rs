@@ -247,8 +247,9 @@ impl Shard {
             for window in windows_of(plan, delivery.mask) {
                 self.count(&rules, window, event, delivery.group, *slot, true);
             }
-            if let Some(slot) = slot {
-                self.plan_sweep(delivery.group, *slot);
+            let at = At { group: delivery.group, slot: *slot, space: delivery.space };
+            if let Some(slot) = self.drop_if_empty(at) {
+                self.plan_sweep(delivery.group, slot);
             }
         }
         self.deliveries = deliveries;
@@ -376,7 +377,7 @@ impl Shard {
                 self.offer_to(rules, rule, &mut at, delivery, key, event, own, sequence, out);
             }
         }
-        self.drop_if_empty(at)
+        at.slot
     }
 
     #[expect(clippy::too_many_arguments, reason = "an event, its key, where that stands and for which rule")]
