@@ -1,10 +1,12 @@
 //! The commands. Each parses its arguments, does its work through the library, and ends with an [`Exit`].
 
-mod check;
 mod bench;
+mod check;
+mod demo;
 mod fmt;
 mod generate;
 mod run;
+mod test;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,6 +29,10 @@ enum Command {
     Check(check::Arguments),
     /// Lay rule files out in the one canonical way.
     Fmt(fmt::Arguments),
+    /// Run the tests that stand beside rules.
+    Test(test::Arguments),
+    /// Judge a generated stream with the seed rules and show alerts.
+    Demo(demo::Arguments),
     /// Write a seeded stream of logins, shares and withdrawals with planted attacks.
     Generate(generate::Arguments),
     /// Time rules on a file held in memory.
@@ -70,6 +76,8 @@ pub fn main() -> ExitCode {
         Command::Run(a) => run::run(&a),
         Command::Check(a) => check::check(&a),
         Command::Fmt(a) => fmt::fmt(&a),
+        Command::Test(a) => test::run(&a),
+        Command::Demo(a) => demo::run(&a),
         Command::Generate(a) => generate::run(&a),
         Command::Bench(a) => bench::run(&a),
     };

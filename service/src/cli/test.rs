@@ -1,0 +1,112 @@
+//! `lapwing test`: runs the tests that stand beside rules.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use lapwing_dsl::diagnostics::{render, to_json};
+use lapwing_dsl::program::Program;
+use lapwing_engine::run::step::Transition;
+
+use super::{Exit, Format, compiled};
+use crate::testing;
+
+/// Arguments of `test`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Rule files, or folders of them.
+    #[arg(required = true)]
+    rules: Vec<PathBuf>,
+    /// Only tests whose rule or name holds this text.
+    #[arg(long)]
+    filter: Option<String>,
+    /// Say nothing of transitions that no test has taken.
+    #[arg(long)]
+    no_coverage: bool,
+    /// For whom to print.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Exit {
+    let rules = match compiled(&arguments.rules) {
+        Ok(rules) => rules,
+        Err(exit) => return exit,
+    };
+    let started = Instant::now();
+    let colour = std::io::stderr().is_terminal();
+    let mut taken: BTreeMap<&str, BTreeSet<Transition>> = BTreeMap::new();
+    let mut results = Vec::new();
+    let (mut passed, mut failed) = (0, 0);
+    for (rule, test) in &rules.loaded.tests {
+        let wanted = |text: &String| rule.contains(text) || test.name.value.contains(text);
+        if !arguments.filter.as_ref().is_none_or(wanted) {
+            continue;
+        }
+        let Some(program) = rules.loaded.programs.iter().find(|p| p.rule.name == *rule) else { continue };
+        let outcome = testing::run(test, program, &rules.loaded.schema);
+        taken.entry(&program.rule.name).or_default().extend(outcome.taken);
+        let finding = outcome.failure.as_ref();
+        match finding {
+            None => passed += 1,
+            Some(finding) => {
+                failed += 1;
+                if arguments.format == Format::Text {
+                    eprintln!("test {rule} {:?} failed\n{}", test.name.value, render(finding, &rules.sources, colour));
+                }
+            }
+        }
+        let finding = finding.map(|f| to_json(f, &rules.sources));
+        results.push(serde_json::json!({"rule": rule, "test": test.name.value, "passed": finding.is_none(), "finding": finding}));
+    }
+    let gaps: Vec<String> = if arguments.no_coverage || arguments.filter.is_some() {
+        Vec::new()
+    } else {
+        rules.loaded.programs.iter().flat_map(|p| gaps(p, taken.get(p.rule.name.as_str()))).collect()
+    };
+    match arguments.format {
+        Format::Json => {
+            let report = serde_json::json!({"passed": passed, "failed": failed, "tests": results, "not_taken": gaps});
+            println!("{report:#}");
+        }
+        Format::Text => {
+            for gap in &gaps {
+                println!("not taken: {gap}");
+            }
+            println!("{passed} passed, {failed} failed, in {:.2} s", started.elapsed().as_secs_f64());
+        }
+    }
+    if failed > 0 { Exit::Findings } else { Exit::Well }
+}
+
+/// The transitions of a rule that no test has taken, in words.
+fn gaps(program: &Program, taken: Option<&BTreeSet<Transition>>) -> Vec<String> {
+    let rule = &program.rule;
+    let Some(taken) = taken else { return vec![format!("{}: it has no test", rule.name)] };
+    let name = |step: lapwing_dsl::ir::StepId| rule.steps[step.0 as usize].name.as_str();
+    let mut gaps = Vec::new();
+    for (i, state) in program.nfa.states.iter().enumerate() {
+        for (l, leaf) in state.leaves.iter().enumerate() {
+            for (f, fork) in leaf.forks.iter().enumerate() {
+                let from = lapwing_dsl::nfa::StateId(i as u16);
+                let transition = Transition { from, leaf: l as u16, fork: f as u16 };
+                if taken.contains(&transition) {
+                    continue;
+                }
+                let target = match fork.target {
+                    None => "complete".to_owned(),
+                    Some(target) => {
+                        let target = program.nfa.state(target);
+                        let awaited: Vec<&str> = target.leaves.iter().map(|l| name(l.step)).collect();
+                        if awaited.is_empty() { "wait for time".to_owned() } else { format!("wait for {}", awaited.join(" or ")) }
+                    }
+                };
+                let again = if leaf.again { "another" } else { "its first" };
+                gaps.push(format!("{}: state {i} takes {again} `{}`, then {target}", rule.name, name(leaf.step)));
+            }
+        }
+    }
+    gaps
+}
