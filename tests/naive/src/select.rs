@@ -1,6 +1,7 @@
 //! Which complete matches are reported, and what they end: one key of one rule.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use lapwing_dsl::syntax::ast::{MatchMode, Report, Skip};
@@ -118,16 +119,24 @@ impl<'a> KeyState<'a> {
             (place(run.bound.len() - 1), place(0), std::cmp::Reverse(run.decisions.clone()))
         };
         let mut kept: Vec<Run<'a>> = Vec::new();
+        let mut newest = BTreeMap::new();
         for run in std::mem::take(&mut self.runs) {
-            let here = place(&run);
-            let rival = kept.iter().position(|k| matches!(k.waits, Waits::Steps(_)) && place(k) == here);
-            match rival {
-                Some(i) if matches!(run.waits, Waits::Steps(_)) => {
-                    if age(&run) > age(&kept[i]) {
-                        kept[i] = run;
+            // What only waits for time is not replaced.
+            if matches!(run.waits, Waits::Absences(_)) {
+                kept.push(run);
+                continue;
+            }
+            match newest.entry(place(&run)) {
+                Entry::Vacant(free) => {
+                    free.insert(kept.len());
+                    kept.push(run);
+                }
+                Entry::Occupied(rival) => {
+                    let rival = &mut kept[*rival.get()];
+                    if age(&run) > age(rival) {
+                        *rival = run;
                     }
                 }
-                _ => kept.push(run),
             }
         }
         self.runs = kept;
@@ -259,14 +268,19 @@ fn may_better(run: &Run<'_>, best: &Done<'_>) -> bool {
 /// Forks that came to the same place with the same events are one run; the preferred decisions stay.
 fn without_doubles(runs: Vec<Run<'_>>) -> Vec<Run<'_>> {
     let mut kept: Vec<Run<'_>> = Vec::new();
+    let mut known = BTreeMap::new();
     for run in runs {
-        let twin = kept.iter_mut().find(|k| {
-            k.continues == run.continues && evidence(&k.bound) == evidence(&run.bound) && place(k) == place(&run)
-        });
-        match twin {
-            Some(twin) if run.decisions < twin.decisions => *twin = run,
-            Some(_) => {}
-            None => kept.push(run),
+        match known.entry((run.continues, evidence(&run.bound), place(&run))) {
+            Entry::Vacant(free) => {
+                free.insert(kept.len());
+                kept.push(run);
+            }
+            Entry::Occupied(twin) => {
+                let twin = &mut kept[*twin.get()];
+                if run.decisions < twin.decisions {
+                    *twin = run;
+                }
+            }
         }
     }
     kept

@@ -51,10 +51,6 @@ pub struct Sides<'a> {
     pub current: usize,
     /// All sides.
     pub sides: Vec<Side<'a>>,
-    /// What was decided before the `&`.
-    before: Vec<u32>,
-    /// What each side decided.
-    decided: Vec<Vec<u32>>,
 }
 
 /// One side of an `&`.
@@ -66,24 +62,6 @@ pub enum Side<'a> {
     Todo(&'a Pattern),
     /// Begun, and waiting for these.
     Doing(Vec<Await<'a>>),
-}
-
-impl Sides<'_> {
-    fn decisions(&self) -> Vec<u32> {
-        self.before.iter().chain(self.decided.iter().flatten()).copied().collect()
-    }
-
-    /// Takes in what the current side has decided since.
-    fn learn(&mut self, decisions: &[u32]) {
-        let known = self.decisions().len();
-        self.decided[self.current].extend(&decisions[known..]);
-        for (side, decided) in self.sides.iter().zip(&mut self.decided) {
-            // It is entered once more.
-            if matches!(side, Side::Todo(_)) {
-                decided.clear();
-            }
-        }
-    }
 }
 
 /// What is repeated.
@@ -182,10 +160,10 @@ impl Walker {
         let inner = stack.split_off(around + 1);
         let Some(Frame::Sides(mut sides)) = stack.pop() else { unreachable!("it was found there") };
         let Way::Wait(awaits) = under(Way::Wait(awaits), &inner) else { unreachable!("a wait stays one") };
-        sides.learn(&awaits[0].path.decisions);
+        let path = Path { decisions: awaits[0].path.decisions.clone(), absences: Vec::new() };
         sides.sides[sides.current] = Side::Doing(awaits);
         let mut ways = Vec::new();
-        for way in self.sides(&sides, &Entry::default(), &[]) {
+        for way in self.sides(&sides.sides, &Entry::default(), &path) {
             if let Way::Wait(awaits) = way {
                 ways.extend(self.wait_in(stack.clone(), awaits));
             }
@@ -207,13 +185,8 @@ impl Walker {
                 self.frame(Frame::Sequence { elements, next: 0, outer: Some(entry) }, path)
             }
             PatternKind::All(sides) => {
-                let begun = Sides {
-                    current: 0,
-                    sides: sides.iter().map(Side::Todo).collect(),
-                    decided: vec![Vec::new(); sides.len()],
-                    before: path.decisions,
-                };
-                self.sides(&begun, &entry, &path.absences)
+                let sides: Vec<Side<'a>> = sides.iter().map(Side::Todo).collect();
+                self.sides(&sides, &entry, &path)
             }
             PatternKind::Any(sides) => self.choice(sides, &entry, &path),
             PatternKind::Group(group) => self.group(group, entry, path),
@@ -242,8 +215,7 @@ impl Walker {
             Frame::Sequence { elements, next, outer } => self.sequence(elements, next, outer, path),
             Frame::Sides(mut sides) => {
                 sides.sides[sides.current] = Side::Done;
-                sides.learn(&path.decisions);
-                self.sides(&sides, &Entry::default(), &path.absences)
+                self.sides(&sides.sides, &Entry::default(), &path)
             }
             Frame::Repeat { body, quantifier, between, count, outer } => {
                 self.repeat(body, quantifier, &between, count, outer, path)
@@ -333,28 +305,27 @@ impl Walker {
 
     /// `A & B`: one wait for all sides at once, each as far as it has come. Sides of which nothing is bound are entered
     /// (again); one that makes several ways makes several such waits.
-    fn sides<'a>(self, now: &Sides<'a>, entry: &Entry, absences: &[Active<'a>]) -> Vec<Way<'a>> {
-        // Per way: what each side waits for, nothing where it is done.
-        let mut combined = vec![(Vec::<Vec<Await<'a>>>::new(), now.clone())];
-        for (i, side) in now.sides.iter().enumerate() {
+    fn sides<'a>(self, now: &[Side<'a>], entry: &Entry, path: &Path<'a>) -> Vec<Way<'a>> {
+        // Per way: what each side waits for, nothing where it is done; how far the sides are; all that is decided.
+        let mut combined = vec![(Vec::<Vec<Await<'a>>>::new(), now.to_vec(), path.decisions.clone())];
+        for (i, side) in now.iter().enumerate() {
             let mut longer = Vec::new();
-            for (waits, sides) in &combined {
+            for (waits, sides, decisions) in &combined {
                 let mut add = |awaits: Vec<Await<'a>>, side: Side<'a>, decided: &[u32]| {
                     let mut sides = sides.clone();
-                    sides.sides[i] = side;
-                    sides.decided[i].extend(decided);
-                    longer.push(([&waits[..], &[awaits]].concat(), sides));
+                    sides[i] = side;
+                    longer.push(([&waits[..], &[awaits]].concat(), sides, [decisions, decided].concat()));
                 };
                 match side {
                     Side::Done => add(Vec::new(), Side::Done, &[]),
                     Side::Doing(awaits) => add(awaits.clone(), side.clone(), &[]),
                     Side::Todo(pattern) => {
-                        let path = Path { decisions: Vec::new(), absences: absences.to_vec() };
-                        for way in self.enter(pattern, entry.clone(), path) {
+                        for way in self.enter(pattern, entry.clone(), path.clone()) {
+                            let before = path.decisions.len();
                             match way {
-                                Way::Through(path) => add(Vec::new(), Side::Done, &path.decisions),
+                                Way::Through(path) => add(Vec::new(), Side::Done, &path.decisions[before..]),
                                 Way::Wait(awaits) => {
-                                    let decided = awaits[0].path.decisions.clone();
+                                    let decided = awaits[0].path.decisions[before..].to_vec();
                                     add(awaits, side.clone(), &decided);
                                 }
                             }
@@ -364,26 +335,27 @@ impl Walker {
             }
             combined = longer;
         }
-        combined.into_iter().map(|(waits, sides)| all_sides(waits, &sides, absences)).collect()
+        combined
+            .into_iter()
+            .map(|(waits, sides, decisions)| {
+                all_sides(waits, &sides, &Path { decisions, absences: path.absences.clone() })
+            })
+            .collect()
     }
 }
 
 /// The wait for all sides together.
-fn all_sides<'a>(waits: Vec<Vec<Await<'a>>>, sides: &Sides<'a>, absences: &[Active<'a>]) -> Way<'a> {
-    let decisions = sides.decisions();
+fn all_sides<'a>(waits: Vec<Vec<Await<'a>>>, sides: &[Side<'a>], path: &Path<'a>) -> Way<'a> {
     let mut all = Vec::new();
     for (current, awaits) in waits.into_iter().enumerate() {
-        let frame = Frame::Sides(Sides { current, ..sides.clone() });
+        let frame = Frame::Sides(Sides { current, sides: sides.to_vec() });
         for mut one in awaits {
             one.stack.insert(0, frame.clone());
-            one.path.decisions.clone_from(&decisions);
+            one.path.decisions.clone_from(&path.decisions);
             all.push(one);
         }
     }
-    if all.is_empty() {
-        return Way::Through(Path { decisions, absences: absences.to_vec() });
-    }
-    Way::Wait(all)
+    if all.is_empty() { Way::Through(path.clone()) } else { Way::Wait(all) }
 }
 
 /// Every combination of one wait of each side of a choice; being through with any side is one more way. The sides'
