@@ -107,6 +107,7 @@ impl Facts {
     pub fn of(terms: &[Expr]) -> Result<Facts, Conflict> {
         let mut facts = Facts::default();
         terms.iter().try_for_each(|t| facts.add(t))?;
+        facts.terms.sort_unstable();
         Ok(facts)
     }
 
@@ -149,7 +150,7 @@ impl Facts {
 
     /// Whether a condition holds wherever these do.
     pub fn implies(&self, term: &Expr) -> bool {
-        if constant_truth(term) == Some(true) || self.terms.contains(&subject(term)) {
+        if constant_truth(term) == Some(true) || self.terms.binary_search(&subject(term)).is_ok() {
             return true;
         }
         match &term.kind {

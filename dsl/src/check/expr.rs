@@ -11,6 +11,13 @@ use crate::value::{Type, Value};
 impl RuleCheck<'_> {
     /// A typed expression. `want` is the type that the place asks for: a literal with a point takes it, nothing else does.
     pub fn expr(&mut self, e: &ast::Expr, scope: Scope, want: Option<&Type>) -> Option<Expr> {
+        let typed = self.kind(e, scope, want);
+        // Also where the finding stands elsewhere: a rule that lost a condition is not the rule that was meant.
+        self.broken |= typed.is_none();
+        typed
+    }
+
+    fn kind(&mut self, e: &ast::Expr, scope: Scope, want: Option<&Type>) -> Option<Expr> {
         use ast::ExprKind as K;
         match &e.kind {
             K::Literal(literal) => Some(self.literal(literal, e.span, want)),

@@ -24,7 +24,10 @@ impl<'a> RuleCheck<'a> {
                 .help("of n events that fit within the time there are up to 2^n matches: give a greatest number, `{1,5}`, or use `match last`");
             self.error(finding);
         }
-        self.unused_bindings();
+        // A condition that could not be read may read it.
+        if !self.broken && !self.found.iter().any(Diagnostic::is_error) {
+            self.unused_bindings();
+        }
     }
 
     /// A name that is written, could be left out, and that nothing reads.

@@ -90,7 +90,11 @@ impl RuleCheck<'_> {
         let finding = Diagnostic::new(Code::TypesDiffer, place, text);
         let mend = self.mend(a, a_type, b_type).or_else(|| self.mend(b, b_type, a_type));
         self.error(match mend {
-            Some((span, text)) => finding.help(format!("a {} is written `{text}`", if span == a { b_type } else { a_type })).fix(span, text),
+            Some((span, text)) => {
+                let wanted = if span == a { b_type } else { a_type };
+                let article = if matches!(wanted, Type::Int | Type::Ip) { "an" } else { "a" };
+                finding.help(format!("{article} {wanted} is written `{text}`")).fix(span, text)
+            }
             None => finding,
         });
     }

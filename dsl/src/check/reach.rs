@@ -102,7 +102,8 @@ impl RuleCheck<'_> {
                 let Some(event) = self.candidate(scope) else { return };
                 let event = self.event_type(event);
                 let finding = finding.label(format!("`{}` has no such field", event.name));
-                suggest(finding, name, span, event.fields.iter().map(|f| f.name.as_str()))
+                let fields = event.fields.iter().map(|f| f.name.as_str());
+                suggest(finding, name, span, fields.chain(self.world.names.lists.keys().copied()))
             }
         };
         self.error(finding);
