@@ -75,7 +75,9 @@ fn incomplete(files: &[(FileId, ast::File)], torn: &[Span]) -> Vec<(Span, bool)>
 
 /// Whether a finding may only be there because a clause of its rule could not be read.
 fn follows(finding: &Diagnostic, incomplete: &[(Span, bool)]) -> bool {
-    let Some((_, has_key)) = incomplete.iter().find(|(rule, _)| inside(finding.primary.span, *rule)) else { return false };
+    let Some((_, has_key)) = incomplete.iter().find(|(rule, _)| inside(finding.primary.span, *rule)) else {
+        return false;
+    };
     match finding.code {
         Code::NoMatch | Code::NoWithin | Code::UnusedBinding | Code::AbsenceLimit => true,
         Code::NoKey | Code::UnknownName | Code::KeyField => !has_key,
@@ -86,7 +88,10 @@ fn follows(finding: &Diagnostic, incomplete: &[(Span, bool)]) -> bool {
 fn build(rule: Rule) -> Result<Program, Box<Diagnostic>> {
     let (name, span) = (rule.name.clone(), rule.span);
     compile(rule).map_err(|_| {
-        let text = format!("the pattern of `{name}` has more than {STATES_MAX} states, or too many ways on from one of them");
-        Box::new(Diagnostic::new(Code::PatternTooLarge, span, text).help("split it into several rules; a large `{n}` costs nothing, but `&` of many sides and nested options do"))
+        let text =
+            format!("the pattern of `{name}` has more than {STATES_MAX} states, or too many ways on from one of them");
+        Box::new(Diagnostic::new(Code::PatternTooLarge, span, text).help(
+            "split it into several rules; a large `{n}` costs nothing, but `&` of many sides and nested options do",
+        ))
     })
 }

@@ -67,7 +67,8 @@ fn damage_never_panics() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
     for path in files().into_iter().chain([data.join("page.lap"), data.join("every_form.lap")]) {
         let text = std::fs::read_to_string(&path).expect("a readable file");
-        let words: Vec<(usize, &str)> = text.split_whitespace().map(|w| (w.as_ptr() as usize - text.as_ptr() as usize, w)).collect();
+        let words: Vec<(usize, &str)> =
+            text.split_whitespace().map(|w| (w.as_ptr() as usize - text.as_ptr() as usize, w)).collect();
         for (i, (at, word)) in words.iter().enumerate() {
             let without = format!("{}{}", &text[..*at], &text[at + word.len()..]);
             let next = words.get(i + 1).map(|(_, w)| *w).unwrap_or_default();

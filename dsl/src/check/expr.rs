@@ -241,11 +241,16 @@ pub(super) fn is_flexible(e: &ast::Expr) -> bool {
     match &e.kind {
         K::Literal(Literal::Number(_)) => true,
         K::Unary(UnaryOp::Neg, a) => is_flexible(a),
-        K::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Rem | BinaryOp::Coalesce, a, b) => {
-            (is_flexible(a) && (is_flexible(b) || is_int(b))) || (is_int(a) && is_flexible(b))
-        }
+        K::Binary(
+            BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Rem | BinaryOp::Coalesce,
+            a,
+            b,
+        ) => (is_flexible(a) && (is_flexible(b) || is_int(b))) || (is_int(a) && is_flexible(b)),
         K::List(items) => items.iter().any(is_flexible) && items.iter().all(|i| is_flexible(i) || is_int(i)),
-        K::Call(call) if call.name.text == "if" => call.args.iter().skip(1).all(|a| is_flexible(&a.value) || is_int(&a.value)) && call.args.iter().skip(1).any(|a| is_flexible(&a.value)),
+        K::Call(call) if call.name.text == "if" => {
+            call.args.iter().skip(1).all(|a| is_flexible(&a.value) || is_int(&a.value))
+                && call.args.iter().skip(1).any(|a| is_flexible(&a.value))
+        }
         _ => false,
     }
 }

@@ -37,7 +37,8 @@ impl<'a> RuleCheck<'a> {
             let Some(name) = &step.step.name else { continue };
             let read = self.read.iter().any(|r| r.0 as usize == i);
             let ty = &step.step.event.text;
-            let needed = self.steps.iter().enumerate().any(|(j, s)| j != i && (s.step.event.text == *ty || s.name == ty));
+            let needed =
+                self.steps.iter().enumerate().any(|(j, s)| j != i && (s.step.event.text == *ty || s.name == ty));
             if read || (needed && !step.absence) || step.event.is_none() {
                 continue;
             }

@@ -105,7 +105,11 @@ impl<'a> RuleCheck<'a> {
     }
 
     /// The steps with their keys and conditions; `None` where one has no event type.
-    fn ir_steps(&self, keys: Vec<Vec<crate::schema::FieldId>>, filters: Vec<(Vec<ir::Expr>, Option<ir::Expr>)>) -> Option<Vec<ir::Step>> {
+    fn ir_steps(
+        &self,
+        keys: Vec<Vec<crate::schema::FieldId>>,
+        filters: Vec<(Vec<ir::Expr>, Option<ir::Expr>)>,
+    ) -> Option<Vec<ir::Step>> {
         let parts = self.steps.iter().zip(keys).zip(filters);
         parts
             .map(|((info, key), (filter, until))| {
