@@ -10,7 +10,7 @@ use crate::ir::{Expr, ExprKind, Of};
 use crate::schema::EventId;
 use crate::syntax::Span;
 use crate::syntax::ast::{self, Arg, Call};
-use crate::value::Type;
+use crate::value::{Type, Value};
 
 /// Calls that are no function of the registry.
 pub(super) const FORMS: [&str; 20] = [
@@ -93,6 +93,9 @@ impl RuleCheck<'_> {
         }
         let want = if function.name == "decimal" { Some(&Type::Decimal) } else { want };
         let values = self.arguments(&args, scope, want)?;
+        if matches!(function.name, "hour" | "weekday" | "date") {
+            self.known_zone(values.get(1));
+        }
         self.apply(function, values, &call.name)
             .map(|(args, ty)| Expr { kind: ExprKind::Call(Function(function), args), ty, span })
     }
@@ -118,6 +121,16 @@ impl RuleCheck<'_> {
             }
         }
         Some(call.args.iter().map(|a| &a.value).collect())
+    }
+
+    /// A zone as written is one that is known.
+    fn known_zone(&mut self, zone: Option<&Expr>) {
+        if let Some(Expr { kind: ExprKind::Const(Value::Text(name)), span, .. }) = zone
+            && functions::time::zone(name).is_none()
+        {
+            let finding = Diagnostic::new(Code::UnknownName, *span, format!("unknown time zone `{name}`"));
+            self.error(finding.help("zones are named as in `Europe/Paris`; without one it is UTC"));
+        }
     }
 
     /// Typed arguments, literals with a point last: they take what the others are.
@@ -175,6 +188,7 @@ impl RuleCheck<'_> {
             ast::ExprKind::Name(name) => {
                 if let Some(step) = self.find_step(name, scope.reader()) {
                     if scope.reader() == Some(step) && scope.element != Some(step) {
+                        self.read.push(step);
                         return Some((Of::Candidate, self.step(step).event?));
                     }
                     return self.bound(step, e.span, scope);

@@ -2,8 +2,8 @@
 //!
 //! 1. `names` collects what the files declare, `schema` makes event types of it.
 //! 2. `rule` goes through a rule: `steps` finds the pattern's steps, `keys` the key, `pattern` the structure, `clauses` the rest.
-//! 3. `expr` and its neighbours (`names_in_reach`, `operators`, `membership`, `calls`, `aggregates`, `windows`) type expressions.
-//! 4. `bounds` finds conditions that never hold, `lints` what is only doubtful, `unexecuted` what a later version will run.
+//! 3. `expr` and its neighbours (`reach`, `operators`, `membership`, `calls`, `aggregates`, `windows`) type expressions.
+//! 4. `bounds` finds conditions that never hold, `unreachable` steps that never bind, `covered` and `lints` what is only doubtful, `unexecuted` what a later version will run.
 //!
 //! A finding never stops the others: an expression that is wrong has no value (`None`), and what needs it stays silent.
 
@@ -11,6 +11,7 @@ mod aggregates;
 mod bounds;
 mod calls;
 mod clauses;
+mod covered;
 mod expr;
 mod keys;
 mod lints;
@@ -24,6 +25,7 @@ mod schema;
 mod steps;
 mod tests;
 mod unexecuted;
+mod unreachable;
 mod windows;
 
 use crate::diagnostics::Diagnostic;
@@ -63,7 +65,7 @@ pub fn check(files: &[(FileId, &ast::File)], sources: &Sources) -> Checked {
         found.extend(findings);
         rules.extend(rule);
     }
-    lints::covered(&rules, &mut found);
+    covered::covered(&rules, &mut found);
     let tests = tests::tests(&world, &decls, &mut found);
     found.sort_by_key(|d| (d.primary.span, d.code));
     found.dedup();

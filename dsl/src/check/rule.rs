@@ -29,22 +29,27 @@ pub(super) struct RuleCheck<'a> {
 
 /// The typed rule, if nothing is wrong with it, and what was found.
 pub(super) fn check(world: &World<'_>, decl: &RuleDecl) -> (Option<Rule>, Vec<Diagnostic>) {
-    let mut check = RuleCheck {
-        world,
-        steps: Vec::new(),
-        by: None,
-        key: Key::default(),
-        keyless: Vec::new(),
-        windows: Vec::new(),
-        read: Vec::new(),
-        found: Vec::new(),
-    };
+    let mut check = RuleCheck::new(world);
     let rule = check.rule(decl);
     let rule = rule.filter(|_| !check.found.iter().any(Diagnostic::is_error));
     (rule, check.found)
 }
 
 impl<'a> RuleCheck<'a> {
+    /// Nothing is known yet.
+    pub fn new(world: &'a World<'a>) -> Self {
+        RuleCheck {
+            world,
+            steps: Vec::new(),
+            by: None,
+            key: Key::default(),
+            keyless: Vec::new(),
+            windows: Vec::new(),
+            read: Vec::new(),
+            found: Vec::new(),
+        }
+    }
+
     fn rule(&mut self, decl: &'a RuleDecl) -> Option<Rule> {
         let clauses = Clauses::read(decl, &mut self.found);
         super::unexecuted::clauses(&clauses, &mut self.found);
@@ -58,6 +63,7 @@ impl<'a> RuleCheck<'a> {
         let keys = self.step_keys();
         self.check_structure(&clauses);
         let filters = self.conditions();
+        self.refuse_unreachable(&clauses, &filters, &keys);
         let result = Scope::result();
         let when = clauses.when.and_then(|e| self.condition(e, result));
         if let Some(when) = &when {
@@ -71,7 +77,7 @@ impl<'a> RuleCheck<'a> {
         let stop = clauses.stop.and_then(|s| self.stop(s));
         let skip = self.skip(&clauses);
         let pattern = self.pattern(&matching.pattern);
-        self.lint(&clauses);
+        self.lint(&clauses, decl.name.span);
         Some(Rule {
             name: decl.name.text.clone(),
             title: clauses.title.map(|t| t.value.clone()).unwrap_or_default(),

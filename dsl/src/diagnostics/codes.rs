@@ -77,7 +77,7 @@ codes! {
     BadRepetition = "E0309", "a repetition that cannot be";
     LooseLink = "E0310", "`next`, `any`, `apart` or `by` where it says nothing";
     PatternTooLarge = "E0311", "a pattern with more states than the limit";
-    Unreachable = "E0312", "a step that can never be reached";
+    Unreachable = "E0312", "a step that can never be reached, and that every match needs";
     ModeClash = "E0313", "a clause that does not go with `match each` or `match last`";
     NeverHolds = "E0401", "a condition that never holds";
     KeyField = "E0501", "a key whose fields are missing or differ";
@@ -91,6 +91,7 @@ codes! {
     UnboundedEach = "W0103", "`match each` with an unbounded repetition";
     UnguardedRegex = "W0104", "a regular expression that no literal guards";
     CoveredRule = "W0105", "a rule whose every match another rule finds too";
+    DeadStep = "W0106", "a way of several that is never taken";
 }
 
 impl Code {

@@ -4,8 +4,13 @@
 //! unless the definition says otherwise; a fault (overflow, a bad cast, a logarithm of a negative number) is an
 //! [`EvalError`], which the engine counts and reads as missing.
 
+mod casts;
 mod geo;
+mod network;
+mod numbers;
+mod similarity;
 mod text;
+pub mod time;
 
 use std::fmt;
 
@@ -61,7 +66,8 @@ const SCALARS: [Type; 10] = [
 const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// The families, each in the order of its file.
-static FAMILIES: [&[Definition]; 2] = [geo::ALL, text::ALL];
+static FAMILIES: [&[Definition]; 7] =
+    [casts::ALL, geo::ALL, network::ALL, numbers::ALL, similarity::ALL, text::ALL, time::ALL];
 
 /// All functions.
 pub fn all() -> impl Iterator<Item = &'static Definition> {
