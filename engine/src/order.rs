@@ -83,6 +83,29 @@ pub struct PartitionTime {
     pub idle: bool,
 }
 
+/// A batch of which the rows of some times are taken. Where a change of the rule set is under way, the same lines are
+/// decoded for the old rules and for the new, and each takes its own times.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The rows.
+    pub batch: Arc<Batch>,
+    /// Rows of later times than this.
+    pub above: Millis,
+    /// Rows up to this time.
+    pub up_to: Millis,
+}
+
+impl Part {
+    /// All rows of a batch.
+    pub fn whole(batch: Arc<Batch>) -> Part {
+        Part { batch, above: Millis::MIN, up_to: Millis::MAX }
+    }
+
+    fn takes(&self, at: Millis) -> bool {
+        (self.above == Millis::MIN || at > self.above) && at <= self.up_to
+    }
+}
+
 /// Orders events.
 #[derive(Clone, Debug)]
 pub struct Sequencer {
@@ -153,42 +176,76 @@ impl Sequencer {
         self.next_sequence
     }
 
-    /// Takes a batch of rows in the order in which they were read; puts what is ready into `ready` and what is late or
-    /// ahead of `limit` into `aside`.
-    pub fn take(&mut self, batch: Arc<Batch>, limit: Millis, ready: &mut Ordered, aside: &mut Vec<PutAside>) {
-        match self.order {
-            Order::Arrival => self.take_as_they_come(batch, limit, ready, aside),
-            Order::EventTime => self.take_by_time(batch, limit, ready, aside),
-        }
+    /// The greatest time taken so far; the least time there is where nothing was taken.
+    pub fn greatest(&self) -> Millis {
+        self.partitions.values().filter_map(|p| p.greatest).max().unwrap_or(Millis::MIN)
     }
 
-    fn take_as_they_come(&mut self, batch: Arc<Batch>, limit: Millis, ready: &mut Ordered, aside: &mut Vec<PutAside>) {
-        let number = ready.batches.len() as u32;
-        for (i, row) in batch.rows.iter().enumerate() {
-            if row.at > limit {
-                aside.push(PutAside { origin: row.origin, at: row.at, reason: Aside::Ahead { limit } });
+    /// How events are put in order.
+    pub fn order(&self) -> Order {
+        self.order
+    }
+
+    /// Takes rows in the order in which their lines were read; puts what is ready into `ready` and what is late or
+    /// ahead of `limit` into `aside`. Returns how many events were taken.
+    pub fn take(&mut self, parts: Vec<Part>, limit: Millis, ready: &mut Ordered, aside: &mut Vec<PutAside>) -> u64 {
+        let in_order = reading_order(&parts);
+        let taken = match self.order {
+            Order::Arrival => self.take_as_they_come(parts, &in_order, limit, ready, aside),
+            Order::EventTime => self.take_by_time(parts, &in_order, limit, aside),
+        };
+        if self.order == Order::EventTime {
+            let watermark = self.watermark();
+            self.release(watermark, ready);
+        }
+        taken
+    }
+
+    fn take_as_they_come(
+        &mut self,
+        parts: Vec<Part>,
+        in_order: &[(u32, u32)],
+        limit: Millis,
+        ready: &mut Ordered,
+        aside: &mut Vec<PutAside>,
+    ) -> u64 {
+        let first = ready.batches.len() as u32;
+        let before = self.next_sequence;
+        for (part, row) in in_order {
+            let at = parts[*part as usize].batch.rows[*row as usize].at;
+            if at > limit {
+                let origin = parts[*part as usize].batch.rows[*row as usize].origin;
+                aside.push(PutAside { origin, at, reason: Aside::Ahead { limit } });
                 continue;
             }
-            self.clock = self.clock.max(row.at.saturating_sub(self.lateness));
+            self.clock = self.clock.max(at.saturating_sub(self.lateness));
             ready.events.push(OrderedEvent {
-                batch: number,
-                row: i as u32,
+                batch: first + part,
+                row: *row,
                 sequence: self.next_sequence,
                 clock: self.clock,
             });
             self.next_sequence += 1;
         }
-        ready.batches.push(batch);
+        ready.batches.extend(parts.into_iter().map(|p| p.batch));
         ready.until = self.clock;
         ready.next_sequence = self.next_sequence;
+        self.next_sequence - before
     }
 
-    fn take_by_time(&mut self, batch: Arc<Batch>, limit: Millis, ready: &mut Ordered, aside: &mut Vec<PutAside>) {
-        let number = self.next_batch;
-        self.next_batch += 1;
-        let mut held = 0;
+    fn take_by_time(
+        &mut self,
+        parts: Vec<Part>,
+        in_order: &[(u32, u32)],
+        limit: Millis,
+        aside: &mut Vec<PutAside>,
+    ) -> u64 {
+        let first = self.next_batch;
+        self.next_batch += parts.len() as u64;
+        let mut held = vec![0u32; parts.len()];
         let lateness = self.lateness;
-        for (i, row) in batch.rows.iter().enumerate() {
+        for (part, index) in in_order {
+            let row = &parts[*part as usize].batch.rows[*index as usize];
             if row.at > limit {
                 aside.push(PutAside { origin: row.origin, at: row.at, reason: Aside::Ahead { limit } });
                 continue;
@@ -205,16 +262,17 @@ impl Sequencer {
                 at: row.at,
                 origin: row.origin,
                 event: row.event.0,
-                batch: number,
-                row: i as u32,
+                batch: first + u64::from(*part),
+                row: *index,
             }));
-            held += 1;
+            held[*part as usize] += 1;
         }
-        if held > 0 {
-            self.held.insert(number, (batch, held));
+        for (i, (part, held)) in parts.into_iter().zip(&held).enumerate() {
+            if *held > 0 {
+                self.held.insert(first + i as u64, (part.batch, *held));
+            }
         }
-        let watermark = self.watermark();
-        self.release(watermark, ready);
+        held.into_iter().map(u64::from).sum()
     }
 
     /// Releases what is strictly older than `time`: a partition may still bring events of that very time.
@@ -262,4 +320,21 @@ impl Sequencer {
     pub fn finish(&mut self, ready: &mut Ordered) {
         self.release(Millis::MAX, ready);
     }
+}
+
+/// The rows that the parts take, as (part, row), in the order in which their lines were read.
+fn reading_order(parts: &[Part]) -> Vec<(u32, u32)> {
+    let mut all = Vec::new();
+    for (p, part) in parts.iter().enumerate() {
+        let rows = part.batch.rows.iter().enumerate().filter(|(_, row)| part.takes(row.at));
+        all.extend(rows.map(|(r, _)| (p as u32, r as u32)));
+    }
+    let place = |(part, row): &(u32, u32)| {
+        let row = &parts[*part as usize].batch.rows[*row as usize];
+        (row.origin, row.event)
+    };
+    if parts.iter().any(|p| p.up_to != Millis::MAX) {
+        all.sort_by_key(place);
+    }
+    all
 }

@@ -66,6 +66,13 @@ impl Suppressor {
         Verdict::Passes(before.map_or(0, |h| h.count))
     }
 
+    /// Forgets rules that are gone, and those that no longer suppress.
+    pub fn keep_rules(&mut self, rules: &RuleSet) {
+        self.held.retain(|(name, _), _| {
+            rules.find(name).is_some_and(|r| rules.rules[r as usize].program.rule.suppress.is_some())
+        });
+    }
+
     fn forget_oldest(&mut self) {
         let oldest = self.held.iter().min_by_key(|(_, h)| h.at).map(|(k, _)| k.clone());
         if let Some(oldest) = oldest {

@@ -10,6 +10,8 @@ use lapwing_engine::Millis;
 use lapwing_engine::order::{Aside, Order};
 
 use super::{Exit, compiled, duration, refuse};
+use crate::control::catalog::Catalog;
+use crate::control::message::{Message, read_file};
 use crate::data::alert::Alert;
 use crate::data::pipeline::{Lines, Options, Pipeline, Reason, Rejected, Sink};
 
@@ -43,6 +45,12 @@ pub struct Arguments {
     /// How many threads judge.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
+    /// Changes of the rules: control messages as JSON lines, each with the input line (from 0) before which it takes over.
+    #[arg(long)]
+    control: Option<PathBuf>,
+    /// Write what became of each control message here, as JSON lines.
+    #[arg(long, requires = "control")]
+    status: Option<PathBuf>,
     /// Print no progress.
     #[arg(long, short)]
     quiet: bool,
@@ -72,11 +80,14 @@ pub fn run(arguments: &Arguments) -> Exit {
         Ok(rules) => rules,
         Err(exit) => return exit,
     };
-    let rule_set = match rules.rule_set(1) {
+    let catalog = Catalog::new(&rules);
+    let rule_set = match catalog.rule_set() {
         Ok(rule_set) => Arc::new(rule_set),
-        Err(error) => {
-            return refuse(format_args!("rule `{}`: too many different keys of event `{}`", error.rule, error.event));
-        }
+        Err(refusal) => return refuse(refusal.message),
+    };
+    let mut changes = match Changes::open(catalog, arguments) {
+        Ok(changes) => changes,
+        Err(error) => return refuse(error),
     };
     let started = Instant::now();
     let mut input = match open_input(&arguments.input) {
@@ -96,9 +107,10 @@ pub fn run(arguments: &Arguments) -> Exit {
     };
     let mut pipeline = Pipeline::new(rule_set, options, arguments.threads as usize);
     let progress = Progress::new(arguments.quiet);
-    if let Err(error) = feed(&mut input, &mut pipeline, &mut writer, progress) {
+    if let Err(error) = feed(&mut input, &mut pipeline, &mut changes, &mut writer, progress) {
         return refuse(format_args!("cannot read `{}`: {error}", arguments.input.display()));
     }
+    changes.apply_until(u64::MAX, &mut pipeline);
     pipeline.finish(&mut writer);
     if let Err(error) = writer.close() {
         return refuse(format_args!("cannot write: {error}"));
@@ -122,7 +134,13 @@ fn open_input(path: &Path) -> io::Result<Box<dyn Read>> {
 }
 
 /// Reads whole lines in chunks and hands them on.
-fn feed(input: &mut dyn Read, pipeline: &mut Pipeline, sink: &mut Writer, mut progress: Progress) -> io::Result<()> {
+fn feed(
+    input: &mut dyn Read,
+    pipeline: &mut Pipeline,
+    changes: &mut Changes,
+    sink: &mut Writer,
+    mut progress: Progress,
+) -> io::Result<()> {
     let mut buffer: Vec<u8> = Vec::with_capacity(2 * CHUNK);
     let mut number = 0;
     loop {
@@ -133,8 +151,13 @@ fn feed(input: &mut dyn Read, pipeline: &mut Pipeline, sink: &mut Writer, mut pr
         } else {
             memchr::memrchr(b'\n', &buffer[kept..]).map_or(0, |i| kept + i + 1)
         };
-        let lines = Lines { bytes: &buffer[..whole], first: number };
-        number += pipeline.take(&lines, sink);
+        let mut rest = &buffer[..whole];
+        while !rest.is_empty() {
+            changes.apply_until(number, pipeline);
+            let (head, tail) = rest.split_at(changes.cut(rest, number));
+            number += pipeline.take(&Lines { bytes: head, first: number }, sink);
+            rest = tail;
+        }
         buffer.drain(..whole);
         if let Some(error) = sink.error.take() {
             return Err(error);
@@ -144,6 +167,76 @@ fn feed(input: &mut dyn Read, pipeline: &mut Pipeline, sink: &mut Writer, mut pr
         }
         progress.show(pipeline);
     }
+}
+
+/// The changes of a control file, each at its place.
+struct Changes {
+    catalog: Catalog,
+    /// Line of the control file with its message, the next one last.
+    waiting: Vec<(usize, Message)>,
+    status: Option<BufWriter<File>>,
+}
+
+impl Changes {
+    fn open(catalog: Catalog, arguments: &Arguments) -> Result<Changes, String> {
+        let mut waiting = Vec::new();
+        if let Some(path) = &arguments.control {
+            let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read `{}`: {e}", path.display()))?;
+            waiting = read_file(&text).map_err(|e| format!("`{}`: {e}", path.display()))?;
+            waiting.reverse();
+        }
+        let status = match &arguments.status {
+            Some(path) => {
+                Some(File::create(path).map_err(|e| format!("cannot write `{}`: {e}", path.display()))?)
+            }
+            None => None,
+        };
+        Ok(Changes { catalog, waiting, status: status.map(BufWriter::new) })
+    }
+
+    /// Applies all changes that take over before line `number` or earlier.
+    fn apply_until(&mut self, number: u64, pipeline: &mut Pipeline) {
+        while self.waiting.last().is_some_and(|(_, m)| m.at_line <= Some(number))
+            && let Some((line, message)) = self.waiting.pop()
+        {
+            match self.catalog.apply(&message) {
+                Ok(rule_set) => {
+                    self.tell(serde_json::json!({
+                        "control_line": line, "name": message.name, "at_line": message.at_line,
+                        "generation": self.catalog.generation(),
+                    }));
+                    pipeline.swap(Arc::new(rule_set));
+                }
+                Err(refusal) => {
+                    eprintln!("control line {line}: refused: {}\n{}", refusal.message, refusal.drawn);
+                    self.tell(serde_json::json!({
+                        "control_line": line, "name": message.name, "at_line": message.at_line,
+                        "generation": self.catalog.generation(), "refused": refusal.message,
+                        "diagnostics": refusal.diagnostics,
+                    }));
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, status: serde_json::Value) {
+        if let Some(file) = &mut self.status {
+            // What cannot be told here was told on the terminal.
+            let _ = writeln!(file, "{status}").and_then(|()| file.flush());
+        }
+    }
+
+    /// How many bytes of whole lines, the first of which is `number`, come before the next change.
+    fn cut(&self, lines: &[u8], number: u64) -> usize {
+        let Some(at) = self.waiting.last().and_then(|(_, m)| m.at_line) else { return lines.len() };
+        let ends = memchr::memchr_iter(b'\n', lines);
+        ends.take((at - number) as usize).last().filter(|_| line_count_reaches(lines, at - number)).map_or(lines.len(), |i| i + 1)
+    }
+}
+
+/// Whether there are at least so many line ends.
+fn line_count_reaches(lines: &[u8], count: u64) -> bool {
+    memchr::memchr_iter(b'\n', lines).take(count as usize).count() as u64 == count
 }
 
 /// Where alerts and rejected lines go.

@@ -4,6 +4,7 @@
 //! the caller does its own share, puts events in order and merges. No result depends on the number of threads.
 
 use std::cell::Cell;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +12,7 @@ use std::time::Instant;
 use lapwing_engine::Millis;
 use lapwing_engine::batch::{Batch, Origin};
 use lapwing_engine::limits::Limits;
-use lapwing_engine::order::{Order, Ordered, PutAside, Sequencer};
+use lapwing_engine::order::{Order, Ordered, Part, PutAside, Sequencer};
 use lapwing_engine::output::Output;
 use lapwing_engine::rule_set::RuleSet;
 use lapwing_engine::shard::{Counters, Shard};
@@ -135,11 +136,26 @@ struct DecodedLines {
     errors: u64,
 }
 
+/// A rule set with what decoding needs of it.
+#[derive(Clone)]
+struct Generation {
+    rules: Arc<RuleSet>,
+    plan: Arc<Plan>,
+    /// In event-time order it judges events of later times than this.
+    above: Millis,
+}
+
+impl Generation {
+    fn new(rules: Arc<RuleSet>, above: Millis) -> Generation {
+        Generation { plan: Arc::new(Plan::new(&rules)), rules, above }
+    }
+}
+
 /// The data path.
 pub struct Pipeline {
     options: Options,
-    rules: Arc<RuleSet>,
-    plan: Arc<Plan>,
+    /// The live rule set, and behind it those that take over once time has passed their cut.
+    generations: VecDeque<Generation>,
     sequencer: Sequencer,
     shards: Vec<Shard>,
     suppressor: Suppressor,
@@ -160,8 +176,7 @@ impl Pipeline {
         let mut sequencer = Sequencer::new(options.order, options.lateness);
         sequencer.add_partition((0, 0));
         Pipeline {
-            plan: Arc::new(Plan::new(&rules)),
-            rules,
+            generations: VecDeque::from([Generation::new(rules, Millis::MIN)]),
             sequencer,
             shards,
             suppressor: Suppressor::default(),
@@ -200,50 +215,88 @@ impl Pipeline {
         self.shards.iter().map(Shard::keys).sum()
     }
 
-    /// The live rule set.
+    /// The live rule set: the one that judges the next event in order.
     pub fn rules(&self) -> &Arc<RuleSet> {
-        &self.rules
+        &self.generations[0].rules
+    }
+
+    /// Whether a change of the rule set waits for time to pass its cut.
+    pub fn is_changing(&self) -> bool {
+        self.generations.len() > 1
+    }
+
+    /// Puts a rule set in place of the live one from here on. In event-time order events up to the greatest time taken so
+    /// far still belong to the old one, whenever they arrive.
+    pub fn swap(&mut self, rules: Arc<RuleSet>) {
+        match self.sequencer.order() {
+            Order::Arrival => {
+                self.generations = VecDeque::from([Generation::new(rules, Millis::MIN)]);
+                self.put_in_force();
+            }
+            Order::EventTime => {
+                let cut = self.sequencer.greatest();
+                self.generations.push_back(Generation::new(rules, cut));
+            }
+        }
+    }
+
+    /// Hands the front generation to the shards.
+    fn put_in_force(&mut self) {
+        let rules = self.generations[0].rules.clone();
+        for shard in &mut self.shards {
+            shard.swap(rules.clone());
+        }
+        self.suppressor.keep_rules(&rules);
     }
 
     /// Takes whole lines, one after the other in order. Returns how many there were, empty ones too.
     pub fn take(&mut self, lines: &Lines<'_>, sink: &mut dyn Sink) -> u64 {
         let started = Instant::now();
-        let decoded = if self.shards.len() == 1 {
-            vec![decode_lines(&self.plan, &self.rules, lines)]
-        } else {
-            let parts = split(lines, self.shards.len());
-            let (plan, rules) = (&self.plan, &self.rules);
-            std::thread::scope(|scope| {
-                let others: Vec<_> =
-                    parts[1..].iter().map(|part| scope.spawn(move || decode_lines(plan, rules, part))).collect();
-                let mut all = vec![decode_lines(plan, rules, &parts[0])];
-                all.extend(others.into_iter().map(|h| h.join().expect("a decoding thread does not panic")));
-                all
-            })
-        };
+        let generations: Vec<Generation> = self.generations.iter().cloned().collect();
+        let mut decoded: Vec<Vec<DecodedLines>> = Vec::new();
+        for generation in &generations {
+            decoded.push(self.decode(generation, lines));
+        }
         let decoded_at = Instant::now();
         let mut ready = Ordered::default();
         let mut aside = Vec::new();
         let mut taken = 0;
-        for part in decoded {
-            taken += part.taken;
-            self.totals.lines += part.lines;
-            self.totals.rejected += part.rejected.len() as u64;
-            self.totals.unknown += part.unknown;
-            self.totals.unreadable_fields += part.unreadable;
-            self.index_errors += part.errors;
-            part.rejected.into_iter().for_each(|r| sink.rejected(r));
-            self.totals.events += part.batch.rows.len() as u64;
-            self.sequencer.take(Arc::new(part.batch), self.options.limit, &mut ready, &mut aside);
+        let mut parts = Vec::new();
+        let mut rejected = Vec::new();
+        let newest = generations.len() - 1;
+        for (g, pieces) in decoded.into_iter().enumerate() {
+            let above = generations[g].above;
+            let up_to = generations.get(g + 1).map_or(Millis::MAX, |next| next.above);
+            for piece in pieces {
+                self.index_errors += piece.errors;
+                if g == newest {
+                    taken += piece.taken;
+                    self.totals.lines += piece.lines;
+                    self.totals.unknown += piece.unknown;
+                    self.totals.unreadable_fields += piece.unreadable;
+                    rejected.extend(piece.rejected);
+                }
+                parts.push(Part { batch: Arc::new(piece.batch), above, up_to });
+            }
         }
+        if newest > 0 {
+            // A line that an older rule set can read is not lost.
+            let old = parts.iter().filter(|p| p.up_to != Millis::MAX);
+            let read: BTreeSet<u64> = old
+                .flat_map(|p| p.batch.rows.iter().filter(|r| r.at <= p.up_to).map(|r| r.origin.offset))
+                .collect();
+            rejected.retain(|r| !read.contains(&r.line));
+        }
+        self.totals.rejected += rejected.len() as u64;
+        rejected.into_iter().for_each(|r| sink.rejected(r));
+        self.totals.events += self.sequencer.take(parts, self.options.limit, &mut ready, &mut aside);
         self.totals.aside += aside.len() as u64;
-        self.totals.events -= aside.len() as u64;
         for put in aside {
             sink.rejected(Rejected { line: put.origin.offset, reason: Reason::Aside(put) });
         }
         self.stages.decode += (decoded_at - started).as_secs_f64();
         self.stages.order += decoded_at.elapsed().as_secs_f64();
-        self.step(&ready, sink);
+        self.advance(ready, sink);
         taken
     }
 
@@ -251,13 +304,46 @@ impl Pipeline {
     pub fn advance_to(&mut self, time: Millis, sink: &mut dyn Sink) {
         let mut ready = Ordered::default();
         self.sequencer.advance_to(time, &mut ready);
-        self.step(&ready, sink);
+        self.advance(ready, sink);
     }
 
     /// The end of the input is the end of time.
     pub fn finish(&mut self, sink: &mut dyn Sink) {
         let mut ready = Ordered::default();
         self.sequencer.finish(&mut ready);
+        self.advance(ready, sink);
+    }
+
+    fn decode(&self, generation: &Generation, lines: &Lines<'_>) -> Vec<DecodedLines> {
+        let (plan, rules) = (&*generation.plan, &*generation.rules);
+        if self.shards.len() == 1 {
+            return vec![decode_lines(plan, rules, lines)];
+        }
+        let parts = split(lines, self.shards.len());
+        std::thread::scope(|scope| {
+            let others: Vec<_> =
+                parts[1..].iter().map(|part| scope.spawn(move || decode_lines(plan, rules, part))).collect();
+            let mut all = vec![decode_lines(plan, rules, &parts[0])];
+            all.extend(others.into_iter().map(|h| h.join().expect("a decoding thread does not panic")));
+            all
+        })
+    }
+
+    /// Moves the shards over what is ready; where time passes the cut of a new rule set, that takes over there.
+    fn advance(&mut self, mut ready: Ordered, sink: &mut dyn Sink) {
+        while let Some(cut) = self.generations.get(1).map(|g| g.above)
+            && ready.until > cut
+        {
+            let old = ready.events.partition_point(|e| e.clock <= cut);
+            let rest = ready.events.split_off(old);
+            let next_sequence = rest.first().map_or(ready.next_sequence, |e| e.sequence);
+            let until = cut.saturating_add(1);
+            let before = Ordered { batches: ready.batches.clone(), events: ready.events, until, next_sequence };
+            self.step(&before, sink);
+            self.generations.pop_front();
+            self.put_in_force();
+            ready.events = rest;
+        }
         self.step(&ready, sink);
     }
 
@@ -287,13 +373,14 @@ impl Pipeline {
         }
         let stepped = Instant::now();
         outputs.sort_by(|a, b| a.place.cmp(&b.place));
+        let rules = self.generations[0].rules.clone();
         for output in outputs.drain(..) {
-            match self.suppressor.judge(&output.body, &self.rules) {
+            match self.suppressor.judge(&output.body, &rules) {
                 Verdict::Held => self.totals.suppressed += 1,
                 Verdict::Passes(suppressed) => {
                     self.totals.alerts += 1;
                     let alert =
-                        Alert { body: &output.body, rules: &self.rules, sources: &self.options.sources, suppressed };
+                        Alert { body: &output.body, rules: &rules, sources: &self.options.sources, suppressed };
                     sink.alert(&alert);
                 }
             }
