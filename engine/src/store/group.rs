@@ -6,6 +6,7 @@ use lapwing_dsl::program::Program;
 
 use super::FORMAT_VERSION;
 use super::codec::{Corrupt, Reader, Writer};
+use crate::Millis;
 use crate::bound::{BoundEvent, BoundEvents, BoundId};
 use crate::output::{AlertId, Evidence, Match, Status};
 use crate::rule_set::RuleSet;
@@ -71,7 +72,6 @@ fn load_node(r: &mut Reader<'_>) -> Result<BoundEvent, Corrupt> {
 fn save_slot(w: &mut Writer, slot: &Slot) {
     w.u64(slot.space.into());
     w.slice(&slot.key);
-    w.i64(slot.sweep_at);
     w.list(slot.cells.iter(), save_cell);
     w.list(slot.windows.iter(), |w, window| {
         w.u64(window.window.into());
@@ -85,7 +85,6 @@ fn load_slot(r: &mut Reader<'_>, rules: &RuleSet, bound: &BoundEvents, hasher: K
         return Err(Corrupt("a key is of an unknown space"));
     }
     let key: Box<[u8]> = r.slice()?.into();
-    let sweep_at = r.i64()?;
     let cells = r.list(|r| load_cell(r, rules, bound))?;
     let windows = r.list(|r| {
         let window = r.u32()?;
@@ -100,7 +99,7 @@ fn load_slot(r: &mut Reader<'_>, rules: &RuleSet, bound: &BoundEvents, hasher: K
     if cells.is_empty() && windows.is_empty() {
         return Err(Corrupt("a key holds nothing"));
     }
-    Ok(Slot { hash: hasher.hash(rules.seeds[space as usize], &key), space, key, cells, windows, sweep_at })
+    Ok(Slot { hash: hasher.hash(rules.seeds[space as usize], &key), space, key, cells, windows, sweep_at: Millis::MAX })
 }
 
 fn save_cell(w: &mut Writer, cell: &Cell) {
@@ -180,9 +179,9 @@ fn load_run(r: &mut Reader<'_>, program: &Program, bound: &BoundEvents) -> Resul
 /// Whether all events a run has bound are there and hold what the rule keeps of them.
 fn chain_fits(bound: &BoundEvents, last: BoundId, program: &Program) -> bool {
     bound.has(last)
-        && bound.newest_first(last).all(|(_, n)| {
-            program.captures.get(n.step.0 as usize).is_some_and(|c| c.len() == n.captured.len())
-        })
+        && bound
+            .newest_first(last)
+            .all(|(_, n)| program.captures.get(n.step.0 as usize).is_some_and(|c| c.len() == n.captured.len()))
 }
 
 fn save_candidate(w: &mut Writer, c: &Candidate) {
