@@ -80,6 +80,25 @@ impl<'a> Value<'a> {
         matches!(self, Value::Missing)
     }
 
+    /// Whether it is missing or of this type.
+    pub fn is_of(&self, ty: &Type) -> bool {
+        match (self, ty) {
+            (Value::Missing, _)
+            | (Value::Bool(_), Type::Bool)
+            | (Value::Int(_), Type::Int)
+            | (Value::Float(_), Type::Float)
+            | (Value::Decimal(_), Type::Decimal)
+            | (Value::Text(_), Type::String)
+            | (Value::Timestamp(_), Type::Timestamp)
+            | (Value::Duration(_), Type::Duration)
+            | (Value::Ip(_), Type::Ip)
+            | (Value::Cidr(..), Type::Cidr)
+            | (Value::Geo(..), Type::Geo) => true,
+            (Value::List(items), Type::List(of)) => items.iter().all(|item| item.is_of(of)),
+            _ => false,
+        }
+    }
+
     /// `Some` of a bool, `None` of a missing value: the three values of a condition.
     pub fn truth(&self) -> Option<bool> {
         if let Value::Bool(b) = self { Some(*b) } else { None }

@@ -7,6 +7,7 @@ use lapwing_dsl::schema::{EventId, FieldId, Schema};
 use lapwing_dsl::value::{Type, Value};
 
 use crate::Millis;
+use crate::store::codec::{Corrupt, Reader, Writer};
 
 /// Where an event came from; with its time it gives the event its place in the one total order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -268,6 +269,41 @@ impl Batch {
             },
             Column::Other(v) => v[i].borrow(),
         }
+    }
+
+    /// Writes a row with those of its fields that are kept and present.
+    pub fn save_row(&self, row: &Row, w: &mut Writer) {
+        w.u64(row.event.0.into());
+        w.i64(row.at);
+        w.origin(row.origin);
+        let columns = &self.layout.events[row.event.0 as usize].columns;
+        let present: Vec<(FieldId, Value<'_>)> = columns
+            .iter()
+            .map(|(field, _)| (*field, self.value(row, *field)))
+            .filter(|(_, value)| !value.is_missing())
+            .collect();
+        w.list(present.into_iter(), |w, (field, value)| {
+            w.u64(field.0.into());
+            w.value(&value);
+        });
+    }
+
+    /// Reads a row that [`Batch::save_row`] wrote under the same layout.
+    pub fn load_row(&mut self, r: &mut Reader<'_>) -> Result<(), Corrupt> {
+        let event = EventId(r.u16()?);
+        let layout = self.layout.clone();
+        let layout = layout.events.get(event.0 as usize).ok_or(Corrupt("an event of an unknown type"))?;
+        self.push(event, r.i64()?, r.origin()?);
+        for _ in 0..r.len()? {
+            let (field, value) = (r.u16()?, r.value()?);
+            let column = layout.column_of.get(field as usize).copied().flatten();
+            let column = column.ok_or(Corrupt("a field that no rule reads"))?;
+            if !value.is_of(&layout.columns[column as usize].1) {
+                return Err(Corrupt("a field holds a value of another type"));
+            }
+            self.set(column, value);
+        }
+        Ok(())
     }
 
     #[inline]

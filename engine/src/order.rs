@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use crate::Millis;
-use crate::batch::{Batch, Origin};
+use crate::batch::{Batch, Origin, Row};
 
 /// How events are put in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -306,6 +306,49 @@ impl Sequencer {
         self.clock = self.clock.max(time);
         ready.until = self.clock;
         ready.next_sequence = self.next_sequence;
+    }
+
+    /// The events that wait, in their order, with the batches they stand in.
+    pub(crate) fn waiting_rows(&self) -> Vec<(&Row, &Batch)> {
+        let mut waiting: Vec<&Waiting> = self.waiting.iter().map(|Reverse(w)| w).collect();
+        waiting.sort_unstable();
+        let held = |w: &Waiting| &*self.held[&w.batch].0;
+        waiting.into_iter().map(|w| (&held(w).rows[w.row as usize], held(w))).collect()
+    }
+
+    /// What is known of each partition.
+    pub(crate) fn partitions(&self) -> &BTreeMap<Partition, PartitionTime> {
+        &self.partitions
+    }
+
+    /// Time after the last events that were released.
+    pub fn clock(&self) -> Millis {
+        self.clock
+    }
+
+    /// Goes on from what was saved: all rows of `waiting` wait.
+    pub(crate) fn go_on(
+        &mut self,
+        partitions: BTreeMap<Partition, PartitionTime>,
+        clock: Millis,
+        next_sequence: u64,
+        waiting: Vec<Batch>,
+    ) {
+        self.partitions = partitions;
+        self.clock = clock;
+        self.next_sequence = next_sequence;
+        for batch in waiting {
+            let number = self.next_batch;
+            self.next_batch += 1;
+            for (i, row) in batch.rows.iter().enumerate() {
+                let (at, origin, event) = (row.at, row.origin, row.event.0);
+                self.waiting.push(Reverse(Waiting { at, origin, event, batch: number, row: i as u32 }));
+            }
+            let held = batch.rows.len() as u32;
+            if held > 0 {
+                self.held.insert(number, (Arc::new(batch), held));
+            }
+        }
     }
 
     /// Time passes without an event, up to `time`.

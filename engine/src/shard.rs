@@ -24,8 +24,8 @@ use crate::run::Run;
 use crate::run::report::Reporter;
 use crate::run::select::settle;
 use crate::run::step::{Moved, Offer, Transition, time_passes};
-use crate::store::codec::Corrupt;
 use crate::slot::{Cell, GROUPS, Group, KeyHasher, WindowCell, group_of};
+use crate::store::codec::Corrupt;
 use crate::window::WindowState;
 
 /// Slots are looked through for what has gone at most once in this time.
@@ -117,7 +117,7 @@ impl Shard {
     }
 
     /// Whether a key group is this shard's.
-    fn owns(&self, group: usize) -> bool {
+    pub fn owns(&self, group: usize) -> bool {
         group % self.of == self.index
     }
 
@@ -155,7 +155,15 @@ impl Shard {
     /// Takes over the state of a key group that was saved under the present rule set.
     pub fn load_group(&mut self, group: usize, bytes: &[u8]) -> Result<(), Corrupt> {
         let place = self.groups.get_mut(group).ok_or(Corrupt("a key group of a number too high"))?;
-        *place = crate::store::group::load(bytes, &self.rules, self.hasher)?;
+        let loaded = crate::store::group::load(bytes, &self.rules, self.hasher)?;
+        let belongs = |slot: &u32| {
+            let slot = loaded.slot(*slot);
+            group_of(slot.hash, self.rules.spaces[slot.space as usize].pinned) == group
+        };
+        if !loaded.in_order().iter().all(belongs) {
+            return Err(Corrupt("a key stands in another key group: the secret of the key hash has changed"));
+        }
+        *place = loaded;
         Ok(())
     }
 
@@ -268,7 +276,8 @@ impl Shard {
                 .all(|(field, optional)| crate::key::push(&mut self.key_bytes, &event.field(*field), *optional));
             if !present {
                 self.key_bytes.truncate(start);
-                self.counters.missing_keys += 1;
+                // All shards see the event; one counts it.
+                self.counters.missing_keys += u64::from(self.index == 0);
                 continue;
             }
             let hash = self.hasher.hash(rules.seeds[extraction.space as usize], &self.key_bytes[start..]);
@@ -367,8 +376,8 @@ impl Shard {
             let own = hits_of(&hits[i..], rule);
             i += own.len();
             let entry = &rules.rules[rule as usize];
-            let here = entry.space == delivery.space
-                && own.iter().any(|h| entry.step_may_take(StepId(h.step), delivery.mask));
+            let here =
+                entry.space == delivery.space && own.iter().any(|h| entry.step_may_take(StepId(h.step), delivery.mask));
             if here && !live.contains(&rule) {
                 self.offer_to(rules, rule, &mut at, delivery, key, event, own, sequence, out);
             }
@@ -397,9 +406,9 @@ impl Shard {
         let mut bound = std::mem::take(&mut self.groups[at.group as usize].bound);
         let mut moved = Moved { taken: self.traced.is_some().then(Vec::new), ..Moved::default() };
         {
-            let windows = SlotWindows { shard: self, entry, at: *at, event: Some(event), last: None, now: event.row.at };
-            let mut offer =
-                Offer::new(entry, event, sequence, self.clock, delivery.mask, hits, &windows, &self.errors);
+            let windows =
+                SlotWindows { shard: self, entry, at: *at, event: Some(event), last: None, now: event.row.at };
+            let mut offer = Offer::new(entry, event, sequence, self.clock, delivery.mask, hits, &windows, &self.errors);
             offer.advance(cell.runs.drain(..), &mut bound, &mut moved);
             if self.stops(entry, delivery.mask, event) {
                 moved.runs.drain(..).for_each(|r| bound.release(r.last));
@@ -482,7 +491,9 @@ impl Shard {
         if let Some(more) = &mut cell.more {
             more.forget_caps(self.clock);
         }
-        if entry.timed && let Some(slot) = at.slot {
+        if entry.timed
+            && let Some(slot) = at.slot
+        {
             self.set_timers(at.group, slot, rule, entry, key, &cell);
         }
         let group = &mut self.groups[at.group as usize];
@@ -694,7 +705,9 @@ impl Windows for SlotWindows<'_> {
         let spec = &self.shard.rules.windows[window as usize].spec;
         let empty;
         let state = match &spec.key {
-            WindowKey::Rule(_) => self.at.slot.and_then(|s| self.shard.groups[self.at.group as usize].slot(s).window(window)),
+            WindowKey::Rule(_) => {
+                self.at.slot.and_then(|s| self.shard.groups[self.at.group as usize].slot(s).window(window))
+            }
             WindowKey::Fields { reader, optional, .. } => {
                 let Some(current) = self.current() else { return Value::Missing };
                 let Some((_, fields)) = reader.iter().find(|(e, _)| *e == current) else { return Value::Missing };

@@ -42,13 +42,51 @@ pub fn compile(text: &str) -> Result<Rules, String> {
     Err(drawn.map(|d| lapwing_dsl::diagnostics::render(d, &rules.sources, false)).collect::<Vec<_>>().join("\n"))
 }
 
+/// How lines go through the engine. No way may change what comes out.
+#[derive(Clone, Debug, Default)]
+pub struct Way {
+    /// Threads; 0 is 1.
+    pub threads: usize,
+    /// How many lines each batch has; what is left is the last one.
+    pub batches: Vec<usize>,
+    /// Whether the pipeline is saved and loaded between batches.
+    pub restored: bool,
+}
+
 /// Judges lines at once.
 pub fn judge(text: &str, lines: &[String], options: &Options, threads: usize) -> Result<Collected, String> {
-    let rules = compile(text)?.rule_set(1).map_err(|e| format!("{e:?}"))?;
-    let mut pipeline = Pipeline::new(Arc::new(rules), options.clone(), threads);
+    judge_in(text, lines, options, &Way { threads, ..Way::default() })
+}
+
+/// Judges lines in some way.
+pub fn judge_in(text: &str, lines: &[String], options: &Options, way: &Way) -> Result<Collected, String> {
+    let rules = Arc::new(compile(text)?.rule_set(1).map_err(|e| format!("{e:?}"))?);
+    let mut pipeline = Pipeline::new(rules, options.clone(), way.threads.max(1));
     let mut collected = Collected::default();
-    let bytes = lines.join("\n");
-    pipeline.take(&Lines { bytes: bytes.as_bytes(), first: 0 }, &mut collected);
+    let mut first = 0usize;
+    for count in way.batches.iter().copied().chain([usize::MAX]) {
+        let until = first.saturating_add(count).min(lines.len());
+        let bytes = lines[first..until].join("\n");
+        pipeline.take(&Lines { bytes: bytes.as_bytes(), first: first as u64 }, &mut collected);
+        first = until;
+        if way.restored {
+            pipeline = restored(pipeline, options, way.threads.max(1))?;
+        }
+    }
     pipeline.finish(&mut collected);
     Ok(collected)
+}
+
+/// The pipeline, saved and loaded.
+pub fn restored(pipeline: Pipeline, options: &Options, threads: usize) -> Result<Pipeline, String> {
+    let bytes = pipeline.save();
+    let rules = pipeline.generations().cloned().collect();
+    let loaded = Pipeline::load(rules, options.clone(), threads, &bytes).map_err(|e| e.to_string())?;
+    if loaded.save() != bytes {
+        return Err("what was loaded is not what was saved".to_owned());
+    }
+    if (loaded.totals(), loaded.counters()) != (pipeline.totals(), pipeline.counters()) {
+        return Err("the totals are not what was saved".to_owned());
+    }
+    Ok(loaded)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use lapwing::data::pipeline::Options;
 use lapwing_engine::order::Order;
-use lapwing_tests::engine::judge;
+use lapwing_tests::engine::{Way, judge_in};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
@@ -42,14 +42,14 @@ fn evidence(alert: &Json) -> Bindings {
     steps.iter().map(|(step, events)| (step.clone(), lines(events))).collect()
 }
 
-fn run(case: &Case, threads: usize) -> Result<(), String> {
+fn run(case: &Case, way: &Way) -> Result<(), String> {
     let options = Options {
         order: if case.order == "arrival" { Order::Arrival } else { Order::EventTime },
         lateness: case.lateness,
         ..Options::default()
     };
     let lines: Vec<String> = case.events.iter().map(Json::to_string).collect();
-    let found = judge(&case.rules, &lines, &options, threads)?.alerts;
+    let found = judge_in(&case.rules, &lines, &options, way)?.alerts;
     if let Some(expected) = &case.expected {
         let mut found: Vec<Bindings> = found.iter().map(evidence).collect();
         let mut expected = expected.clone();
@@ -76,9 +76,15 @@ fn check(name: &str, least: usize) {
     assert!(cases.len() >= least);
     let mut failed = Vec::new();
     for case in &cases {
-        for threads in [1, 4] {
-            if let Err(why) = run(case, threads) {
-                failed.push(format!("{} with {threads} threads:\n{}\n{why}", case.id, case.rules));
+        let one_by_one = vec![1; case.events.len()];
+        let ways = [
+            Way { threads: 1, ..Way::default() },
+            Way { threads: 4, ..Way::default() },
+            Way { threads: 1, batches: one_by_one, restored: true },
+        ];
+        for way in &ways {
+            if let Err(why) = run(case, way) {
+                failed.push(format!("{} {way:?}:\n{}\n{why}", case.id, case.rules));
                 break;
             }
         }

@@ -75,7 +75,6 @@ fn save_slot(w: &mut Writer, group: &Group, i: u32) {
     let slot = group.slot(i);
     w.u64(slot.space.into());
     w.slice(&slot.key);
-    w.i64(slot.sweep_at);
     w.list(group.rules(i).into_iter(), |w, rule| {
         let runs: Vec<&Run> = group.runs(i).filter(|(r, _)| *r == rule).map(|(_, run)| run).collect();
         let more = slot.more.iter().flat_map(|m| &m.cells).find(|(r, _)| *r == rule).map(|(_, more)| more);
@@ -98,7 +97,6 @@ fn load_slot(r: &mut Reader<'_>, rules: &RuleSet, group: &mut Group, hasher: Key
         return Err(Corrupt("a key stands there twice"));
     }
     let slot = group.find_or_add(space, hash, key);
-    group.slot_mut(slot).sweep_at = r.i64()?;
     let mut seen = BTreeSet::new();
     let cells = r.list(|r| load_cell(r, rules, &group.bound))?;
     let windows = r.list(|r| {
@@ -199,9 +197,9 @@ fn load_run(r: &mut Reader<'_>, program: &Program, bound: &BoundEvents) -> Resul
 /// Whether all events a run has bound are there and hold what the rule keeps of them.
 fn chain_fits(bound: &BoundEvents, last: BoundId, program: &Program) -> bool {
     bound.has(last)
-        && bound.newest_first(last).all(|(_, n)| {
-            program.captures.get(n.step.0 as usize).is_some_and(|c| c.len() == n.captured.len())
-        })
+        && bound
+            .newest_first(last)
+            .all(|(_, n)| program.captures.get(n.step.0 as usize).is_some_and(|c| c.len() == n.captured.len()))
 }
 
 fn save_candidate(w: &mut Writer, c: &Candidate) {

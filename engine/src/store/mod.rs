@@ -1,12 +1,13 @@
 //! State as bytes: a versioned format that refuses what it does not know.
 //!
-//! `codec` writes and reads plain values, `group` one key group, `rest` what is not by key (order, suppression). The bytes name rules,
-//! spaces and windows by their index in the rule set they were saved under; the caller saves that rule set's texts beside
+//! `codec` writes and reads plain values, `group` one key group, `rest` what is not by key (order, suppression), `seal` puts a
+//! header before a whole state and a hash behind it. The bytes name rules, spaces and windows by their index in the rule set they were saved under; the caller saves that rule set's texts beside
 //! them.
 
 pub mod codec;
 pub mod group;
 pub mod rest;
+pub mod seal;
 
 /// The version of the format that this engine writes.
 pub const FORMAT_VERSION: u16 = 1;

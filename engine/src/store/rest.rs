@@ -1,8 +1,15 @@
 //! What is not by key as bytes: the order of events, and suppression.
 
+use std::cell::Cell;
+use std::sync::Arc;
+
 use super::FORMAT_VERSION;
 use super::codec::{Corrupt, Reader, Writer};
+use crate::Millis;
+use crate::batch::{Batch, Layout};
+use crate::order::{PartitionTime, Sequencer};
 use crate::output::AlertId;
+use crate::rule_set::RuleSet;
 use crate::suppress::{Held, Suppressor};
 
 /// Writes what suppression remembers.
@@ -25,10 +32,68 @@ pub fn load_suppressor(bytes: &[u8]) -> Result<Suppressor, Corrupt> {
     if r.u16()? != FORMAT_VERSION {
         return Err(Corrupt("the format's version is not known to this engine"));
     }
-    let held = r.list(|r| {
-        Ok(((r.str()?.to_owned(), r.slice()?.to_vec()), Held { at: r.i64()?, count: r.u64()? }))
-    })?;
+    let held = r.list(|r| Ok(((r.str()?.to_owned(), r.slice()?.to_vec()), Held { at: r.i64()?, count: r.u64()? })))?;
     let silenced = r.list(|r| r.slice()?.try_into().map(AlertId).map_err(|_| Corrupt("an id has not 16 bytes")))?;
     r.end()?;
     Ok(Suppressor { held: held.into_iter().collect(), silenced: silenced.into_iter().collect() })
+}
+
+/// A rule set that judges waiting events of later times than `above`, with the columns that were kept for it.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    /// The rule set.
+    pub rules: Arc<RuleSet>,
+    /// Which columns there are.
+    pub layout: Arc<Layout>,
+    /// The time that its events are later than.
+    pub above: Millis,
+}
+
+/// Writes where the order of events stands, with the events that wait.
+pub fn save_sequencer(s: &Sequencer) -> Vec<u8> {
+    let mut w = Writer::default();
+    w.u64(FORMAT_VERSION.into());
+    w.list(s.partitions().iter(), |w, ((source, partition), time)| {
+        w.u64((*source).into());
+        w.u64((*partition).into());
+        w.option(time.greatest, Writer::i64);
+        w.bool(time.idle);
+    });
+    w.i64(s.clock());
+    w.u64(s.next_sequence());
+    w.list(s.waiting_rows().into_iter(), |w, (row, batch)| {
+        // First its time: that tells which rule set judges it, and so how its fields are read.
+        w.i64(row.at);
+        batch.save_row(row, w);
+    });
+    w.bytes
+}
+
+/// Reads where the order of events stood into a new sequencer. The judges stand in order of their times.
+pub fn load_sequencer(bytes: &[u8], judges: &[Judge], into: &mut Sequencer) -> Result<(), Corrupt> {
+    let mut r = Reader::new(bytes);
+    if r.u16()? != FORMAT_VERSION {
+        return Err(Corrupt("the format's version is not known to this engine"));
+    }
+    let partitions = r.list(|r| {
+        let partition = (r.u16()?, r.u16()?);
+        Ok((partition, PartitionTime { greatest: r.option(|r| r.i64())?, idle: r.bool()? }))
+    })?;
+    let (clock, next_sequence) = (r.i64()?, r.u64()?);
+    let mut batches: Vec<Batch> = judges.iter().map(|j| Batch::new(j.layout.clone())).collect();
+    let seen = Cell::new(0);
+    for _ in 0..r.len()? {
+        let at = r.i64()?;
+        let judge = judges.iter().rposition(|j| at > j.above).unwrap_or(0);
+        let batch = batches.get_mut(judge).ok_or(Corrupt("events wait, and no rule set judges them"))?;
+        batch.load_row(&mut r)?;
+        let row = batch.rows.len() - 1;
+        if batch.rows[row].at != at {
+            return Err(Corrupt("an event has two times"));
+        }
+        judges[judge].rules.index.look_up(batch, row, &seen);
+    }
+    r.end()?;
+    into.go_on(partitions.into_iter().collect(), clock, next_sequence, batches);
+    Ok(())
 }

@@ -1,8 +1,10 @@
 //! The data path: lines in, alerts out.
 //!
-//! `decode` makes rows of lines, `pipeline` takes them through order and shards, `alert` writes what comes out.
+//! `decode` makes rows of lines, `pipeline` takes them through order and shards, `alert` writes what comes out, `state` keeps all of
+//! it as bytes.
 
 pub mod alert;
 pub mod decode;
 pub mod generate;
 pub mod pipeline;
+pub mod state;

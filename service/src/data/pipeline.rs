@@ -138,29 +138,30 @@ struct DecodedLines {
 
 /// A rule set with what decoding needs of it.
 #[derive(Clone)]
-struct Generation {
-    rules: Arc<RuleSet>,
-    plan: Arc<Plan>,
+pub(super) struct Generation {
+    pub(super) rules: Arc<RuleSet>,
+    pub(super) plan: Arc<Plan>,
     /// In event-time order it judges events of later times than this.
-    above: Millis,
+    pub(super) above: Millis,
 }
 
 impl Generation {
-    fn new(rules: Arc<RuleSet>, above: Millis) -> Generation {
+    pub(super) fn new(rules: Arc<RuleSet>, above: Millis) -> Generation {
         Generation { plan: Arc::new(Plan::new(&rules)), rules, above }
     }
 }
 
 /// The data path.
 pub struct Pipeline {
-    options: Options,
+    pub(super) options: Options,
     /// The live rule set, and behind it those that take over once time has passed their cut.
-    generations: VecDeque<Generation>,
-    sequencer: Sequencer,
-    shards: Vec<Shard>,
-    suppressor: Suppressor,
-    totals: Totals,
-    index_errors: u64,
+    pub(super) generations: VecDeque<Generation>,
+    pub(super) sequencer: Sequencer,
+    pub(super) shards: Vec<Shard>,
+    pub(super) suppressor: Suppressor,
+    pub(super) totals: Totals,
+    /// What was counted outside the shards, or before they were made.
+    pub(super) counted: Counters,
     outputs: Vec<Output>,
     stages: Stages,
 }
@@ -181,7 +182,7 @@ impl Pipeline {
             shards,
             suppressor: Suppressor::default(),
             totals: Totals::default(),
-            index_errors: 0,
+            counted: Counters::default(),
             outputs: Vec::new(),
             stages: Stages::default(),
             options,
@@ -195,7 +196,7 @@ impl Pipeline {
 
     /// What its shards have counted.
     pub fn counters(&self) -> Counters {
-        let mut all = Counters { rule_errors: self.index_errors, ..Counters::default() };
+        let mut all = self.counted;
         for shard in &self.shards {
             let c = shard.counters();
             all.rule_errors += c.rule_errors;
@@ -218,6 +219,11 @@ impl Pipeline {
     /// The live rule set: the one that judges the next event in order.
     pub fn rules(&self) -> &Arc<RuleSet> {
         &self.generations[0].rules
+    }
+
+    /// The live rule set, and behind it those that wait for time to pass their cut.
+    pub fn generations(&self) -> impl Iterator<Item = &Arc<RuleSet>> {
+        self.generations.iter().map(|g| &g.rules)
     }
 
     /// Whether a change of the rule set waits for time to pass its cut.
@@ -268,7 +274,7 @@ impl Pipeline {
             let above = generations[g].above;
             let up_to = generations.get(g + 1).map_or(Millis::MAX, |next| next.above);
             for piece in pieces {
-                self.index_errors += piece.errors;
+                self.counted.rule_errors += piece.errors;
                 if g == newest {
                     taken += piece.taken;
                     self.totals.lines += piece.lines;
@@ -282,9 +288,8 @@ impl Pipeline {
         if newest > 0 {
             // A line that an older rule set can read is not lost.
             let old = parts.iter().filter(|p| p.up_to != Millis::MAX);
-            let read: BTreeSet<u64> = old
-                .flat_map(|p| p.batch.rows.iter().filter(|r| r.at <= p.up_to).map(|r| r.origin.offset))
-                .collect();
+            let read: BTreeSet<u64> =
+                old.flat_map(|p| p.batch.rows.iter().filter(|r| r.at <= p.up_to).map(|r| r.origin.offset)).collect();
             rejected.retain(|r| !read.contains(&r.line));
         }
         self.totals.rejected += rejected.len() as u64;
@@ -379,8 +384,7 @@ impl Pipeline {
                 Verdict::Held => self.totals.suppressed += 1,
                 Verdict::Passes(suppressed) => {
                     self.totals.alerts += 1;
-                    let alert =
-                        Alert { body: &output.body, rules: &rules, sources: &self.options.sources, suppressed };
+                    let alert = Alert { body: &output.body, rules: &rules, sources: &self.options.sources, suppressed };
                     sink.alert(&alert);
                 }
             }

@@ -1,0 +1,123 @@
+//! A pipeline as bytes: all that the next events can depend on, and the totals.
+//!
+//! The bytes name rules and fields by their index in the rule sets they were saved under: the caller keeps the texts of
+//! [`Pipeline::generations`] beside them, and hands in the same sets. What does not fit is refused, not guessed.
+
+use std::sync::Arc;
+
+use lapwing_engine::order::Order;
+use lapwing_engine::rule_set::RuleSet;
+use lapwing_engine::shard::Counters;
+use lapwing_engine::slot::GROUPS;
+use lapwing_engine::store::codec::{Corrupt, Reader, Writer};
+use lapwing_engine::store::rest::{Judge, load_sequencer, load_suppressor, save_sequencer, save_suppressor};
+use lapwing_engine::store::seal;
+
+use super::pipeline::{Generation, Options, Pipeline, Totals};
+
+impl Pipeline {
+    /// The state between two calls, as bytes. They do not depend on the number of threads.
+    pub fn save(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        w.bool(self.options.order == Order::EventTime);
+        w.list(self.generations.iter(), |w, g| {
+            w.i64(g.above);
+            save_names(w, &g.rules);
+        });
+        save_totals(&mut w, &self.totals);
+        save_counters(&mut w, &self.counters());
+        w.slice(&save_sequencer(&self.sequencer));
+        w.slice(&save_suppressor(&self.suppressor));
+        let group = |g: usize| self.shards.iter().find_map(|shard| shard.save_group(g)).map(|bytes| (g, bytes));
+        let groups: Vec<(usize, Vec<u8>)> = (0..=GROUPS).filter_map(group).collect();
+        w.list(groups.iter(), |w, (number, bytes)| {
+            w.len(*number);
+            w.slice(bytes);
+        });
+        seal::seal(&w.bytes)
+    }
+
+    /// A pipeline that goes on from where one was saved. `rules` are the sets that [`Pipeline::generations`] gave then; the number
+    /// of threads is free.
+    pub fn load(rules: Vec<Arc<RuleSet>>, options: Options, threads: usize, bytes: &[u8]) -> Result<Pipeline, Corrupt> {
+        let mut r = Reader::new(seal::open(bytes)?);
+        if r.bool()? != (options.order == Order::EventTime) {
+            return Err(Corrupt("it was saved under another order of events"));
+        }
+        let cuts = load_generations(&mut r, &rules)?;
+        let live = rules.first().ok_or(Corrupt("it belongs to no rule set"))?.clone();
+        let mut pipeline = Pipeline::new(live, options, threads);
+        pipeline.generations =
+            rules.into_iter().zip(cuts).map(|(rules, above)| Generation::new(rules, above)).collect();
+        pipeline.totals = load_totals(&mut r)?;
+        pipeline.counted = load_counters(&mut r)?;
+        let judges: Vec<Judge> = pipeline.generations.iter().map(judge).collect();
+        load_sequencer(r.slice()?, &judges, &mut pipeline.sequencer)?;
+        pipeline.suppressor = load_suppressor(r.slice()?)?;
+        for _ in 0..r.len()? {
+            let number = r.u64()? as usize;
+            let shard = pipeline.shards.iter_mut().find(|shard| shard.owns(number));
+            shard.ok_or(Corrupt("a key group is nobody's"))?.load_group(number, r.slice()?)?;
+        }
+        r.end()?;
+        let clock = pipeline.sequencer.clock();
+        pipeline.shards.iter_mut().for_each(|shard| shard.resume(clock));
+        Ok(pipeline)
+    }
+}
+
+fn judge(generation: &Generation) -> Judge {
+    Judge { rules: generation.rules.clone(), layout: generation.plan.layout.clone(), above: generation.above }
+}
+
+fn save_names(w: &mut Writer, rules: &RuleSet) {
+    w.list(rules.rules.iter(), |w, rule| {
+        w.str(&rule.program.rule.name);
+        w.u64(rule.version.into());
+    });
+}
+
+/// The cuts of the rule sets, which have to be those that were saved.
+fn load_generations(r: &mut Reader<'_>, rules: &[Arc<RuleSet>]) -> Result<Vec<i64>, Corrupt> {
+    let mut given = rules.iter();
+    let cuts = r.list(|r| {
+        let above = r.i64()?;
+        let saved = r.list(|r| Ok((r.str()?.to_owned(), r.u32()?)))?;
+        let same = given.next().is_some_and(|set| {
+            saved.len() == set.rules.len()
+                && saved
+                    .iter()
+                    .zip(&set.rules)
+                    .all(|((name, version), rule)| *name == rule.program.rule.name && *version == rule.version)
+        });
+        if same { Ok(above) } else { Err(Corrupt("it was saved under other rules")) }
+    })?;
+    if given.next().is_some() { Err(Corrupt("it was saved under fewer rule sets")) } else { Ok(cuts) }
+}
+
+fn save_totals(w: &mut Writer, t: &Totals) {
+    let Totals { lines, events, rejected, aside, unknown, unreadable_fields, alerts, suppressed } = *t;
+    [lines, events, rejected, aside, unknown, unreadable_fields, alerts, suppressed].into_iter().for_each(|n| w.u64(n));
+}
+
+fn load_totals(r: &mut Reader<'_>) -> Result<Totals, Corrupt> {
+    Ok(Totals {
+        lines: r.u64()?,
+        events: r.u64()?,
+        rejected: r.u64()?,
+        aside: r.u64()?,
+        unknown: r.u64()?,
+        unreadable_fields: r.u64()?,
+        alerts: r.u64()?,
+        suppressed: r.u64()?,
+    })
+}
+
+fn save_counters(w: &mut Writer, c: &Counters) {
+    let Counters { rule_errors, missing_keys, runs_capped } = *c;
+    [rule_errors, missing_keys, runs_capped].into_iter().for_each(|n| w.u64(n));
+}
+
+fn load_counters(r: &mut Reader<'_>) -> Result<Counters, Corrupt> {
+    Ok(Counters { rule_errors: r.u64()?, missing_keys: r.u64()?, runs_capped: r.u64()? })
+}
