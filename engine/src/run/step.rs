@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use lapwing_dsl::ir::StepId;
-use lapwing_dsl::nfa::{Leaf, StateId};
+use lapwing_dsl::nfa::{Leaf, LoopId, StateId};
 use lapwing_dsl::program::Program;
 use smallvec::SmallVec;
 
@@ -51,8 +51,8 @@ enum Effect {
     Ends,
     /// The event is bound to the awaited step of this number.
     Takes { leaf: usize, stays: bool },
-    /// The last absence has held: the match is complete.
-    Completes,
+    /// The last absence has held: the match is complete; with the deadline of an absence that ended before.
+    Completes(Option<Millis>),
 }
 
 /// A transition of a rule's automaton: from a state, by one of its awaited steps, along one of its forks.
@@ -112,13 +112,13 @@ impl<'a> Offer<'a> {
                 moved.runs.push(run);
             }
             Effect::Ends => bound.release(run.last),
-            Effect::Completes => moved.complete.push(Complete {
+            Effect::Completes(deadline) => moved.complete.push(Complete {
                 first_at: run.first_at,
                 first_sequence: run.first_sequence,
                 last: run.last,
                 rank: run.rank,
                 tag: run.tag,
-                deadline: None,
+                deadline,
                 started_version: run.started_version,
             }),
             Effect::Takes { leaf, stays } => {
@@ -196,10 +196,11 @@ impl<'a> Offer<'a> {
         // `then next not` has held with the first event; what else stands at the end may still last.
         let rest = state.absences.iter().filter(|a| a.last && !a.next).map(limit).max();
         match rest {
-            None => Effect::Completes,
+            None => Effect::Completes(None),
+            Some(rest) if rest < self.clock => Effect::Completes(Some(rest)),
             Some(rest) => {
                 run.deadline = rest;
-                if rest < self.clock { Effect::Completes } else { Effect::Stays }
+                Effect::Stays
             }
         }
     }
@@ -346,9 +347,16 @@ pub fn time_passes(runs: Vec<Run>, program: &Program, now: Millis, bound: &mut B
     }
 }
 
-/// The place in the pattern where a run waits, as `match last` tells them apart.
-pub fn place(program: &Program, run: &Run) -> (StateId, SmallVec<[u32; 2]>) {
+/// The place in the pattern where a run waits, as `match last` tells them apart: the state, whether a `then next not` is still to be
+/// answered, and how far the repetitions have come.
+pub type WaitPlace = (StateId, bool, SmallVec<[u32; 2]>);
+
+/// Where a run waits.
+pub fn place(program: &Program, run: &Run) -> WaitPlace {
     let memory = Memory::of(run);
-    let counts = program.nfa.state(run.state).counted.iter().map(|l| memory.count(l.0)).collect();
-    (run.state, counts)
+    let state = program.nfa.state(run.state);
+    // All further elements of an unbounded repetition are one place.
+    let count = |l: &LoopId| memory.count(l.0).min(program.nfa.loops[l.0 as usize]);
+    let asks_next = run.fresh && state.absences.iter().any(|a| a.next);
+    (run.state, asks_next, state.counted.iter().map(count).collect())
 }

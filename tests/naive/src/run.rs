@@ -41,6 +41,10 @@ pub struct Done<'a> {
     pub decisions: Vec<u32>,
     /// The time of its last event, or the deadline that completed it.
     pub at: i64,
+    /// The time at which it was complete, as windows see it.
+    pub now: i64,
+    /// How much of the past there was then.
+    pub seen: usize,
     /// Under `report updates`: the open alert that it continues.
     pub continues: Option<usize>,
 }
@@ -124,7 +128,7 @@ impl<'a> Matcher<'a, '_> {
                 keep(run, awaits, kept.cloned().collect(), made);
             }
             Waits::Absences(absences) => match self.completion(run, absences) {
-                Some(at) if at <= deadline => self.complete(run, at, made),
+                Some(at) if at <= deadline => self.complete(run, at, at, made),
                 _ => made.runs.push(run.clone()),
             },
         }
@@ -158,10 +162,11 @@ impl<'a> Matcher<'a, '_> {
             return;
         }
         let left: Vec<Active<'a>> = absences.iter().filter(|a| !a.next).cloned().collect();
-        if left.iter().any(|a| a.last) {
-            made.runs.push(Run { waits: Waits::Absences(left), ..run.clone() });
-        } else {
-            self.complete(run, last_at(run), made);
+        // The deadline of what is left may be past already.
+        match self.completion(run, &left) {
+            Some(at) if at < self.world.clock => self.complete(run, at, event.at, made),
+            None if !left.iter().any(|a| a.last) => self.complete(run, last_at(run), event.at, made),
+            _ => made.runs.push(Run { waits: Waits::Absences(left), ..run.clone() }),
         }
     }
 
@@ -179,17 +184,17 @@ impl<'a> Matcher<'a, '_> {
                     made.runs.push(next(path.decisions, Waits::Absences(path.absences)));
                 }
                 Way::Through(path) => {
-                    self.complete(&next(path.decisions, Waits::Absences(Vec::new())), event.at, made);
+                    self.complete(&next(path.decisions, Waits::Absences(Vec::new())), event.at, event.at, made);
                 }
             }
         }
     }
 
     /// A complete match is one only if `when` holds.
-    fn complete(&self, run: &Run<'a>, at: i64, made: &mut Made<'a>) {
-        let done =
-            Done { bound: run.bound.clone(), decisions: run.decisions.clone(), at, continues: run.continues };
-        if self.rule.when.is_none_or(|c| self.match_scope(&done.bound, at).eval(c).truth() == Some(true)) {
+    fn complete(&self, run: &Run<'a>, at: i64, now: i64, made: &mut Made<'a>) {
+        let (bound, decisions, seen) = (run.bound.clone(), run.decisions.clone(), self.world.history.len());
+        let done = Done { bound, decisions, at, now, seen, continues: run.continues };
+        if self.rule.when.is_none_or(|c| self.match_scope(&done.bound, now).eval(c).truth() == Some(true)) {
             made.done.push(done);
         }
     }
