@@ -7,7 +7,7 @@ use lapwing_dsl::nfa::{Leaf, LoopId, StateId};
 use lapwing_dsl::program::Program;
 use smallvec::SmallVec;
 
-use super::{Complete, Memory, Run};
+use super::{Complete, Memory, NO_DECISION, Run};
 use crate::Millis;
 use crate::batch::{EventView, Hit};
 use crate::bound::{BoundEvents, BoundId};
@@ -137,9 +137,10 @@ impl<'a> Offer<'a> {
     pub fn begin(&mut self, bound: &mut BoundEvents, moved: &mut Moved) {
         let nfa = &self.program().nfa;
         for (rank, start) in nfa.starts.iter().enumerate() {
+            let rank = if nfa.starts.len() == 1 { NO_DECISION } else { rank as u16 };
             let leaf = nfa.state(*start).leaves.iter().position(|leaf| self.fits(leaf.step, None, bound));
             if let Some(leaf) = leaf {
-                self.bind(None, rank as u16, (*start, leaf), bound, moved);
+                self.bind(None, rank, (*start, leaf), bound, moved);
             }
         }
     }
@@ -281,6 +282,7 @@ impl<'a> Offer<'a> {
         let (first_at, first_sequence) = from.map_or((row.at, self.sequence), |r| (r.first_at, r.first_sequence));
         // The rank counts the ways that are open: a way without an alternative is no decision.
         let mut open = 0;
+        let (runs_before, complete_before) = (moved.runs.len(), moved.complete.len());
         for (fork_index, fork) in leaf.forks.iter().enumerate() {
             let mut memory = memory.clone();
             if !memory.carry_out(&fork.instructions, &program.nfa, row.at) {
@@ -321,6 +323,10 @@ impl<'a> Offer<'a> {
                     started_version: from.and_then(|r| r.started_version),
                 }),
             }
+        }
+        if open == 1 {
+            moved.runs[runs_before..].iter_mut().for_each(|run| run.rank = NO_DECISION);
+            moved.complete[complete_before..].iter_mut().for_each(|complete| complete.rank = NO_DECISION);
         }
         bound.release(last);
     }

@@ -140,7 +140,13 @@ impl<'a> Matcher<'a, '_> {
 
     fn offer_to_steps(&self, run: &Run<'a>, awaits: &[Await<'a>], event: &Rc<Event>, made: &mut Made<'a>) {
         let open: Vec<&Await<'a>> = awaits.iter().filter(|one| !self.stops_repeating(run, one, event)).collect();
-        let taken = open.iter().find(|one| self.accepts(run, one, event));
+        if needs_all(awaits) && open.len() < awaits.len() {
+            return;
+        }
+        // Where one side of an `&` is out of time, the others are of no use.
+        let in_vain = needs_all(awaits)
+            && awaits.iter().any(|one| self.limit(run, one).is_some_and(|limit| event.at > limit));
+        let taken = open.iter().find(|one| !in_vain && self.accepts(run, one, event));
         if let Some(one) = taken {
             self.take(run, one, event, made);
         }
@@ -294,10 +300,14 @@ fn last_at(run: &Run<'_>) -> i64 {
 
 /// The run with those of its awaits that are left. Without one of an `&`'s it cannot complete.
 fn keep<'a>(run: &Run<'a>, before: &[Await<'a>], left: Vec<Await<'a>>, made: &mut Made<'a>) {
-    let needs_all = before.iter().any(|one| one.stack.iter().any(|frame| matches!(frame, Frame::Sides(_))));
-    if !left.is_empty() && (left.len() == before.len() || !needs_all) {
+    if !left.is_empty() && (left.len() == before.len() || !needs_all(before)) {
         made.runs.push(Run { waits: Waits::Steps(left), ..run.clone() });
     }
+}
+
+/// Whether the awaits are those of an `&`.
+fn needs_all(awaits: &[Await<'_>]) -> bool {
+    awaits.iter().any(|one| one.stack.iter().any(|frame| matches!(frame, Frame::Sides(_))))
 }
 
 /// The place where a run waits, as text: equal for runs that wait at one place. In an unbounded repetition all
