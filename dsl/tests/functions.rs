@@ -33,7 +33,9 @@ fn value(e: &Expr) -> Value<'static> {
 }
 
 fn check(example: &str, expected: &str) {
-    let text = format!("event e {{ at timestamp }}\nrule r {{\n  by at\n  match e\n  emit {{ got: {example}, want: {expected} }}\n}}\n");
+    let text = format!(
+        "event e {{ at timestamp }}\nrule r {{\n  by at\n  match e\n  emit {{ got: {example}, want: {expected} }}\n}}\n"
+    );
     let mut sources = Sources::new();
     sources.add("example.lap", text);
     let loaded = load(&sources);

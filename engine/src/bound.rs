@@ -9,6 +9,7 @@ use lapwing_dsl::value::Value;
 
 use crate::Millis;
 use crate::batch::Origin;
+use crate::slab::Slab;
 
 /// A bound event: an index into a [`BoundEvents`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,8 +60,7 @@ impl BoundEvent {
 /// All bound events of a key group.
 #[derive(Clone, Debug, Default)]
 pub struct BoundEvents {
-    nodes: Vec<Option<BoundEvent>>,
-    free: Vec<u32>,
+    nodes: Slab<BoundEvent>,
 }
 
 impl BoundEvents {
@@ -80,22 +80,13 @@ impl BoundEvents {
             self.hold(before);
         }
         let node = BoundEvent::from_parts(before, step, rank, origin, at, sequence, captured, 1);
-        match self.free.pop() {
-            Some(i) => {
-                self.nodes[i as usize] = Some(node);
-                BoundId(i)
-            }
-            None => {
-                self.nodes.push(Some(node));
-                BoundId(self.nodes.len() as u32 - 1)
-            }
-        }
+        BoundId(self.nodes.add(node))
     }
 
     /// The event.
     #[inline]
     pub fn get(&self, id: BoundId) -> &BoundEvent {
-        self.nodes[id.0 as usize].as_ref().expect("a held node is not freed")
+        self.nodes.get(id.0).expect("a held node is not freed")
     }
 
     /// One more holder.
@@ -113,13 +104,12 @@ impl BoundEvents {
                 return;
             }
             next = node.before;
-            self.nodes[id.0 as usize] = None;
-            self.free.push(id.0);
+            self.nodes.remove(id.0);
         }
     }
 
     fn node_mut(&mut self, id: BoundId) -> &mut BoundEvent {
-        self.nodes[id.0 as usize].as_mut().expect("a held node is not freed")
+        self.nodes.get_mut(id.0).expect("a held node is not freed")
     }
 
     /// The chain that ends in `last`, newest first.
@@ -142,24 +132,16 @@ impl BoundEvents {
 
     /// Whether this names an event that is held.
     pub fn has(&self, id: BoundId) -> bool {
-        self.nodes.get(id.0 as usize).is_some_and(Option::is_some)
+        self.nodes.get(id.0).is_some()
     }
 
     /// All places, to be saved.
-    pub fn raw(&self) -> &[Option<BoundEvent>] {
+    pub fn raw(&self) -> &Slab<BoundEvent> {
         &self.nodes
-    }
-
-    /// The free places, to be saved.
-    pub fn raw_free(&self) -> &[u32] {
-        &self.free
     }
 
     /// From what was saved; `None` where chains lead nowhere or in a circle, or the free places are not the free ones.
     pub fn from_raw(nodes: Vec<Option<BoundEvent>>, free: Vec<u32>) -> Option<Self> {
-        let mut sorted = free.clone();
-        sorted.sort_unstable();
-        let empty: Vec<u32> = (0..nodes.len() as u32).filter(|i| nodes[*i as usize].is_none()).collect();
         // Along a chain the numbers of the events fall, so that none leads back to its beginning.
         let falls = nodes.iter().flatten().all(|n| {
             n.before.is_none_or(|b| {
@@ -167,12 +149,13 @@ impl BoundEvents {
                 before.is_some_and(|before| before.sequence < n.sequence)
             })
         });
-        (sorted == empty && falls).then_some(BoundEvents { nodes, free })
+        let nodes = Slab::from_places(nodes, free)?;
+        falls.then_some(BoundEvents { nodes })
     }
 
     /// How many events are held.
     pub fn len(&self) -> usize {
-        self.nodes.len() - self.free.len()
+        self.nodes.len()
     }
 
     /// Whether none is held.

@@ -17,6 +17,7 @@ pub mod output;
 pub mod rule_set;
 pub mod run;
 pub mod shard;
+pub mod slab;
 pub mod slot;
 pub mod store;
 pub mod suppress;

@@ -18,6 +18,7 @@ use crate::eval::{NoWindows, Scope};
 use crate::rule_set::{RuleEntry, RuleSet, WindowEntry};
 use crate::run::{Memory, Run};
 use crate::shard::Shard;
+use crate::slot::Cell;
 
 /// What happens to the runs of a rule at a swap.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,17 +140,20 @@ impl Shard {
             .collect();
         let mut swapped = Swapped::default();
         let clock = self.clock;
+        let mut moved: Vec<(u32, Cell)> = Vec::new();
         for group in &mut self.groups {
             for i in group.in_order() {
-                let (slot, bound) = group.parts(i);
-                let space = spaces[slot.space as usize];
-                for cell in &mut slot.cells {
-                    let (fate, index) = &fates[cell.rule as usize];
-                    let entry = &old.rules[cell.rule as usize];
-                    let target = index.filter(|_| space.is_some()).map(|i| (i, &new.rules[i as usize]));
+                let space = spaces[group.slot(i).space as usize];
+                for rule in group.rules(i) {
+                    let (fate, index) = &fates[rule as usize];
+                    let entry = &old.rules[rule as usize];
+                    let target = index.filter(|_| space.is_some());
+                    let mut cell = group.take_cell(i, rule, Vec::new());
+                    let bound = &mut group.bound;
                     let before = cell.runs.len();
                     cell.runs.retain_mut(|run| {
-                        let lives = target.is_some_and(|(_, new)| survives(run, fate, entry, new, bound, clock));
+                        let new = target.map(|i| &new.rules[i as usize]);
+                        let lives = new.is_some_and(|new| survives(run, fate, entry, new, bound, clock));
                         if !lives {
                             bound.release(run.last);
                         }
@@ -157,32 +161,31 @@ impl Shard {
                     });
                     swapped.kept += cell.runs.len() as u64;
                     swapped.ended += (before - cell.runs.len()) as u64;
-                    let stays = matches!(fate, Fate::Kept | Fate::Judged(_));
-                    match target.filter(|_| stays) {
-                        Some((index, _)) => {
-                            cell.rule = index;
-                            for body in cell.more.iter_mut().flat_map(|m| {
-                                m.candidates.iter_mut().map(|c| &mut c.body).chain(m.open.iter_mut().map(|o| &mut o.body))
-                            }) {
-                                body.rule = index;
-                            }
+                    if let Some(index) = target.filter(|_| matches!(fate, Fate::Kept | Fate::Judged(_))) {
+                        cell.rule = index;
+                        if let Some(more) = &mut cell.more {
+                            let candidates = more.candidates.iter_mut().map(|c| &mut c.body);
+                            candidates.chain(more.open.iter_mut().map(|o| &mut o.body)).for_each(|b| b.rule = index);
                         }
-                        None => cell.more = None,
+                        moved.push((i, cell));
                     }
                 }
-                slot.cells.retain(|c| !c.runs.is_empty() || c.more.as_ref().is_some_and(|m| !m.is_empty()));
-                slot.windows.retain_mut(|w| match windows[w.window as usize] {
-                    Some(index) => {
-                        w.window = index;
-                        true
-                    }
-                    None => false,
-                });
-                match space {
-                    Some(space) => slot.space = space,
-                    None => slot.windows.clear(),
+                let slot = group.slot_mut(i);
+                if let Some(more) = &mut slot.more {
+                    more.windows.retain_mut(|w| match windows[w.window as usize] {
+                        Some(index) if space.is_some() => {
+                            w.window = index;
+                            true
+                        }
+                        _ => false,
+                    });
                 }
-                if slot.is_empty() {
+                slot.tidy();
+                slot.space = space.unwrap_or(slot.space);
+                for (i, cell) in moved.drain(..) {
+                    group.put_cell(i, cell);
+                }
+                if group.slot(i).is_empty() {
                     group.remove(i);
                 }
             }
@@ -219,8 +222,8 @@ fn survives(
             }
         }
     }
-    if old.version != new.version && run.started_version.is_none() {
-        run.started_version = Some(old.version);
+    if old.version != new.version && run.started_version().is_none() {
+        run.more.get_or_insert_default().started_version = Some(old.version);
     }
     true
 }

@@ -20,6 +20,7 @@ use crate::limits::{Cap, Limits};
 use crate::order::Ordered;
 use crate::output::{Match, Output, Place};
 use crate::rule_set::{RuleEntry, RuleSet};
+use crate::run::Run;
 use crate::run::report::Reporter;
 use crate::run::select::settle;
 use crate::run::step::{Moved, Offer, Transition, time_passes};
@@ -59,6 +60,8 @@ pub struct Shard {
     key_bytes: Vec<u8>,
     matches: Vec<Match>,
     traced: Option<BTreeSet<Transition>>,
+    /// Memory for the runs that are being moved.
+    spare: Vec<Run>,
 }
 
 /// When time has to move a rule's runs for a key. Timers of one instant fire in order of rule, then key.
@@ -109,6 +112,7 @@ impl Shard {
             key_bytes: Vec::new(),
             matches: Vec::new(),
             traced: None,
+            spare: Vec::new(),
         }
     }
 
@@ -129,10 +133,7 @@ impl Shard {
 
     /// How many runs are live.
     pub fn runs(&self) -> usize {
-        let cells = |g: &Group| {
-            g.in_order().iter().map(|s| g.slot(*s).cells.iter().map(|c| c.runs.len()).sum::<usize>()).sum::<usize>()
-        };
-        self.groups.iter().map(cells).sum()
+        self.groups.iter().map(Group::run_count).sum()
     }
 
     /// Remembers from now on which transitions runs take.
@@ -206,17 +207,14 @@ impl Shard {
 
     fn fire(&mut self, timer: &Timer, sequence: u64, out: &mut Vec<Output>) {
         let group = &mut self.groups[timer.group as usize];
-        if !group.holds(timer.slot) || group.slot(timer.slot).key != timer.key {
+        if !group.holds(timer.slot) || *group.slot(timer.slot).key != *timer.key {
             return;
         }
-        let slot = group.slot_mut(timer.slot);
-        let Some(cell) = slot.cell(timer.rule) else { return };
-        let cell = std::mem::take(&mut slot.cells[cell]);
-        let at = At { group: timer.group, slot: Some(timer.slot), space: slot.space };
+        let mut cell = group.take_cell(timer.slot, timer.rule, std::mem::take(&mut self.spare));
+        let at = At { group: timer.group, slot: Some(timer.slot), space: group.slot(timer.slot).space };
         let rules = self.rules.clone();
         let entry = &rules.rules[timer.rule as usize];
         let mut moved = Moved::default();
-        let mut cell = cell;
         let mut bound = std::mem::take(&mut self.groups[at.group as usize].bound);
         time_passes(std::mem::take(&mut cell.runs), &entry.program, timer.deadline, &mut bound, &mut moved);
         let now = Now { event: None, at: timer.deadline, sequence, deadline: timer.deadline };
@@ -335,18 +333,18 @@ impl Shard {
             [one] => scope.value(one).into_static(),
             several => tuple(several.iter().map(|a| scope.value(a))),
         };
-        let slot = self.groups[group as usize].slot_mut(slot);
+        let slot = self.groups[group as usize].slot_mut(slot).more.get_or_insert_default();
         let i = slot.windows.iter().position(|w| w.window == window).unwrap_or_else(|| {
+            slot.windows.reserve_exact(1);
             slot.windows.push(WindowCell { window, state: WindowState::new(&spec.kind, !spec.args.is_empty()) });
             slot.windows.len() - 1
         });
         slot.windows[i].state.add(&spec.kind, event.row.at, value);
         if slot.windows[i].state.len() > self.limits.window_entries_max {
             slot.windows[i].state.drop_oldest();
-            for cell in &mut slot.cells {
-                let more = cell.more.get_or_insert_default();
-                more.caps |= Cap::WindowEntries as u8;
-                more.caps_until = Millis::MAX;
+            for (_, cell) in &mut slot.cells {
+                cell.caps |= Cap::WindowEntries as u8;
+                cell.caps_until = Millis::MAX;
             }
         }
     }
@@ -366,10 +364,8 @@ impl Shard {
         let hits = event.hits();
         let mut live: SmallVec<[u32; 8]> = SmallVec::new();
         if let Some(slot) = at.slot {
-            let cells = &self.groups[at.group as usize].slot(slot).cells;
-            live.extend(
-                cells.iter().map(|c| c.rule).filter(|r| rules.rules[*r as usize].sees[event.row.event.0 as usize] & delivery.mask != 0),
-            );
+            live = self.groups[at.group as usize].rules(slot);
+            live.retain(|r| rules.rules[*r as usize].sees[event.row.event.0 as usize] & delivery.mask != 0);
         }
         for rule in &live {
             self.offer_to(rules, *rule, &mut at, delivery, key, event, hits_of(hits, *rule), sequence, out);
@@ -405,10 +401,7 @@ impl Shard {
         let entry = &rules.rules[rule as usize];
         let mut cell = Cell { rule, ..Cell::default() };
         if let Some(slot) = at.slot {
-            let slot = self.groups[at.group as usize].slot_mut(slot);
-            if let Some(i) = slot.cell(rule) {
-                cell = std::mem::take(&mut slot.cells[i]);
-            }
+            cell = self.groups[at.group as usize].take_cell(slot, rule, std::mem::take(&mut self.spare));
         }
         let mut bound = std::mem::take(&mut self.groups[at.group as usize].bound);
         let mut moved = Moved { taken: self.traced.is_some().then(Vec::new), ..Moved::default() };
@@ -506,19 +499,8 @@ impl Shard {
         }
         let group = &mut self.groups[at.group as usize];
         group.bound = bound;
-        let Some(slot) = at.slot else { return };
-        let slot = group.slot_mut(slot);
-        let keeps = !cell.runs.is_empty() || cell.more.as_ref().is_some_and(|m| !m.is_empty());
-        // The cell was taken out and left an empty one in its place; a new rule has none.
-        let place = slot.cells.iter().position(|c| c.rule == rule && c.runs.is_empty() && c.more.is_none());
-        let hollow = slot.cells.iter().position(|c| c.runs.is_empty() && c.more.is_none());
-        match (place.or(hollow), keeps) {
-            (Some(i), true) => slot.cells[i] = cell,
-            (Some(i), false) => {
-                slot.cells.remove(i);
-            }
-            (None, true) => slot.cells.push(cell),
-            (None, false) => {}
+        if let Some(slot) = at.slot {
+            self.spare = group.put_cell(slot, cell);
         }
     }
 
@@ -529,16 +511,11 @@ impl Shard {
         let rules = self.rules.clone();
         for g in 0..self.groups.len() {
             for slot in self.groups[g].in_order() {
-                let s = self.groups[g].slot_mut(slot);
-                s.sweep_at = Millis::MAX;
-                let key = s.key.clone();
-                for cell in &s.cells {
-                    let entry = &rules.rules[cell.rule as usize];
-                    for run in cell.runs.iter().filter(|run| is_timed(entry, run)) {
-                        let timer =
-                            Timer { deadline: run.deadline, rule: cell.rule, key: key.clone(), group: g as u16, slot };
-                        self.timers.insert(timer);
-                    }
+                self.groups[g].slot_mut(slot).sweep_at = Millis::MAX;
+                let group = &self.groups[g];
+                for (rule, run) in group.runs(slot).filter(|(rule, run)| is_timed(&rules.rules[*rule as usize], run)) {
+                    let key = group.slot(slot).key.to_vec().into_boxed_slice();
+                    self.timers.insert(Timer { deadline: run.deadline, rule, key, group: g as u16, slot });
                 }
                 self.plan_sweep(g as u16, slot);
             }
@@ -567,17 +544,18 @@ impl Shard {
     }
 
     fn plan_sweep(&mut self, group: u16, slot: u32) {
-        let s = self.groups[group as usize].slot_mut(slot);
+        let g = &self.groups[group as usize];
+        let s = g.slot(slot);
         if s.sweep_at != Millis::MAX {
             return;
         }
-        let runs = s.cells.iter().flat_map(|c| c.runs.iter().map(|r| r.deadline)).min();
+        let runs = g.runs(slot).map(|(_, r)| r.deadline).min();
         let windows = &self.rules.windows;
         let window_ends =
-            s.windows.iter().filter_map(|w| w.state.next_expiry(&windows[w.window as usize].spec.kind)).min();
+            s.windows().iter().filter_map(|w| w.state.next_expiry(&windows[w.window as usize].spec.kind)).min();
         let Some(next) = runs.into_iter().chain(window_ends).min().filter(|t| *t < Millis::MAX) else { return };
         let at = next.max(self.clock).div_euclid(SWEEP_GRAIN).saturating_add(1).saturating_mul(SWEEP_GRAIN);
-        s.sweep_at = at;
+        self.groups[group as usize].slot_mut(slot).sweep_at = at;
         self.sweeps.entry(at).or_default().push((group, slot));
     }
 
@@ -587,15 +565,15 @@ impl Shard {
         if !g.holds(slot) || g.slot(slot).sweep_at > self.clock {
             return;
         }
-        let rules = &self.rules;
-        let (s, bound) = g.parts(slot);
-        s.sweep_at = Millis::MAX;
         let clock = self.clock;
-        for cell in &mut s.cells {
-            if rules.rules[cell.rule as usize].timed {
+        g.slot_mut(slot).sweep_at = Millis::MAX;
+        for rule in g.rules(slot) {
+            if self.rules.rules[rule as usize].timed {
                 // Its timers see to it.
                 continue;
             }
+            let mut cell = g.take_cell(slot, rule, std::mem::take(&mut self.spare));
+            let bound = &mut g.bound;
             cell.runs.retain(|run| {
                 let lives = run.deadline >= clock;
                 if !lives {
@@ -603,18 +581,19 @@ impl Shard {
                 }
                 lives
             });
-            if cell.runs.is_empty() {
-                cell.runs = Vec::new();
-            }
             if let Some(more) = &mut cell.more {
                 more.forget_caps(clock);
             }
+            self.spare = g.put_cell(slot, cell);
         }
-        s.cells.retain(|c| !c.runs.is_empty() || c.more.as_ref().is_some_and(|m| !m.is_empty()));
-        for window in &mut s.windows {
-            window.state.expire(&rules.windows[window.window as usize].spec.kind, clock);
+        let s = g.slot_mut(slot);
+        if let Some(more) = &mut s.more {
+            for window in &mut more.windows {
+                window.state.expire(&self.rules.windows[window.window as usize].spec.kind, clock);
+            }
+            more.windows.retain(|w| !w.state.is_empty());
         }
-        s.windows.retain(|w| !w.state.is_empty());
+        s.tidy();
         let space = s.space;
         if self.drop_if_empty(At { group, slot: Some(slot), space }).is_some() {
             self.plan_sweep(group, slot);

@@ -3,15 +3,18 @@
 //! A slot holds what rules have of its key: runs, windows, open alerts. A rule costs a key nothing until it has something to
 //! keep, and a slot that holds nothing goes.
 
+use std::hash::Hasher;
+
 use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
 use hashbrown::HashTable;
-use std::hash::Hasher;
+use smallvec::SmallVec;
 
 use crate::Millis;
 use crate::bound::BoundEvents;
 use crate::output::Match;
 use crate::run::Run;
+use crate::slab::Slab;
 use crate::window::WindowState;
 
 /// How many key groups there are, the pinned one aside.
@@ -20,23 +23,43 @@ pub const GROUPS: usize = 256;
 pub const PINNED: usize = GROUPS;
 
 /// The state of one key.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Slot {
     /// Hash of space and key.
     pub hash: u64,
-    /// Index of the key space.
-    pub space: u16,
     /// The key's bytes.
-    pub key: Box<[u8]>,
-    /// What rules hold.
-    pub cells: Vec<Cell>,
-    /// What windows hold.
-    pub windows: Vec<WindowCell>,
+    pub key: SmallVec<[u8; 16]>,
     /// When to look whether something has gone; [`Millis::MAX`] where no look is planned.
     pub sweep_at: Millis,
+    /// Windows, and what few rules need.
+    pub more: Option<Box<SlotMore>>,
+    /// The first of its runs in [`Group`]'s slab; [`NONE`]: there is none.
+    first: u32,
+    /// Index of the key space.
+    pub space: u16,
 }
 
-/// What one rule holds of a key.
+/// What only some keys hold.
+#[derive(Clone, Debug, Default)]
+pub struct SlotMore {
+    /// What windows hold.
+    pub windows: Vec<WindowCell>,
+    /// What rules hold beside runs.
+    pub cells: Vec<(u32, CellMore)>,
+}
+
+/// No run.
+const NONE: u32 = u32::MAX;
+
+/// A run where it is kept: runs of one key are a list, those of one rule next to each other and in their order.
+#[derive(Clone, Debug)]
+struct Stored {
+    run: Run,
+    rule: u32,
+    next: u32,
+}
+
+/// What one rule holds of a key, taken out to be moved.
 #[derive(Clone, Debug, Default)]
 pub struct Cell {
     /// Index of the rule.
@@ -44,7 +67,7 @@ pub struct Cell {
     /// Live runs.
     pub runs: Vec<Run>,
     /// What few cells need.
-    pub more: Option<Box<CellMore>>,
+    pub more: Option<CellMore>,
 }
 
 /// What a rule that reports late, or whose cap bit, holds beside runs.
@@ -101,28 +124,38 @@ pub struct WindowCell {
 }
 
 impl Slot {
-    /// The cell of a rule.
-    pub fn cell(&self, rule: u32) -> Option<usize> {
-        self.cells.iter().position(|c| c.rule == rule)
-    }
-
     /// The state of a window.
     pub fn window(&self, window: u32) -> Option<&WindowState> {
-        self.windows.iter().find(|w| w.window == window).map(|w| &w.state)
+        self.windows().iter().find(|w| w.window == window).map(|w| &w.state)
+    }
+
+    /// What windows hold.
+    pub fn windows(&self) -> &[WindowCell] {
+        self.more.as_ref().map_or(&[], |m| &m.windows)
     }
 
     /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
-        self.cells.is_empty() && self.windows.is_empty()
+        self.first == NONE && self.more.is_none()
+    }
+
+    /// Gives up what is empty.
+    pub fn tidy(&mut self) {
+        if let Some(more) = &mut self.more {
+            more.cells.retain(|(_, c)| !c.is_empty());
+            if more.cells.is_empty() && more.windows.is_empty() {
+                self.more = None;
+            }
+        }
     }
 }
 
-/// The slots of one key group, with the events their runs have bound.
+/// The slots of one key group, with their runs and the events these have bound.
 #[derive(Clone, Debug, Default)]
 pub struct Group {
     table: HashTable<u32>,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
+    slots: Slab<Slot>,
+    runs: Slab<Stored>,
     /// Events that runs of the group have bound.
     pub bound: BoundEvents,
 }
@@ -132,7 +165,7 @@ impl Group {
     #[inline]
     pub fn find(&self, space: u16, hash: u64, key: &[u8]) -> Option<u32> {
         let same = |i: &u32| {
-            let slot = &self.slots[*i as usize];
+            let slot = self.slot(*i);
             slot.hash == hash && slot.space == space && *slot.key == *key
         };
         self.table.find(hash, same).copied()
@@ -143,46 +176,108 @@ impl Group {
         if let Some(i) = self.find(space, hash, key) {
             return i;
         }
-        let slot = Slot { hash, space, key: key.into(), sweep_at: Millis::MAX, ..Slot::default() };
-        let i = match self.free.pop() {
-            Some(i) => {
-                self.slots[i as usize] = slot;
-                i
-            }
-            None => {
-                self.slots.push(slot);
-                self.slots.len() as u32 - 1
-            }
-        };
+        self.add(Slot { hash, space, key: key.into(), sweep_at: Millis::MAX, more: None, first: NONE })
+    }
+
+    /// Adds the slot of a new key.
+    pub fn add(&mut self, slot: Slot) -> u32 {
+        let hash = slot.hash;
+        let i = self.slots.add(slot);
         let slots = &self.slots;
-        self.table.insert_unique(hash, i, |i| slots[*i as usize].hash);
+        self.table.insert_unique(hash, i, |i| slots.get(*i).map_or(0, |s| s.hash));
         i
     }
 
     /// The slot.
     #[inline]
     pub fn slot(&self, i: u32) -> &Slot {
-        &self.slots[i as usize]
+        self.slots.get(i).expect("a slot in the table is in use")
     }
 
     /// The slot, to change.
     #[inline]
     pub fn slot_mut(&mut self, i: u32) -> &mut Slot {
-        &mut self.slots[i as usize]
+        self.slots.get_mut(i).expect("a slot in the table is in use")
     }
 
-    /// Slot and bound events, to change both.
-    pub fn parts(&mut self, i: u32) -> (&mut Slot, &mut BoundEvents) {
-        (&mut self.slots[i as usize], &mut self.bound)
+    /// The runs of a key with their rules.
+    pub fn runs(&self, slot: u32) -> impl Iterator<Item = (u32, &Run)> {
+        let mut next = self.slot(slot).first;
+        std::iter::from_fn(move || {
+            let stored = self.runs.get(next)?;
+            next = stored.next;
+            Some((stored.rule, &stored.run))
+        })
+    }
+
+    /// The rules that hold something of a key, ascending.
+    pub fn rules(&self, slot: u32) -> SmallVec<[u32; 8]> {
+        let mut rules: SmallVec<[u32; 8]> = SmallVec::new();
+        for (rule, _) in self.runs(slot) {
+            if rules.last() != Some(&rule) {
+                rules.push(rule);
+            }
+        }
+        if let Some(more) = &self.slot(slot).more {
+            rules.extend(more.cells.iter().map(|(rule, _)| *rule));
+        }
+        if rules.len() > 1 {
+            rules.sort_unstable();
+            rules.dedup();
+        }
+        rules
+    }
+
+    /// Takes out what a rule holds of a key; `runs` is emptied and used for its runs.
+    pub fn take_cell(&mut self, slot: u32, rule: u32, mut runs: Vec<Run>) -> Cell {
+        runs.clear();
+        let mut before = NONE;
+        let mut at = self.slot(slot).first;
+        while let Some(stored) = self.runs.get(at) {
+            let (own, next) = (stored.rule == rule, stored.next);
+            if own {
+                match self.runs.get_mut(before) {
+                    Some(before) => before.next = next,
+                    None => self.slot_mut(slot).first = next,
+                }
+                runs.extend(self.runs.remove(at).map(|s| s.run));
+            } else {
+                if !runs.is_empty() {
+                    // A rule's runs stand next to each other.
+                    break;
+                }
+                before = at;
+            }
+            at = next;
+        }
+        let more = self.slot_mut(slot).more.as_mut().and_then(|m| {
+            let i = m.cells.iter().position(|(r, _)| *r == rule)?;
+            Some(m.cells.swap_remove(i).1)
+        });
+        Cell { rule, runs, more }
+    }
+
+    /// Puts back what a rule holds of a key; gives back the memory of its runs.
+    pub fn put_cell(&mut self, slot: u32, mut cell: Cell) -> Vec<Run> {
+        let mut first = self.slot(slot).first;
+        while let Some(run) = cell.runs.pop() {
+            first = self.runs.add(Stored { run, rule: cell.rule, next: first });
+        }
+        let slot = self.slot_mut(slot);
+        slot.first = first;
+        if let Some(more) = cell.more.filter(|m| !m.is_empty()) {
+            slot.more.get_or_insert_default().cells.push((cell.rule, more));
+        }
+        slot.tidy();
+        cell.runs
     }
 
     /// Frees a slot that holds nothing.
     pub fn remove(&mut self, i: u32) {
-        let hash = self.slots[i as usize].hash;
+        let hash = self.slot(i).hash;
         if let Ok(entry) = self.table.find_entry(hash, |j| *j == i) {
             entry.remove();
-            self.slots[i as usize] = Slot::default();
-            self.free.push(i);
+            self.slots.remove(i);
         }
         if self.table.is_empty() {
             *self = Group::default();
@@ -191,7 +286,7 @@ impl Group {
 
     /// Whether this number names a slot in use.
     pub fn holds(&self, i: u32) -> bool {
-        self.slots.get(i as usize).is_some_and(|s| self.table.find(s.hash, |j| *j == i).is_some())
+        self.slots.get(i).is_some()
     }
 
     /// Numbers of the slots in use, ordered by space and key.
@@ -204,39 +299,14 @@ impl Group {
         all
     }
 
-    /// All slots and the bound events, to change both.
-    pub fn all_parts(&mut self) -> (&mut [Slot], &mut BoundEvents) {
-        (&mut self.slots, &mut self.bound)
-    }
-
-    /// All places for slots, to be saved; a place that is not used holds nothing.
-    pub fn raw_slots(&self) -> &[Slot] {
-        &self.slots
-    }
-
-    /// From what was saved.
-    pub fn from_raw(bound: BoundEvents, slots: Vec<Option<Slot>>) -> Group {
-        let mut group = Group { bound, ..Group::default() };
-        for (i, slot) in slots.into_iter().enumerate() {
-            match slot {
-                Some(slot) => {
-                    let hash = slot.hash;
-                    group.slots.push(slot);
-                    let slots = &group.slots;
-                    group.table.insert_unique(hash, i as u32, |i| slots[*i as usize].hash);
-                }
-                None => {
-                    group.slots.push(Slot::default());
-                    group.free.push(i as u32);
-                }
-            }
-        }
-        group
-    }
-
     /// How many keys it holds.
     pub fn len(&self) -> usize {
         self.table.len()
+    }
+
+    /// How many runs live.
+    pub fn run_count(&self) -> usize {
+        self.runs.len()
     }
 
     /// Whether it holds no key.

@@ -46,7 +46,8 @@ impl RuleCheck<'_> {
     }
 
     fn count_step(&mut self, name: &str, place: Span, span: Span, scope: Scope) -> Option<Expr> {
-        let step = self.find_step(name, scope.reader()).filter(|_| !matches!(scope.site, Site::Counted(_) | Site::Stop(_)));
+        let step =
+            self.find_step(name, scope.reader()).filter(|_| !matches!(scope.site, Site::Counted(_) | Site::Stop(_)));
         let Some(step) = step else {
             self.no_step_to_count(name, place);
             return None;
@@ -60,8 +61,12 @@ impl RuleCheck<'_> {
         let steps: Vec<&str> = self.steps.iter().filter(|s| !s.absence).map(|s| s.name).collect();
         let finding = super::names::unknown(Code::UnknownStep, "step", name, place, steps);
         self.error(match self.world.schema.find(name) {
-            Some(_) => Diagnostic::new(Code::UnknownStep, place, format!("`{name}` is an event type, and no step has this name"))
-                .help(format!("over a time write `count({name}) over 1h`")),
+            Some(_) => Diagnostic::new(
+                Code::UnknownStep,
+                place,
+                format!("`{name}` is an event type, and no step has this name"),
+            )
+            .help(format!("over a time write `count({name}) over 1h`")),
             None => finding,
         });
     }
@@ -106,7 +111,8 @@ impl RuleCheck<'_> {
             }
             [a, b, ..] => {
                 let (a, b) = (self.step(*a).name, self.step(*b).name);
-                let text = format!("`{}` runs over the elements of one step, and this reads `{a}` and `{b}`", call.name.text);
+                let text =
+                    format!("`{}` runs over the elements of one step, and this reads `{a}` and `{b}`", call.name.text);
                 let finding = Diagnostic::new(Code::AggregateMisuse, span, text);
                 self.error(finding.help(format!("take one event of the other: `last({b}).field`")));
                 None
@@ -117,7 +123,8 @@ impl RuleCheck<'_> {
     fn no_step_in(&mut self, call: &Call, names: &[&str]) {
         let place = call.args[0].value.span;
         let event = names.iter().find(|n| self.world.schema.find(n).is_some());
-        let text = format!("`{}` runs over the elements of a step, and `{}` names none", call.name.text, self.text(place));
+        let text =
+            format!("`{}` runs over the elements of a step, and `{}` names none", call.name.text, self.text(place));
         let help = match event {
             Some(event) => format!("`{event}` is an event type: over a time write `{}(…) over 1h`", call.name.text),
             None => match self.steps.iter().find(|s| !s.absence) {
@@ -136,7 +143,11 @@ impl RuleCheck<'_> {
             (Aggregate::Sum, t @ (Type::Int | Type::Float | Type::Decimal | Type::Duration)) => Some(t.clone()),
             (Aggregate::Avg | Aggregate::Stddev, Type::Int | Type::Float) => Some(Type::Float),
             (Aggregate::Avg | Aggregate::Stddev, t @ (Type::Decimal | Type::Duration)) => Some(t.clone()),
-            (Aggregate::Min | Aggregate::Max, t) if !matches!(t, Type::Bool | Type::Geo | Type::Cidr | Type::List(_)) => Some(t.clone()),
+            (Aggregate::Min | Aggregate::Max, t)
+                if !matches!(t, Type::Bool | Type::Geo | Type::Cidr | Type::List(_)) =>
+            {
+                Some(t.clone())
+            }
             (Aggregate::First | Aggregate::Last, t) => Some(t.clone()),
             (Aggregate::List, t) if !matches!(t, Type::List(_)) => Some(Type::List(Box::new(t.clone()))),
             _ => None,

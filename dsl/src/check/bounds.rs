@@ -71,7 +71,8 @@ impl RuleCheck<'_> {
     fn refuse_dead_branches(&mut self, term: &Expr, facts: &Facts) {
         match &term.kind {
             ExprKind::Or(branches) => {
-                let dead: Vec<Conflict> = branches.iter().filter_map(|b| Facts::of(std::slice::from_ref(b)).err()).collect();
+                let dead: Vec<Conflict> =
+                    branches.iter().filter_map(|b| Facts::of(std::slice::from_ref(b)).err()).collect();
                 if !dead.is_empty() {
                     dead.into_iter().for_each(|d| self.never(d));
                     return;
@@ -107,6 +108,7 @@ impl Facts {
     pub fn of(terms: &[Expr]) -> Result<Facts, Conflict> {
         let mut facts = Facts::default();
         terms.iter().try_for_each(|t| facts.add(t))?;
+        facts.terms.sort_unstable();
         Ok(facts)
     }
 
@@ -149,7 +151,7 @@ impl Facts {
 
     /// Whether a condition holds wherever these do.
     pub fn implies(&self, term: &Expr) -> bool {
-        if constant_truth(term) == Some(true) || self.terms.contains(&subject(term)) {
+        if constant_truth(term) == Some(true) || self.terms.binary_search(&subject(term)).is_ok() {
             return true;
         }
         match &term.kind {
@@ -270,7 +272,7 @@ impl Domain {
         let (Some(low), Some(high)) = (&self.low, &self.high) else { return false };
         match low.value.compare(&high.value) {
             Some(Ordering::Greater) => true,
-            Some(Ordering::Equal) => !(low.closed && high.closed) || !self.holds(&low.value),
+            Some(Ordering::Equal) => !(low.closed && high.closed && self.holds(&low.value)),
             _ => false,
         }
     }
@@ -348,14 +350,19 @@ fn constraint(term: &Expr) -> Option<(&Expr, Constraint)> {
 /// Whether a condition has parts that are conditions; else it is itself a subject that is true or false.
 fn is_compound(term: &Expr) -> bool {
     use ExprKind as K;
-    matches!(term.kind, K::And(_) | K::Or(_) | K::Not(_) | K::PrevOr(_) | K::Const(_) | K::Compare(..) | K::InRange(..) | K::If(..))
+    matches!(
+        term.kind,
+        K::And(_) | K::Or(_) | K::Not(_) | K::PrevOr(_) | K::Const(_) | K::Compare(..) | K::InRange(..) | K::If(..)
+    )
 }
 
 /// What is known of a subject before any term: counts are not negative, an hour is below 24.
 fn natural(on: &Expr) -> Domain {
     let mut domain = Domain::default();
     match &on.kind {
-        ExprKind::Aggregate { aggregate: Aggregate::Count | Aggregate::Distinct, .. } => domain.raise(Value::Int(0), true),
+        ExprKind::Aggregate { aggregate: Aggregate::Count | Aggregate::Distinct, .. } => {
+            domain.raise(Value::Int(0), true)
+        }
         ExprKind::Call(function, _) => match function.0.name {
             "hour" => {
                 domain.raise(Value::Int(0), true);

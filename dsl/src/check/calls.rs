@@ -14,8 +14,26 @@ use crate::value::{Type, Value};
 
 /// Calls that are no function of the registry.
 pub(super) const FORMS: [&str; 20] = [
-    "if", "count", "sum", "avg", "min", "max", "stddev", "distinct", "list", "first", "last", "lag", "first_seen",
-    "approx_distinct", "median", "quantile", "corr", "ema", "rate", "topk",
+    "if",
+    "count",
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "stddev",
+    "distinct",
+    "list",
+    "first",
+    "last",
+    "lag",
+    "first_seen",
+    "approx_distinct",
+    "median",
+    "quantile",
+    "corr",
+    "ema",
+    "rate",
+    "topk",
 ];
 
 impl RuleCheck<'_> {
@@ -56,7 +74,10 @@ impl RuleCheck<'_> {
 
     fn needs_over(&mut self, call: &Call) -> Option<Expr> {
         let text = format!("`{}` is a value over a window, and no window is written", call.name.text);
-        self.error(Diagnostic::new(Code::WindowMisuse, call.name.span, text).help(format!("write `{}(…) over 1h`", call.name.text)));
+        self.error(
+            Diagnostic::new(Code::WindowMisuse, call.name.span, text)
+                .help(format!("write `{}(…) over 1h`", call.name.text)),
+        );
         None
     }
 
@@ -64,7 +85,10 @@ impl RuleCheck<'_> {
     pub fn no_filter(&mut self, call: &Call) -> Option<()> {
         let Some(filter) = &call.filter else { return Some(()) };
         let text = format!("`{}` takes no `where` here: it is no value over a window", call.name.text);
-        self.error(Diagnostic::new(Code::WindowMisuse, filter.span, text).help("say over which time: `count(login where success) over 1h`"));
+        self.error(
+            Diagnostic::new(Code::WindowMisuse, filter.span, text)
+                .help("say over which time: `count(login where success) over 1h`"),
+        );
         None
     }
 
@@ -96,8 +120,11 @@ impl RuleCheck<'_> {
         if matches!(function.name, "hour" | "weekday" | "date") {
             self.known_zone(values.get(1));
         }
-        self.apply(function, values, &call.name)
-            .map(|(args, ty)| Expr { kind: ExprKind::Call(Function(function), args), ty, span })
+        self.apply(function, values, &call.name).map(|(args, ty)| Expr {
+            kind: ExprKind::Call(Function(function), args),
+            ty,
+            span,
+        })
     }
 
     fn unknown_function(&mut self, call: &Call) {
@@ -116,7 +143,9 @@ impl RuleCheck<'_> {
             if !allowed(arg, i + 1 == call.args.len()) {
                 let name = arg.name.as_ref().expect("only a named argument is refused");
                 let text = format!("`{}` takes its arguments by place, without names", call.name.text);
-                self.error(Diagnostic::new(Code::WrongArguments, name.span, text).help("only a model takes named arguments"));
+                self.error(
+                    Diagnostic::new(Code::WrongArguments, name.span, text).help("only a model takes named arguments"),
+                );
                 return None;
             }
         }
@@ -162,7 +191,9 @@ impl RuleCheck<'_> {
             let text = format!("`{}` does not take ({given})", function.name);
             let ways: Vec<String> = signatures.iter().take(4).map(|s| describe(function.name, s)).collect();
             let more = if signatures.len() > 4 { ", …" } else { "" };
-            self.error(Diagnostic::new(Code::WrongArguments, name.span, text).help(format!("it is {}{more}", ways.join(", "))));
+            self.error(
+                Diagnostic::new(Code::WrongArguments, name.span, text).help(format!("it is {}{more}", ways.join(", "))),
+            );
             return None;
         };
         let args = args.into_iter().zip(&signature.params).map(|(a, p)| widen(a, p)).collect::<Option<Vec<_>>>()?;
@@ -170,7 +201,13 @@ impl RuleCheck<'_> {
     }
 
     /// `speed_kmh(a, b)` of events: over the one place and the time of each.
-    fn speed_of_events(&mut self, function: &'static Definition, args: &[&ast::Expr], span: Span, scope: Scope) -> Option<Expr> {
+    fn speed_of_events(
+        &mut self,
+        function: &'static Definition,
+        args: &[&ast::Expr],
+        span: Span,
+        scope: Scope,
+    ) -> Option<Expr> {
         let first = self.event(args[0], scope);
         let second = self.event(args[1], scope);
         let ((a, a_type), (b, b_type)) = (first?, second?);
@@ -196,13 +233,24 @@ impl RuleCheck<'_> {
                 if name == "prev" {
                     return self.prev(e.span, scope);
                 }
-                self.error(unknown(Code::UnknownStep, "step", name, e.span, self.steps.iter().filter(|s| !s.absence).map(|s| s.name)));
+                self.error(unknown(
+                    Code::UnknownStep,
+                    "step",
+                    name,
+                    e.span,
+                    self.steps.iter().filter(|s| !s.absence).map(|s| s.name),
+                ));
                 None
             }
-            ast::ExprKind::Call(call) if matches!(call.name.text.as_str(), "first" | "last") => self.picked(call, scope),
+            ast::ExprKind::Call(call) if matches!(call.name.text.as_str(), "first" | "last") => {
+                self.picked(call, scope)
+            }
             _ => {
                 let text = format!("`speed_kmh` takes two events, and `{}` is none", self.text(e.span));
-                self.error(Diagnostic::new(Code::WrongArguments, e.span, text).help("write the names of two steps, or all four: `speed_kmh(a.place, a.at, b.place, b.at)`"));
+                self.error(
+                    Diagnostic::new(Code::WrongArguments, e.span, text)
+                        .help("write the names of two steps, or all four: `speed_kmh(a.place, a.at, b.place, b.at)`"),
+                );
                 None
             }
         }
@@ -217,10 +265,15 @@ impl RuleCheck<'_> {
                 [] => format!("`{}` has no geo field: where was it?", ty.name),
                 several => format!("`{}` has several geo fields, {}: which of them?", ty.name, several.join(" and ")),
             };
-            self.error(Diagnostic::new(Code::PlaceOfEvent, span, text).also(ty.span, "declared here").help("write all four: `speed_kmh(a.place, a.at, b.place, b.at)`"));
+            self.error(
+                Diagnostic::new(Code::PlaceOfEvent, span, text)
+                    .also(ty.span, "declared here")
+                    .help("write all four: `speed_kmh(a.place, a.at, b.place, b.at)`"),
+            );
             return None;
         };
-        let field = |id: crate::schema::FieldId| Expr { kind: ExprKind::Field(of, id), ty: ty.field(id).ty.clone(), span };
+        let field =
+            |id: crate::schema::FieldId| Expr { kind: ExprKind::Field(of, id), ty: ty.field(id).ty.clone(), span };
         Some(vec![field(crate::schema::FieldId(*place as u16)), field(ty.at)])
     }
 }

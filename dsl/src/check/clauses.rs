@@ -6,11 +6,11 @@ use super::rule::RuleCheck;
 use crate::diagnostics::{Code, Diagnostic};
 use crate::ir::{self, Expr, ExprKind, StepId, Stop, Suppress};
 use crate::syntax::Span;
-use crate::syntax::ast::{
-    By, Clause, ClauseKind, DurationLit, EmitClause, Ident, MatchClause, MatchMode, MessageClause, MessagePart, Report, RuleDecl, Skip,
-    StopClause, StringLit, SuppressClause, WindowClause,
-};
 use crate::syntax::ast;
+use crate::syntax::ast::{
+    By, Clause, ClauseKind, DurationLit, EmitClause, Ident, MatchClause, MatchMode, MessageClause, MessagePart, Report,
+    RuleDecl, Skip, StopClause, StringLit, SuppressClause, WindowClause,
+};
 use crate::value::{Type, Value};
 
 /// A rule's clauses by kind.
@@ -83,7 +83,9 @@ impl<'a> RuleCheck<'a> {
     pub fn no_match(&mut self, decl: &RuleDecl, clauses: &Clauses<'_>) {
         if clauses.window.is_none() {
             let text = format!("rule `{}` matches nothing", decl.name.text);
-            self.error(Diagnostic::new(Code::NoMatch, decl.name.span, text).help("add a line `match x: login where …`"));
+            self.error(
+                Diagnostic::new(Code::NoMatch, decl.name.span, text).help("add a line `match x: login where …`"),
+            );
         }
     }
 

@@ -37,7 +37,8 @@ pub(super) fn covered(rules: &[Rule], found: &mut Vec<Diagnostic>) {
 
 fn warning(narrow: &Rule, wide: &Rule) -> Diagnostic {
     let text = format!("every match of `{}` is one of `{}` too", narrow.name, wide.name);
-    let head = |r: &Rule| crate::syntax::Span { end: r.span.start + "rule ".len() as u32 + r.name.len() as u32, ..r.span };
+    let head =
+        |r: &Rule| crate::syntax::Span { end: r.span.start + "rule ".len() as u32 + r.name.len() as u32, ..r.span };
     Diagnostic::new(Code::CoveredRule, head(narrow), text)
         .also(head(wide), "same pattern, and wider or equal conditions")
         .help("keep the wider rule and let `severity if(…)` tell the cases apart, or make their conditions exclude each other")

@@ -11,6 +11,13 @@ use crate::value::{Type, Value};
 impl RuleCheck<'_> {
     /// A typed expression. `want` is the type that the place asks for: a literal with a point takes it, nothing else does.
     pub fn expr(&mut self, e: &ast::Expr, scope: Scope, want: Option<&Type>) -> Option<Expr> {
+        let typed = self.kind(e, scope, want);
+        // Also where the finding stands elsewhere: a rule that lost a condition is not the rule that was meant.
+        self.broken |= typed.is_none();
+        typed
+    }
+
+    fn kind(&mut self, e: &ast::Expr, scope: Scope, want: Option<&Type>) -> Option<Expr> {
         use ast::ExprKind as K;
         match &e.kind {
             K::Literal(literal) => Some(self.literal(literal, e.span, want)),
@@ -234,11 +241,16 @@ pub(super) fn is_flexible(e: &ast::Expr) -> bool {
     match &e.kind {
         K::Literal(Literal::Number(_)) => true,
         K::Unary(UnaryOp::Neg, a) => is_flexible(a),
-        K::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Rem | BinaryOp::Coalesce, a, b) => {
-            (is_flexible(a) && (is_flexible(b) || is_int(b))) || (is_int(a) && is_flexible(b))
-        }
+        K::Binary(
+            BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Rem | BinaryOp::Coalesce,
+            a,
+            b,
+        ) => (is_flexible(a) && (is_flexible(b) || is_int(b))) || (is_int(a) && is_flexible(b)),
         K::List(items) => items.iter().any(is_flexible) && items.iter().all(|i| is_flexible(i) || is_int(i)),
-        K::Call(call) if call.name.text == "if" => call.args.iter().skip(1).all(|a| is_flexible(&a.value) || is_int(&a.value)) && call.args.iter().skip(1).any(|a| is_flexible(&a.value)),
+        K::Call(call) if call.name.text == "if" => {
+            call.args.iter().skip(1).all(|a| is_flexible(&a.value) || is_int(&a.value))
+                && call.args.iter().skip(1).any(|a| is_flexible(&a.value))
+        }
         _ => false,
     }
 }

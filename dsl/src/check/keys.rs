@@ -49,7 +49,11 @@ impl<'a> RuleCheck<'a> {
     fn mapping(&mut self, name: &Ident, fields: &[KeyField]) {
         let Some(event) = self.event_of(name) else { return };
         if fields.len() != self.key.names.len() {
-            let text = format!("the key has {} here and {} for the first type", count(fields.len()), count(self.key.names.len()));
+            let text = format!(
+                "the key has {} here and {} for the first type",
+                count(fields.len()),
+                count(self.key.names.len())
+            );
             self.error(Diagnostic::new(Code::KeyField, name.span, text));
             self.keyless.push(event);
             return;
@@ -101,7 +105,14 @@ impl<'a> RuleCheck<'a> {
     }
 
     /// Part `i` of the key in an event type, of the type that this part has elsewhere.
-    fn key_field(&mut self, event: EventId, i: usize, name: &str, span: Span, named_at: Option<Span>) -> Option<FieldId> {
+    fn key_field(
+        &mut self,
+        event: EventId,
+        i: usize,
+        name: &str,
+        span: Span,
+        named_at: Option<Span>,
+    ) -> Option<FieldId> {
         let ty = self.event_type(event);
         let Some(id) = ty.find(name) else {
             let text = format!("`{}` has no field `{name}`, so it gives no key", ty.name);
@@ -138,7 +149,11 @@ impl<'a> RuleCheck<'a> {
         let (other, field) = (self.event_type(*other), fields.first());
         let theirs = field.map_or(name, |f| &other.field(*f).name);
         finding.fix = None;
-        finding.help(format!("where types call it differently, write `by {{ {}: {theirs}, {}: … }}`", other.name, self.event_type(event).name))
+        finding.help(format!(
+            "where types call it differently, write `by {{ {}: {theirs}, {}: … }}`",
+            other.name,
+            self.event_type(event).name
+        ))
     }
 
     /// The key fields of each step: its own, or the rule's.
@@ -170,9 +185,14 @@ impl<'a> RuleCheck<'a> {
 
     fn own_key(&mut self, event: EventId, fields: &[KeyField], span: Span) -> Option<Vec<FieldId>> {
         if fields.len() != self.key.names.len() {
-            let text = format!("the step's key has {}, the rule's has {}", count(fields.len()), count(self.key.names.len()));
+            let text =
+                format!("the step's key has {}, the rule's has {}", count(fields.len()), count(self.key.names.len()));
             let finding = Diagnostic::new(Code::KeyField, fields.first().map_or(span, |f| f.name.span), text);
-            self.error(if self.by.is_none() { finding.help("give the rule a `by` too: it names the key") } else { finding });
+            self.error(if self.by.is_none() {
+                finding.help("give the rule a `by` too: it names the key")
+            } else {
+                finding
+            });
             return None;
         }
         for (i, f) in fields.iter().enumerate() {

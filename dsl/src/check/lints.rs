@@ -24,7 +24,10 @@ impl<'a> RuleCheck<'a> {
                 .help("of n events that fit within the time there are up to 2^n matches: give a greatest number, `{1,5}`, or use `match last`");
             self.error(finding);
         }
-        self.unused_bindings();
+        // A condition that could not be read may read it.
+        if !self.broken && !self.found.iter().any(Diagnostic::is_error) {
+            self.unused_bindings();
+        }
     }
 
     /// A name that is written, could be left out, and that nothing reads.
@@ -34,7 +37,8 @@ impl<'a> RuleCheck<'a> {
             let Some(name) = &step.step.name else { continue };
             let read = self.read.iter().any(|r| r.0 as usize == i);
             let ty = &step.step.event.text;
-            let needed = self.steps.iter().enumerate().any(|(j, s)| j != i && (s.step.event.text == *ty || s.name == ty));
+            let needed =
+                self.steps.iter().enumerate().any(|(j, s)| j != i && (s.step.event.text == *ty || s.name == ty));
             if read || (needed && !step.absence) || step.event.is_none() {
                 continue;
             }

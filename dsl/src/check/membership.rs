@@ -33,7 +33,14 @@ impl RuleCheck<'_> {
         !field && (self.world.names.lists.contains_key(name) || self.world.names.tables.contains_key(name))
     }
 
-    fn in_range(&mut self, item: &ast::Expr, low: &ast::Expr, high: &ast::Expr, span: Span, scope: Scope) -> Option<Expr> {
+    fn in_range(
+        &mut self,
+        item: &ast::Expr,
+        low: &ast::Expr,
+        high: &ast::Expr,
+        span: Span,
+        scope: Scope,
+    ) -> Option<Expr> {
         let parts = self.alike_range(item, low, high, scope)?;
         let [item, low, high] = <[Expr; 3]>::try_from(parts).ok()?;
         if matches!(item.ty, Type::Bool | Type::Geo | Type::List(_) | Type::Cidr) {
@@ -58,7 +65,8 @@ impl RuleCheck<'_> {
             return self.in_networks(item, members, span);
         }
         // An int among floats or decimals is one of them.
-        let widest = members.iter().map(|m| &m.ty).find(|t| item.ty == Type::Int && is_number(t) && **t != Type::Int).cloned();
+        let widest =
+            members.iter().map(|m| &m.ty).find(|t| item.ty == Type::Int && is_number(t) && **t != Type::Int).cloned();
         let item = match widest {
             Some(ty) => widen(item, &ty)?,
             None => item,
@@ -111,7 +119,10 @@ impl RuleCheck<'_> {
                 Some(truth_of(ExprKind::InValue(Box::new(item), Box::new(list)), span))
             }
             other => {
-                let text = format!("`in` looks into a list, a network or a range, and `{}` is {other}", self.text(target.span));
+                let text = format!(
+                    "`in` looks into a list, a network or a range, and `{}` is {other}",
+                    self.text(target.span)
+                );
                 let finding = Diagnostic::new(Code::WrongType, target.span, text);
                 self.error(match other {
                     Type::String => finding.help("for a part of a text write `contains(text, part)`"),

@@ -60,11 +60,15 @@ pub fn check(files: &[(FileId, &ast::File)], sources: &Sources) -> Checked {
     unexecuted::declarations(&decls, &mut found);
     let world = World { sources, schema, names };
     let mut rules = Vec::new();
-    for decl in world.names.rules.values() {
+    for decl in &decls {
+        let ast::Decl::Rule(decl) = decl else { continue };
         let (rule, findings) = rule::check(&world, decl);
         found.extend(findings);
-        rules.extend(rule);
+        // Of two of one name the first counts.
+        let first = world.names.rules.get(decl.name.text.as_str());
+        rules.extend(rule.filter(|_| first.is_some_and(|f| std::ptr::eq(*f, decl))));
     }
+    rules.sort_by(|a, b| a.name.cmp(&b.name));
     covered::covered(&rules, &mut found);
     let tests = tests::tests(&world, &decls, &mut found);
     found.sort_by_key(|d| (d.primary.span, d.code));

@@ -78,7 +78,8 @@ impl RuleCheck<'_> {
         let place = if a == b { b } else { a.to(b) };
         if matches!((a_type, b_type), (Type::Float, Type::Decimal) | (Type::Decimal, Type::Float)) {
             let finding = Diagnostic::new(Code::FloatMeetsDecimal, place, "float and decimal do not mix by themselves");
-            let finding = if a == b { finding } else { finding.also(a, a_type.to_string()).also(b, b_type.to_string()) };
+            let finding =
+                if a == b { finding } else { finding.also(a, a_type.to_string()).also(b, b_type.to_string()) };
             self.error(finding.help("cast one of them: `decimal(x)` is exact, `float(x)` is fast"));
             return;
         }
@@ -90,7 +91,11 @@ impl RuleCheck<'_> {
         let finding = Diagnostic::new(Code::TypesDiffer, place, text);
         let mend = self.mend(a, a_type, b_type).or_else(|| self.mend(b, b_type, a_type));
         self.error(match mend {
-            Some((span, text)) => finding.help(format!("a {} is written `{text}`", if span == a { b_type } else { a_type })).fix(span, text),
+            Some((span, text)) => {
+                let wanted = if span == a { b_type } else { a_type };
+                let article = if matches!(wanted, Type::Int | Type::Ip) { "an" } else { "a" };
+                finding.help(format!("{article} {wanted} is written `{text}`")).fix(span, text)
+            }
             None => finding,
         });
     }
@@ -134,7 +139,14 @@ impl RuleCheck<'_> {
         let both_numbers = is_number(&a.ty) && is_number(&b.ty);
         let (a, b) = if both_numbers && a.ty != b.ty { self.unify(a, b)? } else { (a, b) };
         let Some(ty) = result_type(op, &a.ty, &b.ty) else {
-            let text = format!("`{}` is {} and `{}` is {}: `{}` does not take them", self.text(a.span), a.ty, self.text(b.span), b.ty, sign(op));
+            let text = format!(
+                "`{}` is {} and `{}` is {}: `{}` does not take them",
+                self.text(a.span),
+                a.ty,
+                self.text(b.span),
+                b.ty,
+                sign(op)
+            );
             let finding = Diagnostic::new(Code::TypesDiffer, span, text);
             self.error(match help(op, &a.ty, &b.ty) {
                 Some(text) => finding.help(text),
@@ -156,7 +168,11 @@ impl RuleCheck<'_> {
     fn matches(&mut self, a: &ast::Expr, b: &ast::Expr, span: Span, scope: Scope) -> Option<Expr> {
         let item = self.typed(a, scope, &Type::String, "what `matches` looks at");
         let ast::ExprKind::Literal(ast::Literal::Text(text)) = &b.kind else {
-            let finding = Diagnostic::new(Code::NotConstant, b.span, "the expression of `matches` is a text as written: it is compiled before any event comes");
+            let finding = Diagnostic::new(
+                Code::NotConstant,
+                b.span,
+                "the expression of `matches` is a text as written: it is compiled before any event comes",
+            );
             self.error(finding.help("for a pattern from an event, use `like` or `contains(…)`"));
             return None;
         };
@@ -242,8 +258,12 @@ fn result_type(op: Arithmetic, a: &Type, b: &Type) -> Option<Type> {
 
 fn help(op: Arithmetic, a: &Type, b: &Type) -> Option<&'static str> {
     match (op, a, b) {
-        (Arithmetic::Add | Arithmetic::Sub, Type::Timestamp | Type::Duration, Type::Int) => Some("say of what: `10s`, `5m`"),
-        (Arithmetic::Add, Type::String, _) | (Arithmetic::Add, _, Type::String) => Some("make a text of it with `string(x)`"),
+        (Arithmetic::Add | Arithmetic::Sub, Type::Timestamp | Type::Duration, Type::Int) => {
+            Some("say of what: `10s`, `5m`")
+        }
+        (Arithmetic::Add, Type::String, _) | (Arithmetic::Add, _, Type::String) => {
+            Some("make a text of it with `string(x)`")
+        }
         (_, Type::Geo, Type::Geo) => Some("`distance_km(a, b)` is the distance of two places"),
         _ => None,
     }

@@ -6,7 +6,9 @@ use super::rule::RuleCheck;
 use super::steps::repeats;
 use crate::diagnostics::{Code, Diagnostic};
 use crate::ir::{self, Expr, StepId};
-use crate::syntax::ast::{Absence, Contiguity, Element, ElementKind, Group, Link, Pattern, PatternKind, Quantifier, Step};
+use crate::syntax::ast::{
+    Absence, Contiguity, Element, ElementKind, Group, Link, Pattern, PatternKind, Quantifier, Step,
+};
 
 impl<'a> RuleCheck<'a> {
     /// The conditions of every step: the terms of `where`, and `until`.
@@ -37,7 +39,11 @@ impl<'a> RuleCheck<'a> {
         let Some(matching) = clauses.matching else { return };
         self.structure(&matching.pattern, true, clauses.within.is_some());
         if clauses.within.is_none() && most_events(&matching.pattern).is_none_or(|n| n > 1) {
-            let finding = Diagnostic::new(Code::NoWithin, matching.pattern.span, "this pattern can hold more than one event, and nothing limits how long it may take");
+            let finding = Diagnostic::new(
+                Code::NoWithin,
+                matching.pattern.span,
+                "this pattern can hold more than one event, and nothing limits how long it may take",
+            );
             self.error(finding.label("no `within`").help("add a line `within 10m`: runs that take longer end"));
         }
     }
@@ -89,7 +95,11 @@ impl<'a> RuleCheck<'a> {
                 self.error(finding.help("take the step away, or forbid it: `then not …`"));
             }
             Some(max) if max < q.min => {
-                let finding = Diagnostic::new(Code::BadRepetition, q.span, format!("`{written}` asks for at least {} and at most {max}", q.min));
+                let finding = Diagnostic::new(
+                    Code::BadRepetition,
+                    q.span,
+                    format!("`{written}` asks for at least {} and at most {max}", q.min),
+                );
                 self.error(finding.help("the smaller number comes first").fix(q.span, format!("{{{max},{}}}", q.min)));
             }
             _ => {}
@@ -114,23 +124,38 @@ impl<'a> RuleCheck<'a> {
 
     fn absence_structure(&mut self, element: &'a Element, absence: &'a Absence, last: bool, limited: bool) {
         if element.link.contiguity == Contiguity::Any {
-            let finding = Diagnostic::new(Code::LooseLink, element.span, "`then any not` says nothing: an absence binds no event");
+            let finding = Diagnostic::new(
+                Code::LooseLink,
+                element.span,
+                "`then any not` says nothing: an absence binds no event",
+            );
             self.error(finding.help("write `then not`, or `then next not` for the very next event"));
         }
         for step in &absence.steps {
             let repeat = step.repeat.map(|q| q.span).or(step.until.as_ref().map(|u| u.span));
             if let Some(span) = repeat.or(step.apart.map(|a| a.span)) {
-                let finding = Diagnostic::new(Code::BadRepetition, span, "what must not happen is not repeated: the first one ends the run");
+                let finding = Diagnostic::new(
+                    Code::BadRepetition,
+                    span,
+                    "what must not happen is not repeated: the first one ends the run",
+                );
                 self.error(finding.help("take the repetition away, or count: `where count(n) over 10m == 0`"));
             }
         }
         match absence.within {
             Some(limit) if !last => {
-                let finding = Diagnostic::new(Code::AbsenceLimit, limit.span, "only an absence at the end of the pattern has a limit of its own");
-                self.error(finding.help("here it lasts until the next step is bound: limit that one, `then within 5m B`"));
+                let finding = Diagnostic::new(
+                    Code::AbsenceLimit,
+                    limit.span,
+                    "only an absence at the end of the pattern has a limit of its own",
+                );
+                self.error(
+                    finding.help("here it lasts until the next step is bound: limit that one, `then within 5m B`"),
+                );
             }
             None if last && !limited => {
-                let finding = Diagnostic::new(Code::AbsenceLimit, absence.span, "nothing says how long this absence has to last");
+                let finding =
+                    Diagnostic::new(Code::AbsenceLimit, absence.span, "nothing says how long this absence has to last");
                 self.error(finding.help("write `then not N within 5m`, or give the rule a `within`"));
             }
             _ => {}
@@ -182,8 +207,22 @@ fn typed(pattern: &Pattern, next: &mut u16) -> ir::Pattern {
     }
 }
 
-fn repeated(body: ir::Pattern, q: Quantifier, contiguity: Contiguity, apart: Option<i64>, within: Option<i64>) -> ir::Pattern {
-    ir::Pattern::Loop(Box::new(ir::Loop { body, min: q.min, max: q.max, reluctant: q.reluctant, contiguity, apart, within }))
+fn repeated(
+    body: ir::Pattern,
+    q: Quantifier,
+    contiguity: Contiguity,
+    apart: Option<i64>,
+    within: Option<i64>,
+) -> ir::Pattern {
+    ir::Pattern::Loop(Box::new(ir::Loop {
+        body,
+        min: q.min,
+        max: q.max,
+        reluctant: q.reluctant,
+        contiguity,
+        apart,
+        within,
+    }))
 }
 
 fn element(element: &Element, next: &mut u16) -> ir::Element {

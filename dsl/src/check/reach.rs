@@ -79,7 +79,11 @@ impl RuleCheck<'_> {
         } else {
             let event = self.event_type(self.candidate(scope)?);
             if let Some(field) = event.find(name) {
-                return Some(Expr { kind: ExprKind::Field(Of::Candidate, field), ty: event.field(field).ty.clone(), span });
+                return Some(Expr {
+                    kind: ExprKind::Field(Of::Candidate, field),
+                    ty: event.field(field).ty.clone(),
+                    span,
+                });
             }
         }
         self.no_such_name(name, span, scope);
@@ -90,8 +94,14 @@ impl RuleCheck<'_> {
         if super::unexecuted::name(&self.world.names, name, span, &mut self.found) {
             return;
         }
-        if name == "prev" || self.find_step(name, scope.reader()).is_some_and(|s| Some(s) == scope.reader() || !self.step(s).absence) {
-            let finding = Diagnostic::new(Code::WholeEvent, span, format!("`{name}` is a whole event, and a value is needed here"));
+        if name == "prev"
+            || self.find_step(name, scope.reader()).is_some_and(|s| Some(s) == scope.reader() || !self.step(s).absence)
+        {
+            let finding = Diagnostic::new(
+                Code::WholeEvent,
+                span,
+                format!("`{name}` is a whole event, and a value is needed here"),
+            );
             self.error(finding.help(format!("write one of its fields, `{name}.field`, or `count({name})`")));
             return;
         }
@@ -102,7 +112,8 @@ impl RuleCheck<'_> {
                 let Some(event) = self.candidate(scope) else { return };
                 let event = self.event_type(event);
                 let finding = finding.label(format!("`{}` has no such field", event.name));
-                suggest(finding, name, span, event.fields.iter().map(|f| f.name.as_str()))
+                let fields = event.fields.iter().map(|f| f.name.as_str());
+                suggest(finding, name, span, fields.chain(self.world.names.lists.keys().copied()))
             }
         };
         self.error(finding);
@@ -164,7 +175,11 @@ impl RuleCheck<'_> {
             if scope.reader() == Some(step) && scope.element != Some(step) {
                 let text = format!("`{name}` is the event that is judged here: its fields are written bare");
                 let finding = Diagnostic::new(Code::OwnName, span.to(field.span), text);
-                self.error(finding.help(format!("for the element before, write `prev.{0}` or `last({name}).{0}`", field.text)).fix(span.to(field.span), &field.text));
+                self.error(
+                    finding
+                        .help(format!("for the element before, write `prev.{0}` or `last({name}).{0}`", field.text))
+                        .fix(span.to(field.span), &field.text),
+                );
                 return None;
             }
             return self.bound(step, span, scope);
@@ -203,7 +218,10 @@ impl RuleCheck<'_> {
         }
         let (what, own) = match scope.site {
             Site::Stop(_) => ("the condition of `stop on` reads only its own event", "a bare name is its field"),
-            _ => ("a window's condition reads only the counted event", "a bare name is its field; compare with other events outside of the window"),
+            _ => (
+                "a window's condition reads only the counted event",
+                "a bare name is its field; compare with other events outside of the window",
+            ),
         };
         self.error(Diagnostic::new(Code::WindowMisuse, span, format!("{what}, not `{name}`")).help(own));
         None
@@ -222,7 +240,11 @@ impl RuleCheck<'_> {
         self.read.push(step);
         let name = self.step(step).name;
         if self.step(step).absence && scope.reader() != Some(step) {
-            let finding = Diagnostic::new(Code::AbsenceRead, span, format!("`{name}` must not happen, so there is no event to read"));
+            let finding = Diagnostic::new(
+                Code::AbsenceRead,
+                span,
+                format!("`{name}` must not happen, so there is no event to read"),
+            );
             self.error(finding.also(self.step(step).step.span, "an absence"));
             return None;
         }
@@ -247,8 +269,11 @@ impl RuleCheck<'_> {
     pub fn prev(&mut self, span: Span, scope: Scope) -> Option<(Of, EventId)> {
         let step = scope.element.or(scope.reader());
         let Some(step) = step else {
-            let finding = Diagnostic::new(Code::PrevOutside, span, "`prev` has no meaning here: no element is looked at");
-            self.error(finding.help("write it in the `where` of a repeated step, or in an aggregate: `max(f.at - prev.at)`"));
+            let finding =
+                Diagnostic::new(Code::PrevOutside, span, "`prev` has no meaning here: no element is looked at");
+            self.error(
+                finding.help("write it in the `where` of a repeated step, or in an aggregate: `max(f.at - prev.at)`"),
+            );
             return None;
         };
         if !self.step(step).repeated {
@@ -269,13 +294,19 @@ impl RuleCheck<'_> {
             [step, n] => (&step.value, self.whole(&n.value, 0)?),
             _ => {
                 let text = format!("`{}` takes a step and, if wanted, a number", call.name.text);
-                self.error(Diagnostic::new(Code::WrongArguments, call.name.span, text).help(format!("`{}(f).at`, `{0}(f, 1).at`", call.name.text)));
+                self.error(
+                    Diagnostic::new(Code::WrongArguments, call.name.span, text)
+                        .help(format!("`{}(f).at`, `{0}(f, 1).at`", call.name.text)),
+                );
                 return None;
             }
         };
         let ast::ExprKind::Name(step) = &name.kind else {
             let text = format!("`{}` takes a step, not `{}`", call.name.text, self.text(name.span));
-            self.error(Diagnostic::new(Code::WrongArguments, name.span, text).help(format!("the field stands behind it: `{}(f).at`", call.name.text)));
+            self.error(
+                Diagnostic::new(Code::WrongArguments, name.span, text)
+                    .help(format!("the field stands behind it: `{}(f).at`", call.name.text)),
+            );
             return None;
         };
         let Some(id) = self.find_step(step, scope.reader()) else {

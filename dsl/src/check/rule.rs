@@ -6,8 +6,7 @@ use super::reach::Scope;
 use super::steps::StepInfo;
 use crate::diagnostics::Diagnostic;
 use crate::ir::{self, Key, Rule, StepId, Window};
-use crate::schema::EventType;
-use crate::schema::EventId;
+use crate::schema::{EventId, EventType};
 use crate::syntax::Span;
 use crate::syntax::ast::{MatchMode, Report, RuleDecl};
 
@@ -25,13 +24,15 @@ pub(super) struct RuleCheck<'a> {
     /// The steps that something reads, for the lint of unused bindings.
     pub read: Vec<StepId>,
     pub found: Vec<Diagnostic>,
+    /// Whether an expression has no value; it may be for a finding elsewhere, as of a list that is not executed yet.
+    pub broken: bool,
 }
 
 /// The typed rule, if nothing is wrong with it, and what was found.
 pub(super) fn check(world: &World<'_>, decl: &RuleDecl) -> (Option<Rule>, Vec<Diagnostic>) {
     let mut check = RuleCheck::new(world);
     let rule = check.rule(decl);
-    let rule = rule.filter(|_| !check.found.iter().any(Diagnostic::is_error));
+    let rule = rule.filter(|_| !check.broken && !check.found.iter().any(Diagnostic::is_error));
     (rule, check.found)
 }
 
@@ -47,6 +48,7 @@ impl<'a> RuleCheck<'a> {
             windows: Vec::new(),
             read: Vec::new(),
             found: Vec::new(),
+            broken: false,
         }
     }
 
@@ -103,7 +105,11 @@ impl<'a> RuleCheck<'a> {
     }
 
     /// The steps with their keys and conditions; `None` where one has no event type.
-    fn ir_steps(&self, keys: Vec<Vec<crate::schema::FieldId>>, filters: Vec<(Vec<ir::Expr>, Option<ir::Expr>)>) -> Option<Vec<ir::Step>> {
+    fn ir_steps(
+        &self,
+        keys: Vec<Vec<crate::schema::FieldId>>,
+        filters: Vec<(Vec<ir::Expr>, Option<ir::Expr>)>,
+    ) -> Option<Vec<ir::Step>> {
         let parts = self.steps.iter().zip(keys).zip(filters);
         parts
             .map(|((info, key), (filter, until))| {

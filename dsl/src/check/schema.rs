@@ -30,7 +30,9 @@ fn event(decl: &EventDecl, found: &mut Vec<Diagnostic>) -> EventType {
     for f in &decl.fields {
         if let Some(first) = fields.iter().find(|g| g.name == f.name.text) {
             let text = format!("the field `{}` of `{}` is declared twice", f.name.text, decl.name.text);
-            found.push(Diagnostic::new(Code::Duplicate, f.name.span, text).label("here again").also(first.span, "first here"));
+            found.push(
+                Diagnostic::new(Code::Duplicate, f.name.span, text).label("here again").also(first.span, "first here"),
+            );
         } else {
             fields.push(field(f, found));
         }
@@ -69,7 +71,11 @@ fn check_paths(decl: &FieldDecl, ty: &Type, paths: &[Path], found: &mut Vec<Diag
     let name = &decl.name.text;
     let most = if *ty == Type::Geo { 2 } else { 1 };
     if paths.len() > most {
-        let text = format!("`{name}` is {ty} and is read from {most} path{}, not {}", if most == 1 { "" } else { "s" }, paths.len());
+        let text = format!(
+            "`{name}` is {ty} and is read from {most} path{}, not {}",
+            if most == 1 { "" } else { "s" },
+            paths.len()
+        );
         let finding = Diagnostic::new(Code::BadPath, decl.from[most].span, text).label("one too many");
         found.push(finding.help("only a geo takes two: `from lat, lon`"));
     }
@@ -106,7 +112,9 @@ fn scalar(name: &Ident, found: &mut Vec<Diagnostic>) -> Option<Type> {
         found.push(match foreign(&name.text) {
             Some(ours) => {
                 let text = format!("unknown type `{}`", name.text);
-                Diagnostic::new(Code::UnknownType, name.span, text).help(format!("it is called `{ours}` here")).fix(name.span, ours)
+                Diagnostic::new(Code::UnknownType, name.span, text)
+                    .help(format!("it is called `{ours}` here"))
+                    .fix(name.span, ours)
             }
             None => unknown(Code::UnknownType, "type", &name.text, name.span, SCALARS.iter().map(|(n, _)| *n)),
         });
@@ -148,7 +156,8 @@ fn event_time(decl: &EventDecl, fields: &[Field], found: &mut Vec<Diagnostic>) -
 fn no_time(decl: &EventDecl, fields: &[Field], several: &[usize]) -> Diagnostic {
     let name = &decl.name.text;
     if let [first, second, ..] = several {
-        let text = format!("`{name}` has several timestamps, and none of them is called `at`: which is its event time?");
+        let text =
+            format!("`{name}` has several timestamps, and none of them is called `at`: which is its event time?");
         return Diagnostic::new(Code::EventTime, fields[*first].span, text)
             .label("this one?")
             .also(fields[*second].span, "or this one?")

@@ -91,7 +91,9 @@ impl RuleCheck<'_> {
             ExprKind::Const(Value::Text(t)) => match ty {
                 Type::Ip => t.parse::<std::net::IpAddr>().is_ok(),
                 Type::Timestamp => t.parse::<jiff::Timestamp>().is_ok(),
-                Type::Cidr => t.split_once('/').is_some_and(|(ip, n)| ip.parse::<std::net::IpAddr>().is_ok() && n.parse::<u8>().is_ok()),
+                Type::Cidr => t
+                    .split_once('/')
+                    .is_some_and(|(ip, n)| ip.parse::<std::net::IpAddr>().is_ok() && n.parse::<u8>().is_ok()),
                 _ => false,
             },
             ExprKind::List(items) => items.is_empty(),

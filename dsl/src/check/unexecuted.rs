@@ -56,7 +56,8 @@ pub(super) fn name(names: &Names<'_>, name: &str, _span: Span, _found: &mut [Dia
 pub(super) fn index(names: &Names<'_>, e: &Expr, found: &mut Vec<Diagnostic>) {
     let ExprKind::Index(owner, _) = &e.kind else { return };
     let ExprKind::Name(table) = &owner.kind else {
-        found.push(Diagnostic::new(Code::WrongType, e.span, "only a table has rows").help("write `profile[user].home`"));
+        found
+            .push(Diagnostic::new(Code::WrongType, e.span, "only a table has rows").help("write `profile[user].home`"));
         return;
     };
     if !names.tables.contains_key(table.as_str()) {

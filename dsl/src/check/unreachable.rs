@@ -20,10 +20,14 @@ impl<'a> RuleCheck<'a> {
             let ends = Facts::of(terms).is_ok_and(|f| f.implies(until));
             if ends && !terms.is_empty() {
                 let step = self.steps[i].step;
-                let text = format!("`{}` is never bound: its `until` holds for every event that its `where` takes", self.steps[i].name);
+                let text = format!(
+                    "`{}` is never bound: its `until` holds for every event that its `where` takes",
+                    self.steps[i].name
+                );
                 let needed = clauses.matching.is_some_and(|m| needs(&m.pattern, step));
                 let code = if needed { Code::Unreachable } else { Code::DeadStep };
-                let finding = Diagnostic::new(code, step.label().span, text).also(until.span, "an event for which this holds is never an element");
+                let finding = Diagnostic::new(code, step.label().span, text)
+                    .also(until.span, "an event for which this holds is never an element");
                 self.error(if needed { finding.help("so the rule never matches") } else { finding });
             }
         }
@@ -67,12 +71,13 @@ impl<'a> RuleCheck<'a> {
             && keys[a] == keys[b]
             && filters[a].1.is_none()
             && Facts::of(&filters[b].0).is_ok_and(|facts| filters[a].0.iter().all(|t| facts.implies(t)))
-            && first.filter.is_some() == !filters[a].0.is_empty()
+            && first.filter.is_some() != filters[a].0.is_empty()
     }
 
     fn hidden(&mut self, later: &Step, wider: &Step) {
         let (name, first) = (&later.label().text, &wider.label().text);
-        let text = format!("`{name}` is never bound: every event that it takes is taken by `{first}`, which is preferred");
+        let text =
+            format!("`{name}` is never bound: every event that it takes is taken by `{first}`, which is preferred");
         let finding = Diagnostic::new(Code::DeadStep, later.span, text).also(wider.span, "the wider side");
         self.error(finding.help("put the narrower side first"));
     }

@@ -124,7 +124,10 @@ impl RuleCheck<'_> {
             return None;
         }
         if call.args.is_empty() {
-            self.error(Diagnostic::new(Code::WrongArguments, call.name.span, "`first_seen` of what?").help("write a field: `first_seen(country) over 30d`"));
+            self.error(
+                Diagnostic::new(Code::WrongArguments, call.name.span, "`first_seen` of what?")
+                    .help("write a field: `first_seen(country) over 30d`"),
+            );
             return None;
         }
         let event = match self.candidate(scope) {
@@ -144,7 +147,8 @@ impl RuleCheck<'_> {
     pub fn lag(&mut self, call: &Call, span: Span, scope: Scope) -> Option<Expr> {
         self.no_filter(call)?;
         let Site::Where(step) = scope.site else {
-            let finding = Diagnostic::new(Code::WindowMisuse, span, "`lag` looks back from the event that a step judges");
+            let finding =
+                Diagnostic::new(Code::WindowMisuse, span, "`lag` looks back from the event that a step judges");
             self.error(finding.help("write it in the step's `where`"));
             return None;
         };
@@ -156,7 +160,11 @@ impl RuleCheck<'_> {
             [value] => (value, 1),
             [value, n] => (value, self.whole(&n.value, 1)?),
             _ => {
-                let finding = Diagnostic::new(Code::WrongArguments, call.name.span, "`lag` takes a field and, if wanted, how many events back");
+                let finding = Diagnostic::new(
+                    Code::WrongArguments,
+                    call.name.span,
+                    "`lag` takes a field and, if wanted, how many events back",
+                );
                 self.error(finding.help("write `lag(amount)` or `lag(amount, 2)`"));
                 return None;
             }
@@ -188,51 +196,63 @@ impl RuleCheck<'_> {
         let Some(by) = &call.by else {
             return self.key_of(event, span).map(WindowKey::Rule);
         };
-        let fields = |e: EventId| -> Result<Vec<FieldId>, (String, Span)> {
-            let ty = self.event_type(e);
-            let named: Vec<&ast::KeyField> = match by {
-                By::Fields(fields) => fields.iter().collect(),
-                By::PerType(types) => types.iter().filter(|(n, _)| n.text == ty.name).flat_map(|(_, f)| f).collect(),
-            };
-            if named.is_empty() {
-                return Err((format!("the window's `by` says nothing of `{}`", ty.name), span));
-            }
-            let id = |f: &&ast::KeyField| {
-                ty.find(&f.name.text).ok_or_else(|| (format!("`{}` has no field `{}`", ty.name, f.name.text), f.name.span))
-            };
-            named.iter().map(id).collect()
-        };
-        let counted = match fields(event) {
-            Ok(counted) => counted,
-            Err((text, span)) => {
-                self.error(Diagnostic::new(Code::KeyField, span, text));
+        let counted = self.fields_by(by, event, span).map_err(|finding| self.error(finding)).ok()?;
+        let types = self.types_of(event, &counted);
+        // The candidate must have them; elsewhere any step's event may be the current one.
+        if let Some(candidate) = self.candidate(scope) {
+            let help = "the candidate's event is the one that asks; where types call it differently, write `by { login: ip, payment: addr }`";
+            let asked = self.fields_by(by, candidate, span).map_err(|finding| self.error(finding.help(help))).ok()?;
+            if self.types_of(candidate, &asked) != types {
+                let text = format!(
+                    "`{}` and `{}` do not have these fields with one type",
+                    self.event_type(candidate).name,
+                    self.event_type(event).name
+                );
+                self.error(Diagnostic::new(Code::KeyType, span, text));
                 return None;
             }
-        };
-        // The candidate must have them; elsewhere any step's event may be the current one.
-        if let Some(Err((text, span))) = self.candidate(scope).map(&fields) {
-            let finding = Diagnostic::new(Code::KeyField, span, format!("{text}, and its event is the one that asks"));
-            self.error(finding.help("where types call it differently, write `by { login: ip, payment: addr }`"));
-            return None;
         }
-        let mut readers: Vec<EventId> = self.steps.iter().filter_map(|s| s.event).chain(self.candidate(scope)).collect();
+        let mut readers: Vec<EventId> =
+            self.steps.iter().filter_map(|s| s.event).chain(self.candidate(scope)).collect();
         readers.sort_unstable();
         readers.dedup();
-        let same = |e: EventId, f: &[FieldId]| {
-            let types = |e: EventId, f: &[FieldId]| f.iter().map(|f| self.event_type(e).field(*f).ty.clone()).collect::<Vec<_>>();
-            types(e, f) == types(event, &counted)
-        };
-        let reader: Vec<_> = readers.into_iter().filter_map(|e| Some((e, fields(e).ok()?))).filter(|(e, f)| same(*e, f)).collect();
+        let with_fields = readers.into_iter().filter_map(|e| Some((e, self.fields_by(by, e, span).ok()?)));
+        let reader: Vec<_> = with_fields.filter(|(e, f)| self.types_of(*e, f) == types).collect();
         if reader.is_empty() {
-            let finding = Diagnostic::new(Code::KeyField, span, "no step of this rule has the fields that the window is counted by");
-            self.error(finding);
+            let text = "no step of this rule has the fields that the window is counted by";
+            self.error(Diagnostic::new(Code::KeyField, span, text));
             return None;
         }
-        let optional = match by {
-            By::Fields(fields) => fields.iter().map(|f| f.optional).collect(),
-            By::PerType(types) => (0..counted.len()).map(|i| types.iter().any(|(_, f)| f.get(i).is_some_and(|f| f.optional))).collect(),
+        Some(WindowKey::Fields { reader, optional: optional(by, counted.len()), counted })
+    }
+
+    /// The fields of an event type that a window's `by` names, or what is wrong with them.
+    fn fields_by(&self, by: &By, event: EventId, span: Span) -> Result<Vec<FieldId>, Diagnostic> {
+        let ty = self.event_type(event);
+        let named: Vec<&ast::KeyField> = match by {
+            By::Fields(fields) => fields.iter().collect(),
+            By::PerType(types) => types.iter().filter(|(n, _)| n.text == ty.name).flat_map(|(_, f)| f).collect(),
         };
-        Some(WindowKey::Fields { counted, reader, optional })
+        if named.is_empty() {
+            let text = format!("the window's `by` says nothing of `{}`", ty.name);
+            return Err(Diagnostic::new(Code::KeyField, span, text));
+        }
+        let id = |f: &&ast::KeyField| {
+            let text = || format!("`{}` has no field `{}`", ty.name, f.name.text);
+            let id = ty.find(&f.name.text).ok_or_else(|| Diagnostic::new(Code::KeyField, f.name.span, text()))?;
+            match &ty.field(id).ty {
+                bad @ (Type::List(_) | Type::Geo) => {
+                    let text = format!("`{}` is {bad}: a key is one value that can be compared", f.name.text);
+                    Err(Diagnostic::new(Code::KeyType, f.name.span, text))
+                }
+                _ => Ok(id),
+            }
+        };
+        named.iter().map(id).collect()
+    }
+
+    fn types_of(&self, event: EventId, fields: &[FieldId]) -> Vec<Type> {
+        fields.iter().map(|f| self.event_type(event).field(*f).ty.clone()).collect()
     }
 
     /// The value of a window; equal windows of a rule are one.
@@ -251,6 +271,16 @@ impl RuleCheck<'_> {
             self.windows.push(window);
         }
         Expr { kind: ExprKind::Window(WindowId(id as u16)), ty, span }
+    }
+}
+
+/// For each part of a window's key, whether a missing value is a key of its own.
+fn optional(by: &By, parts: usize) -> Vec<bool> {
+    match by {
+        By::Fields(fields) => fields.iter().map(|f| f.optional).collect(),
+        By::PerType(types) => {
+            (0..parts).map(|i| types.iter().any(|(_, f)| f.get(i).is_some_and(|f| f.optional))).collect()
+        }
     }
 }
 
@@ -278,4 +308,3 @@ fn owners<'e>(e: &'e ast::Expr, names: &mut Vec<(&'e str, Span)>) {
         _ => {}
     }
 }
-

@@ -423,23 +423,28 @@ impl Builder {
             let mut so_far = first.clone();
             so_far.extend(&way.instructions);
             so_far.push(Instruction::Count(*id));
-            for next in self.pass_done(*body, *id, spec, absences)? {
+            for next in self.pass_done(*body, *id, spec, absences, !started)? {
                 ways.push(next.map(wrap).after(&so_far));
             }
         }
         Ok(ways)
     }
 
-    /// The ways on after a pass of a loop: another one, or out.
+    /// The ways on after a pass of a loop: another one, or out. After the very `first` pass what the guards ask is known.
     fn pass_done(
         &self,
         body: NodeId,
         id: LoopId,
         spec: &Spec,
         absences: Vec<AbsenceId>,
+        first: bool,
     ) -> Result<Vec<Way>, TooLarge> {
         let leave = |guard: Instruction| {
-            let mut instructions = vec![guard, Instruction::Leave(id)];
+            let mut instructions = Vec::new();
+            if !first {
+                instructions.push(guard);
+            }
+            instructions.push(Instruction::Leave(id));
             instructions.extend(spec.within.iter().map(|(r, _)| Instruction::Clear(*r)));
             Way { instructions, rest: Err(absences.clone()) }
         };
@@ -449,17 +454,21 @@ impl Builder {
             for way in self.enter(body, &link, true)? {
                 if way.rest.is_err() {
                     // A pass that binds nothing ends the repetition, also before its least number.
-                    ways.push(leave(Instruction::Below(id, spec.min)));
+                    if !first || spec.min > 1 {
+                        ways.push(leave(Instruction::Below(id, spec.min)));
+                    }
                 } else {
                     ways.push(match spec.max {
-                        Some(max) => way.after(&[Instruction::Below(id, max)]),
-                        None => way,
+                        Some(max) if !first => way.after(&[Instruction::Below(id, max)]),
+                        _ => way,
                     });
                 }
             }
         }
-        let out = leave(Instruction::AtLeast(id, spec.min));
-        ways.insert(if spec.reluctant { 0 } else { ways.len() }, out);
+        if !first || spec.min <= 1 {
+            let out = leave(Instruction::AtLeast(id, spec.min));
+            ways.insert(if spec.reluctant { 0 } else { ways.len() }, out);
+        }
         Ok(ways)
     }
 

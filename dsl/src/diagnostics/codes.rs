@@ -71,7 +71,6 @@ codes! {
     OwnName = "E0303", "a step's own field written with the step's name";
     OtherSide = "E0304", "a condition in `&` that reads another side";
     BoundLater = "E0305", "a condition that reads a step which is bound only later";
-    AbsenceFirst = "E0306", "an absence with nothing before it";
     AbsenceLimit = "E0307", "an absence whose limit is missing or misplaced";
     AbsenceRead = "E0308", "an absence read as if it bound an event";
     BadRepetition = "E0309", "a repetition that cannot be";

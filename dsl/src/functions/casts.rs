@@ -64,7 +64,11 @@ pub(super) static ALL: &[Definition] = &[
         eval: to_decimal,
         takes_missing: false,
         about: "the number as a decimal; a literal is taken exactly, a text is read as one",
-        examples: &[("decimal(\"0.10\") == decimal(0.1)", "true"), ("decimal(float(\"0.5\")) == decimal(0.5)", "true"), ("decimal(\"1,5\") is missing", "true")],
+        examples: &[
+            ("decimal(\"0.10\") == decimal(0.1)", "true"),
+            ("decimal(float(\"0.5\")) == decimal(0.5)", "true"),
+            ("decimal(\"1,5\") is missing", "true"),
+        ],
     },
     Definition {
         name: "int",
@@ -72,7 +76,12 @@ pub(super) static ALL: &[Definition] = &[
         eval: to_int,
         takes_missing: false,
         about: "the number without what stands behind the point; a text is read as a whole number; true is 1",
-        examples: &[("int(-2.9)", "-2"), ("int(\"42\")", "42"), ("int(pow(10, 30)) is missing", "true"), ("int(true)", "1")],
+        examples: &[
+            ("int(-2.9)", "-2"),
+            ("int(\"42\")", "42"),
+            ("int(pow(10, 30)) is missing", "true"),
+            ("int(true)", "1"),
+        ],
     },
     Definition {
         name: "string",
@@ -83,6 +92,10 @@ pub(super) static ALL: &[Definition] = &[
         eval: |args| text_of(args.first().ok_or(EvalError::BadCast)?),
         takes_missing: false,
         about: "the value as a message shows it",
-        examples: &[("string(10.0.0.1)", "\"10.0.0.1\""), ("string(90m)", "\"1h30m\""), ("string(2026-01-31T10:00:00Z)", "\"2026-01-31T10:00:00Z\"")],
+        examples: &[
+            ("string(10.0.0.1)", "\"10.0.0.1\""),
+            ("string(90m)", "\"1h30m\""),
+            ("string(2026-01-31T10:00:00Z)", "\"2026-01-31T10:00:00Z\""),
+        ],
     },
 ];

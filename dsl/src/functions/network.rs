@@ -32,7 +32,9 @@ fn cidr(args: &[Value<'_>]) -> Outcome {
 
 /// FNV-1a over the value as text, then a final mix, so that near values fall far apart; the sign is cut off.
 fn hash(args: &[Value<'_>]) -> Outcome {
-    let Value::Text(text) = super::text_of(args.first().ok_or(EvalError::BadCast)?)? else { return Err(EvalError::BadCast) };
+    let Value::Text(text) = super::text_of(args.first().ok_or(EvalError::BadCast)?)? else {
+        return Err(EvalError::BadCast);
+    };
     let step = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
     let mut h = text.bytes().fold(0xcbf2_9ce4_8422_2325, step);
     h = (h ^ (h >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);

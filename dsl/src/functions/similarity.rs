@@ -61,6 +61,10 @@ pub(super) static ALL: &[Definition] = &[
         eval: similarity,
         takes_missing: false,
         about: "1 less the edit distance divided by the longer text's length: 1 for equal texts, 0 for texts without anything in common",
-        examples: &[("similarity(\"paypal\", \"paypa1\") > 0.8", "true"), ("similarity(\"\", \"\")", "1.0"), ("similarity(\"ab\", \"cd\")", "0.0")],
+        examples: &[
+            ("similarity(\"paypal\", \"paypa1\") > 0.8", "true"),
+            ("similarity(\"\", \"\")", "1.0"),
+            ("similarity(\"ab\", \"cd\")", "0.0"),
+        ],
     },
 ];

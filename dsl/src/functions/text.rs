@@ -27,7 +27,9 @@ fn length(args: &[Value<'_>]) -> Outcome {
 
 fn split(args: &[Value<'_>]) -> Outcome {
     match args {
-        [Value::Text(t), Value::Text(sign)] if sign.is_empty() => Ok(Value::List(vec![Value::text(t.to_string())].into())),
+        [Value::Text(t), Value::Text(sign)] if sign.is_empty() => {
+            Ok(Value::List(vec![Value::text(t.to_string())].into()))
+        }
         [Value::Text(t), Value::Text(sign)] => {
             Ok(Value::List(t.split(sign.as_ref()).map(|p| Value::text(p.to_owned())).collect::<Vec<_>>().into()))
         }
@@ -41,7 +43,11 @@ fn replace(args: &[Value<'_>]) -> Outcome {
         [Value::Text(t), Value::Text(old), Value::Text(new)] => {
             // A short text may grow by far: each sign of it by the whole of `new`.
             let grown = (t.len() / old.len()).saturating_mul(new.len()).saturating_add(t.len());
-            if grown > super::TEXT_BYTES_MAX { Err(EvalError::Overflow) } else { Ok(Value::text(t.replace(old.as_ref(), new))) }
+            if grown > super::TEXT_BYTES_MAX {
+                Err(EvalError::Overflow)
+            } else {
+                Ok(Value::text(t.replace(old.as_ref(), new)))
+            }
         }
         _ => Err(EvalError::BadCast),
     }
@@ -118,7 +124,10 @@ pub(super) static ALL: &[Definition] = &[
         eval: split,
         takes_missing: false,
         about: "the parts of a text between a separator",
-        examples: &[("split(\"a,b,,c\", \",\")", "[\"a\", \"b\", \"\", \"c\"]"), ("\"b\" in split(\"a b\", \" \")", "true")],
+        examples: &[
+            ("split(\"a,b,,c\", \",\")", "[\"a\", \"b\", \"\", \"c\"]"),
+            ("\"b\" in split(\"a b\", \" \")", "true"),
+        ],
     },
     Definition {
         name: "replace",

@@ -24,8 +24,6 @@ pub struct Run {
     pub rank: u16,
     /// Whether it has seen no event since it came here.
     pub fresh: bool,
-    /// `report updates`: the alert it may revise; 0: none.
-    pub tag: u32,
     /// The last event bound.
     pub last: BoundId,
     /// Passes of the pattern's only loop.
@@ -36,34 +34,70 @@ pub struct Run {
     pub first_sequence: u64,
     /// It ends when time is past this; a run that waits only for time is complete then.
     pub deadline: Millis,
-    /// Counters and registers of patterns that have more than one loop.
-    pub more: Option<Box<Variables>>,
+    /// What few runs need.
+    pub more: Option<Box<RunMore>>,
+}
+
+/// What few runs need.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunMore {
+    /// Passes of each loop, where the pattern has more than one loop or registers.
+    pub counts: Vec<u32>,
+    /// Time of each limited group's first event.
+    pub registers: Vec<Option<Millis>>,
+    /// `report updates`: the alert it may revise; 0: none.
+    pub tag: u32,
     /// The version of the rule it began under, where that is not the present one.
     pub started_version: Option<u32>,
 }
 
-/// Counters and registers of a run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Variables {
-    /// Passes of each loop.
-    pub counts: Vec<u32>,
-    /// Time of each limited group's first event.
-    pub registers: Vec<Option<Millis>>,
+impl Run {
+    /// `report updates`: the alert it may revise; 0: none.
+    pub fn tag(&self) -> u32 {
+        self.more.as_ref().map_or(0, |m| m.tag)
+    }
+
+    /// Ties it to an alert that it may revise.
+    pub fn set_tag(&mut self, tag: u32) {
+        self.more.get_or_insert_default().tag = tag;
+    }
+
+    /// The version of the rule it began under, where that is not the present one.
+    pub fn started_version(&self) -> Option<u32> {
+        self.more.as_ref().and_then(|m| m.started_version)
+    }
+
+    /// The match that it is, complete.
+    pub fn complete(self, deadline: Option<Millis>) -> Complete {
+        Complete {
+            first_at: self.first_at,
+            first_sequence: self.first_sequence,
+            last: self.last,
+            rank: self.rank,
+            tag: self.tag(),
+            deadline,
+            started_version: self.started_version(),
+        }
+    }
 }
 
 /// The values of a run's counters and registers, while they change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Memory {
     count: u32,
-    more: Option<Box<Variables>>,
+    more: Option<Box<RunMore>>,
 }
 
 impl Memory {
     /// All zero.
     pub fn new(nfa: &Nfa) -> Memory {
         let simple = nfa.loops.len() <= 1 && nfa.registers == 0;
-        let variables = || Variables { counts: vec![0; nfa.loops.len()], registers: vec![None; nfa.registers] };
-        Memory { count: 0, more: (!simple).then(|| Box::new(variables())) }
+        let more = || RunMore {
+            counts: vec![0; nfa.loops.len()],
+            registers: vec![None; nfa.registers],
+            ..RunMore::default()
+        };
+        Memory { count: 0, more: (!simple).then(|| Box::new(more())) }
     }
 
     /// A run's.
@@ -73,14 +107,17 @@ impl Memory {
 
     fn count_mut(&mut self, i: u16) -> &mut u32 {
         match &mut self.more {
-            Some(more) => &mut more.counts[i as usize],
-            None => &mut self.count,
+            Some(more) if !more.counts.is_empty() => &mut more.counts[i as usize],
+            _ => &mut self.count,
         }
     }
 
     /// Passes of a loop.
     pub fn count(&self, i: u16) -> u32 {
-        self.more.as_ref().map_or(self.count, |m| m.counts[i as usize])
+        match &self.more {
+            Some(more) if !more.counts.is_empty() => more.counts[i as usize],
+            _ => self.count,
+        }
     }
 
     /// Carries instructions out; `false` where a guard fails.
@@ -125,7 +162,7 @@ impl Memory {
     }
 
     fn register(&self, i: u16) -> Option<Millis> {
-        self.more.as_ref().and_then(|m| m.registers[i as usize])
+        self.more.as_ref().and_then(|m| m.registers.get(i as usize).copied().flatten())
     }
 
     /// When a run in `state` with these values ends, or is complete.

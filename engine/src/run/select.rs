@@ -62,7 +62,18 @@ struct Ranked {
 
 impl Selection<'_> {
     /// The one that began first, then the preferred one.
-    fn ranked(&self, complete: Vec<Complete>) -> Vec<Ranked> {
+    fn ranked(&mut self, mut complete: Vec<Complete>) -> Vec<Ranked> {
+        // A match for which `when` does not hold is no candidate.
+        if self.program.rule.when.is_some() {
+            let (reporter, bound) = (self.reporter, &mut *self.bound);
+            complete.retain(|c| {
+                let holds = reporter.when_holds(c, bound);
+                if !holds {
+                    bound.release(c.last);
+                }
+                holds
+            });
+        }
         let mut ranked: Vec<Ranked> = complete
             .into_iter()
             .map(|complete| {
@@ -84,28 +95,21 @@ impl Selection<'_> {
         let mut waiting: std::collections::VecDeque<Ranked> = self.ranked(complete).into();
         while let Some(ranked) = waiting.pop_front() {
             let complete = ranked.complete;
-            if !self.reporter.when_holds(&complete, self.bound) {
-                self.bound.release(complete.last);
-                continue;
-            }
             let tag = self.publish(&complete, &ranked.bindings);
             let ends = self.skip(complete.first_sequence, &ranked.bindings);
             let bound = &mut *self.bound;
             self.runs.retain(|run| {
-                let ended = ends(run.first_sequence) && (tag == 0 || run.tag != tag);
+                let ended = ends(run.first_sequence) && (tag == 0 || run.tag() != tag);
                 if ended {
                     bound.release(run.last);
                 }
                 !ended
             });
             waiting.retain(|other| {
-                let same = if tag != 0 && other.complete.tag == tag {
-                    // An alert grows once on an event, along the preferred way.
-                    true
-                } else {
-                    other.complete.tag == complete.tag && same_set(&other.bindings, &ranked.bindings)
-                };
-                let ended = same || ends(other.complete.first_sequence);
+                // An alert grows once on an event, along the preferred way; equal bindings are one match.
+                let grown = tag != 0 && other.complete.tag == tag;
+                let twin = other.complete.tag == complete.tag && same_set(&other.bindings, &ranked.bindings);
+                let ended = grown || twin || ends(other.complete.first_sequence);
                 if ended {
                     bound.release(other.complete.last);
                 }
@@ -135,11 +139,9 @@ impl Selection<'_> {
         let tag = more.open.iter().map(|o| o.tag).max().unwrap_or(0) + 1;
         more.open.push(OpenAlert { tag, body: Box::new(body.clone()) });
         let bound = &*self.bound;
-        let same = |run: &Run| {
-            run.last == complete.last || same_set(&trace(bound, run.last, run.rank).1, bindings)
-        };
+        let same = |run: &Run| run.last == complete.last || same_set(&trace(bound, run.last, run.rank).1, bindings);
         for run in self.runs.iter_mut().filter(|run| same(run)) {
-            run.tag = tag;
+            run.set_tag(tag);
         }
         self.out.push(body);
         tag
@@ -151,7 +153,7 @@ impl Selection<'_> {
         let runs = &self.runs;
         let out = &mut *self.out;
         more.open.retain_mut(|open| {
-            let lives = runs.iter().any(|r| r.tag == open.tag);
+            let lives = runs.iter().any(|r| r.tag() == open.tag);
             if !lives {
                 let mut body = (*open.body).clone();
                 body.revision += 1;
@@ -188,7 +190,7 @@ impl Selection<'_> {
         for ranked in self.ranked(complete) {
             let Ranked { complete, mut bindings, .. } = ranked;
             bindings.sort_unstable();
-            if !seen.contains(&bindings) && self.reporter.when_holds(&complete, self.bound) {
+            if !seen.contains(&bindings) {
                 let mut body = self.reporter.report(&complete, self.bound);
                 self.mark_caps(&mut body);
                 self.out.push(body);
@@ -254,16 +256,14 @@ impl Selection<'_> {
     fn finally(&mut self, complete: Vec<Complete>) {
         for ranked in self.ranked(complete) {
             let complete = ranked.complete;
-            if self.reporter.when_holds(&complete, self.bound) {
-                let candidate = Candidate {
-                    first_sequence: complete.first_sequence,
-                    last_sequence: self.bound.get(complete.last).sequence,
-                    ranks: ranked.ranks,
-                    bindings: ranked.bindings,
-                    body: Box::new(self.reporter.report(&complete, self.bound)),
-                };
-                self.consider(candidate);
-            }
+            let candidate = Candidate {
+                first_sequence: complete.first_sequence,
+                last_sequence: self.bound.get(complete.last).sequence,
+                ranks: ranked.ranks,
+                bindings: ranked.bindings,
+                body: Box::new(self.reporter.report(&complete, self.bound)),
+            };
+            self.consider(candidate);
             self.bound.release(complete.last);
         }
         while let Some(body) = self.next_final() {

@@ -112,15 +112,7 @@ impl<'a> Offer<'a> {
                 moved.runs.push(run);
             }
             Effect::Ends => bound.release(run.last),
-            Effect::Completes(deadline) => moved.complete.push(Complete {
-                first_at: run.first_at,
-                first_sequence: run.first_sequence,
-                last: run.last,
-                rank: run.rank,
-                tag: run.tag,
-                deadline,
-                started_version: run.started_version,
-            }),
+            Effect::Completes(deadline) => moved.complete.push(run.complete(deadline)),
             Effect::Takes { leaf, stays } => {
                 self.bind(Some(&run), run.rank, (run.state, leaf), bound, moved);
                 if stays {
@@ -294,34 +286,24 @@ impl<'a> Offer<'a> {
                 taken.push(Transition { from: state, leaf: leaf_index as u16, fork: fork_index as u16 });
             }
             bound.hold(last);
-            match fork.target {
-                Some(state) => {
-                    let deadline = memory.deadline(program, program.nfa.state(state), first_at, row.at);
-                    let mut run = Run {
-                        state,
-                        rank,
-                        fresh: true,
-                        tag: from.map_or(0, |r| r.tag),
-                        last,
-                        count: 0,
-                        first_at,
-                        first_sequence,
-                        deadline,
-                        more: None,
-                        started_version: from.and_then(|r| r.started_version),
-                    };
-                    memory.store(&mut run);
-                    moved.runs.push(run);
-                }
-                None => moved.complete.push(Complete {
-                    first_at,
-                    first_sequence,
-                    last,
-                    rank,
-                    tag: from.map_or(0, |r| r.tag),
-                    deadline: None,
-                    started_version: from.and_then(|r| r.started_version),
-                }),
+            let mut run = Run {
+                state: fork.target.unwrap_or(state),
+                rank,
+                fresh: true,
+                last,
+                count: 0,
+                first_at,
+                first_sequence,
+                deadline: Millis::MAX,
+                more: None,
+            };
+            if fork.target.is_some() {
+                run.deadline = memory.deadline(program, program.nfa.state(run.state), first_at, row.at);
+                memory.store(&mut run);
+                moved.runs.push(run);
+            } else {
+                memory.store(&mut run);
+                moved.complete.push(run.complete(None));
             }
         }
         if open == 1 {
@@ -338,15 +320,8 @@ pub fn time_passes(runs: Vec<Run>, program: &Program, now: Millis, bound: &mut B
         if run.deadline > now {
             moved.runs.push(run);
         } else if program.nfa.state(run.state).is_pending() {
-            moved.complete.push(Complete {
-                first_at: run.first_at,
-                first_sequence: run.first_sequence,
-                last: run.last,
-                rank: run.rank,
-                tag: run.tag,
-                deadline: Some(run.deadline),
-                started_version: run.started_version,
-            });
+            let deadline = run.deadline;
+            moved.complete.push(run.complete(Some(deadline)));
         } else {
             bound.release(run.last);
         }

@@ -1,17 +1,18 @@
 //! One key group as bytes.
 
+use std::collections::BTreeSet;
+
 use lapwing_dsl::ir::StepId;
 use lapwing_dsl::nfa::StateId;
 use lapwing_dsl::program::Program;
 
 use super::FORMAT_VERSION;
 use super::codec::{Corrupt, Reader, Writer};
-use crate::Millis;
 use crate::bound::{BoundEvent, BoundEvents, BoundId};
 use crate::output::{AlertId, Evidence, Match, Status};
 use crate::rule_set::RuleSet;
-use crate::run::{Run, Variables};
-use crate::slot::{Candidate, Cell, CellMore, Group, KeyHasher, OpenAlert, Slot, WindowCell};
+use crate::run::{Run, RunMore};
+use crate::slot::{Candidate, Cell, CellMore, Group, KeyHasher, OpenAlert, WindowCell};
 use crate::window::WindowState;
 
 /// Writes a group.
@@ -19,10 +20,8 @@ pub fn save(group: &Group) -> Vec<u8> {
     let mut w = Writer::default();
     w.u64(FORMAT_VERSION.into());
     save_bound(&mut w, &group.bound);
-    w.list(group.raw_slots().iter(), |w, slot| {
-        let used = !slot.is_empty();
-        w.option(used.then_some(slot), save_slot);
-    });
+    // In order of the keys, so that equal state gives equal bytes.
+    w.list(group.in_order().into_iter(), |w, i| save_slot(w, group, i));
     w.bytes
 }
 
@@ -32,16 +31,19 @@ pub fn load(bytes: &[u8], rules: &RuleSet, hasher: KeyHasher) -> Result<Group, C
     if r.u16()? != FORMAT_VERSION {
         return Err(Corrupt("the format's version is not known to this engine"));
     }
-    let bound = load_bound(&mut r)?;
-    let slots = r.list(|r| r.option(|r| load_slot(r, rules, &bound, hasher)))?;
+    let mut group = Group::default();
+    group.bound = load_bound(&mut r)?;
+    for _ in 0..r.len()? {
+        load_slot(&mut r, rules, &mut group, hasher)?;
+    }
     r.end()?;
-    check_holders(&bound, &slots)?;
-    Ok(Group::from_raw(bound, slots))
+    check_holders(&group)?;
+    Ok(group)
 }
 
 fn save_bound(w: &mut Writer, bound: &BoundEvents) {
-    w.list(bound.raw().iter(), |w, node| w.option(node.as_ref(), save_node));
-    w.list(bound.raw_free().iter(), |w, i| w.u64((*i).into()));
+    w.list(bound.raw().places(), |w, node| w.option(node, save_node));
+    w.list(bound.raw().free().iter(), |w, i| w.u64((*i).into()));
 }
 
 fn save_node(w: &mut Writer, node: &BoundEvent) {
@@ -69,23 +71,34 @@ fn load_node(r: &mut Reader<'_>) -> Result<BoundEvent, Corrupt> {
     Ok(BoundEvent::from_parts(before, step, rank, origin, at, sequence, captured, r.u32()?))
 }
 
-fn save_slot(w: &mut Writer, slot: &Slot) {
+fn save_slot(w: &mut Writer, group: &Group, i: u32) {
+    let slot = group.slot(i);
     w.u64(slot.space.into());
     w.slice(&slot.key);
-    w.list(slot.cells.iter(), save_cell);
-    w.list(slot.windows.iter(), |w, window| {
+    w.list(group.rules(i).into_iter(), |w, rule| {
+        let runs: Vec<&Run> = group.runs(i).filter(|(r, _)| *r == rule).map(|(_, run)| run).collect();
+        let more = slot.more.iter().flat_map(|m| &m.cells).find(|(r, _)| *r == rule).map(|(_, more)| more);
+        save_cell(w, rule, &runs, more);
+    });
+    w.list(slot.windows().iter(), |w, window| {
         w.u64(window.window.into());
         save_window(w, &window.state);
     });
 }
 
-fn load_slot(r: &mut Reader<'_>, rules: &RuleSet, bound: &BoundEvents, hasher: KeyHasher) -> Result<Slot, Corrupt> {
+fn load_slot(r: &mut Reader<'_>, rules: &RuleSet, group: &mut Group, hasher: KeyHasher) -> Result<(), Corrupt> {
     let space = r.u16()?;
     if space as usize >= rules.spaces.len() {
         return Err(Corrupt("a key is of an unknown space"));
     }
-    let key: Box<[u8]> = r.slice()?.into();
-    let cells = r.list(|r| load_cell(r, rules, bound))?;
+    let key = r.slice()?;
+    let hash = hasher.hash(rules.seeds[space as usize], key);
+    if group.find(space, hash, key).is_some() {
+        return Err(Corrupt("a key stands there twice"));
+    }
+    let slot = group.find_or_add(space, hash, key);
+    let mut seen = BTreeSet::new();
+    let cells = r.list(|r| load_cell(r, rules, &group.bound))?;
     let windows = r.list(|r| {
         let window = r.u32()?;
         let entry = rules.windows.get(window as usize).ok_or(Corrupt("a window that no rule has"))?;
@@ -96,16 +109,22 @@ fn load_slot(r: &mut Reader<'_>, rules: &RuleSet, bound: &BoundEvents, hasher: K
         }
         Ok(WindowCell { window, state })
     })?;
-    if cells.is_empty() && windows.is_empty() {
-        return Err(Corrupt("a key holds nothing"));
+    if !windows.is_empty() {
+        group.slot_mut(slot).more.get_or_insert_default().windows = windows;
     }
-    Ok(Slot { hash: hasher.hash(rules.seeds[space as usize], &key), space, key, cells, windows, sweep_at: Millis::MAX })
+    for cell in cells {
+        if !seen.insert(cell.rule) {
+            return Err(Corrupt("a rule stands twice with one key"));
+        }
+        group.put_cell(slot, cell);
+    }
+    if group.slot(slot).is_empty() { Err(Corrupt("a key holds nothing")) } else { Ok(()) }
 }
 
-fn save_cell(w: &mut Writer, cell: &Cell) {
-    w.u64(cell.rule.into());
-    w.list(cell.runs.iter(), save_run);
-    w.option(cell.more.as_deref(), |w, more| {
+fn save_cell(w: &mut Writer, rule: u32, runs: &[&Run], more: Option<&CellMore>) {
+    w.u64(rule.into());
+    w.list(runs.iter(), |w, run| save_run(w, run));
+    w.option(more, |w, more| {
         w.list(more.candidates.iter(), save_candidate);
         w.list(more.open.iter(), |w, open| {
             w.u64(open.tag.into());
@@ -124,7 +143,7 @@ fn load_cell(r: &mut Reader<'_>, rules: &RuleSet, bound: &BoundEvents) -> Result
         let candidates = r.list(|r| load_candidate(r, rule))?;
         let open = r.list(|r| Ok(OpenAlert { tag: r.u32()?, body: Box::new(load_match(r, rule)?) }))?;
         let caps = r.u64()? as u8;
-        Ok(Box::new(CellMore { candidates, open, caps, caps_until: r.i64()? }))
+        Ok(CellMore { candidates, open, caps, caps_until: r.i64()? })
     })?;
     Ok(Cell { rule, runs, more })
 }
@@ -133,7 +152,6 @@ fn save_run(w: &mut Writer, run: &Run) {
     w.u64(run.state.0.into());
     w.u64(run.rank.into());
     w.bool(run.fresh);
-    w.u64(run.tag.into());
     w.u64(run.last.0.into());
     w.u64(run.count.into());
     w.i64(run.first_at);
@@ -142,8 +160,9 @@ fn save_run(w: &mut Writer, run: &Run) {
     w.option(run.more.as_deref(), |w, more| {
         w.list(more.counts.iter(), |w, c| w.u64((*c).into()));
         w.list(more.registers.iter(), |w, r| w.option(*r, Writer::i64));
+        w.u64(more.tag.into());
+        w.option(more.started_version, |w, v| w.u64(v.into()));
     });
-    w.option(run.started_version, |w, v| w.u64(v.into()));
 }
 
 fn load_run(r: &mut Reader<'_>, program: &Program, bound: &BoundEvents) -> Result<Run, Corrupt> {
@@ -151,7 +170,6 @@ fn load_run(r: &mut Reader<'_>, program: &Program, bound: &BoundEvents) -> Resul
         state: StateId(r.u16()?),
         rank: r.u16()?,
         fresh: r.bool()?,
-        tag: r.u32()?,
         last: BoundId(r.u32()?),
         count: r.u32()?,
         first_at: r.i64()?,
@@ -160,15 +178,15 @@ fn load_run(r: &mut Reader<'_>, program: &Program, bound: &BoundEvents) -> Resul
         more: r.option(|r| {
             let counts = r.list(|r| r.u32())?;
             let registers = r.list(|r| r.option(|r| r.i64()))?;
-            Ok(Box::new(Variables { counts, registers }))
+            Ok(Box::new(RunMore { counts, registers, tag: r.u32()?, started_version: r.option(|r| r.u32())? }))
         })?,
-        started_version: r.option(|r| r.u32())?,
     };
     let nfa = &program.nfa;
     let simple = nfa.loops.len() <= 1 && nfa.registers == 0;
     let fits = match &run.more {
         None => simple,
-        Some(more) => !simple && more.counts.len() == nfa.loops.len() && more.registers.len() == nfa.registers,
+        Some(more) if simple => more.counts.is_empty() && more.registers.is_empty(),
+        Some(more) => more.counts.len() == nfa.loops.len() && more.registers.len() == nfa.registers,
     };
     if run.state.0 as usize >= nfa.states.len() || !fits || !chain_fits(bound, run.last, program) {
         return Err(Corrupt("a run does not fit its rule"));
@@ -290,16 +308,19 @@ fn load_window(r: &mut Reader<'_>) -> Result<WindowState, Corrupt> {
 }
 
 /// Every bound event is held as often as it says.
-fn check_holders(bound: &BoundEvents, slots: &[Option<Slot>]) -> Result<(), Corrupt> {
-    let mut held = vec![0u32; bound.raw().len()];
-    for node in bound.raw().iter().flatten() {
+fn check_holders(group: &Group) -> Result<(), Corrupt> {
+    let bound = &group.bound;
+    let mut held = vec![0u32; bound.raw().end() as usize];
+    for node in bound.raw().places().flatten() {
         if let Some(before) = node.before {
             held[before.0 as usize] += 1;
         }
     }
-    for run in slots.iter().flatten().flat_map(|s| &s.cells).flat_map(|c| &c.runs) {
-        held[run.last.0 as usize] += 1;
+    for slot in group.in_order() {
+        for (_, run) in group.runs(slot) {
+            held[run.last.0 as usize] += 1;
+        }
     }
-    let right = bound.raw().iter().zip(&held).all(|(node, held)| node.as_ref().map_or(0, |n| n.holders()) == *held);
+    let right = bound.raw().places().zip(&held).all(|(node, held)| node.map_or(0, BoundEvent::holders) == *held);
     if right { Ok(()) } else { Err(Corrupt("a bound event is not held as often as it says")) }
 }

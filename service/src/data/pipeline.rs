@@ -21,8 +21,9 @@ use lapwing_engine::suppress::{Suppressor, Verdict};
 use serde::Serialize;
 
 use super::alert::Alert;
-use super::decode::json::{self, Reject};
+use super::decode::json::Reject;
 use super::decode::plan::Plan;
+use super::decode::shape::Decoder;
 
 /// How a pipeline runs.
 #[derive(Clone, Debug)]
@@ -399,6 +400,8 @@ impl Pipeline {
 fn decode_lines(plan: &Plan, rules: &RuleSet, lines: &Lines<'_>) -> DecodedLines {
     let mut out = DecodedLines { batch: Batch::new(plan.layout.clone()), ..DecodedLines::default() };
     let errors = Cell::new(0);
+    let mut scratch = rules.index.scratch();
+    let mut decoder = Decoder::new(plan);
     let mut number = lines.first;
     for range in line_ranges(lines.bytes) {
         let line = &lines.bytes[range];
@@ -409,7 +412,7 @@ fn decode_lines(plan: &Plan, rules: &RuleSet, lines: &Lines<'_>) -> DecodedLines
         }
         out.lines += 1;
         let before = out.batch.rows.len();
-        match json::decode(plan, line, origin, &mut out.batch) {
+        match decoder.decode(line, origin, &mut out.batch) {
             Ok(decoded) => {
                 out.unreadable += u64::from(decoded.unreadable);
                 if decoded.rows == 0 {
@@ -422,7 +425,7 @@ fn decode_lines(plan: &Plan, rules: &RuleSet, lines: &Lines<'_>) -> DecodedLines
             }
         }
         for row in before..out.batch.rows.len() {
-            rules.index.look_up(&mut out.batch, row, &errors);
+            rules.index.look_up(&mut out.batch, row, &mut scratch, &errors);
         }
     }
     out.taken = number - lines.first;

@@ -79,7 +79,7 @@ impl Writer<'_> {
             2 | 3 if repeated => self.prev(),
             4 if repeated => self.so_far(reads.own.map_or("", |s| &s.name)),
             5 => self.window(reads.ty),
-            6 if self.rng.percent(60) => self.past(),
+            6 => self.past(),
             _ => self.simple(),
         }
     }
@@ -299,11 +299,11 @@ impl Writer<'_> {
     fn past(&mut self) -> String {
         let length = self.span(3, 12);
         match self.rng.below(6) {
-            0 | 1 => {
+            0 => {
                 self.mark("lag");
                 format!("n {} lag(n)", self.order())
             }
-            2 => {
+            1 | 2 => {
                 self.mark("lag n");
                 format!("s == lag(s, {})", self.rng.between(2, 3))
             }

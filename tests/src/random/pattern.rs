@@ -56,10 +56,10 @@ impl<'w, 'r> Patterns<'w, 'r> {
 
     /// `A then B`, with absences between and at the end.
     fn sequence(&mut self, depth: usize) -> String {
-        let mut text = self.element(depth, false);
+        let mut text = self.element(depth);
         let more = self.writer.rng.between(1, 2);
         let mut bound = 1;
-        for i in 0..more {
+        for _ in 0..more {
             if self.percent(25) {
                 text += &self.absence(false);
                 if self.percent(20) {
@@ -72,9 +72,8 @@ impl<'w, 'r> Patterns<'w, 'r> {
                 break;
             }
             let link = self.link();
-            let last = i + 1 == more;
             text += &link;
-            text += &self.element(depth, last);
+            text += &self.element(depth);
             bound += 1;
         }
         if self.percent(20) {
@@ -141,23 +140,20 @@ impl<'w, 'r> Patterns<'w, 'r> {
     }
 
     /// One member of a sequence.
-    fn element(&mut self, depth: usize, last: bool) -> String {
+    fn element(&mut self, depth: usize) -> String {
         let left = self.room.saturating_sub(self.steps.len());
         match self.writer.rng.below(20) {
-            0..=2 if depth > 0 && left > 1 => self.group(depth),
-            3 | 4 if depth > 0 && left > 1 => {
+            0..=3 if depth > 0 && left > 1 => self.group(depth),
+            4 | 5 if depth > 0 && left > 1 => {
                 self.mark("choice in a sequence");
                 format!("({})", self.choice(0))
             }
-            5 | 6 if depth > 0 && left > 1 => {
+            6 | 7 if depth > 0 && left > 1 => {
                 self.mark("& in a sequence");
                 format!("({})", self.all(0))
             }
-            7..=13 => self.repeated_step(),
-            _ => {
-                let _ = last;
-                self.step(false)
-            }
+            8..=13 => self.repeated_step(),
+            _ => self.step(false),
         }
     }
 
@@ -203,7 +199,7 @@ impl<'w, 'r> Patterns<'w, 'r> {
         let body = match self.writer.rng.below(4) {
             0 => self.choice(depth - 1),
             1 => self.all(depth - 1),
-            2 => self.element(0, false),
+            2 => self.element(0),
             _ => self.sequence(depth - 1),
         };
         if body.starts_with('(') {
@@ -220,7 +216,7 @@ impl<'w, 'r> Patterns<'w, 'r> {
             text += &quantifier;
             if quantifier != "?" && quantifier != "??" {
                 text += &self.between();
-                if self.percent(25) {
+                if self.percent(45) {
                     self.mark("group apart");
                     let limit = self.writer.span(1, 5);
                     text += &format!(" apart {limit}");
@@ -268,7 +264,7 @@ impl<'w, 'r> Patterns<'w, 'r> {
     }
 
     fn between(&mut self) -> String {
-        match self.writer.rng.below(10) {
+        match self.writer.rng.below(9) {
             0 | 1 => {
                 self.mark("repeated next");
                 " next".to_owned()
