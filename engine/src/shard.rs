@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use crate::Millis;
 use crate::batch::{EventView, Hit};
-use crate::bound::{BoundEvents, BoundId};
+use crate::bound::{BoundEvent, BoundEvents};
 use crate::eval::{NoWindows, Scope, Windows, tuple};
 use crate::limits::{Cap, Limits};
 use crate::order::Ordered;
@@ -412,7 +412,7 @@ impl Shard {
         out: &mut Vec<Output>,
     ) -> Option<u32> {
         let hits = event.hits();
-        let sees = |rule: u32| rules.rules[rule as usize].sees[event.row.event.0 as usize];
+        let sees = |rule: u32| rules.rules[rule as usize].sees[event.row.event.0 as usize] & delivery.mask != 0;
         let mut live: SmallVec<[u32; 8]> = SmallVec::new();
         if let Some(slot) = at.slot {
             live = self.groups[at.group as usize].rules(slot);
@@ -480,9 +480,14 @@ impl Shard {
         let mut moved = Moved { runs, taken: self.traced.is_some().then(Vec::new), ..Moved::default() };
         {
             let windows =
-                SlotWindows { shard: self, entry, at: *at, event: Some(event), last: None, now: event.row.at };
+                SlotWindows { shard: self, entry, at: *at, event: Some(event), now: event.row.at };
             let mut offer = Offer::new(entry, event, sequence, self.clock, delivery.mask, hits, &windows, &self.errors);
-            offer.advance(cell.runs.drain(..), &mut bound, &mut moved);
+            if entry.input[event.row.event.0 as usize] & delivery.mask != 0 {
+                offer.advance(cell.runs.drain(..), &mut bound, &mut moved);
+            } else {
+                // An event that only stops is not part of the input.
+                moved.runs.append(&mut cell.runs);
+            }
             if self.stops(entry, delivery.mask, event) {
                 moved.runs.drain(..).for_each(|r| bound.release(r.last));
             } else if !hits.is_empty() {
@@ -540,11 +545,7 @@ impl Shard {
             } else {
                 crate::key::decode(key, &self.rules.spaces[at.space as usize].types)
             };
-            // Where time completes several matches at once, they have one last event each; windows by another key read
-            // that of the first.
-            let last = moved.complete.first().map(|c| c.last);
-            let seen = if now.event.is_none() { last.map(|l| kept_of(&bound, l)) } else { None };
-            let windows = SlotWindows { shard: self, entry, at, event: now.event, last: seen, now: now.at };
+            let windows = SlotWindows { shard: self, entry, at, event: now.event, now: now.at };
             let reporter = Reporter {
                 rule,
                 entry,
@@ -736,47 +737,47 @@ fn event_scope<'a>(event: EventView<'a>, none: &'a BoundEvents, errors: &'a Coun
     }
 }
 
-/// What is kept of the last bound event, where it is the current one.
-fn kept_of(bound: &BoundEvents, last: BoundId) -> (StepId, Vec<Value<'static>>) {
-    let node = bound.get(last);
-    (node.step, node.captured.to_vec())
-}
-
 /// Reads the windows of one rule for one key.
 struct SlotWindows<'a> {
     shard: &'a Shard,
     entry: &'a RuleEntry,
     at: At,
     event: Option<EventView<'a>>,
-    last: Option<(StepId, Vec<Value<'static>>)>,
     now: Millis,
 }
 
+/// The current event of a window: the one at hand, or the last one bound where that is earlier.
+enum Current<'a> {
+    AtHand(EventView<'a>),
+    Bound(&'a BoundEvent),
+}
+
 impl SlotWindows<'_> {
-    /// A field of the current event.
-    fn field(&self, event: EventId, field: FieldId) -> Value<'_> {
-        if let Some(current) = &self.event {
-            return if current.row.event == event { current.field(field) } else { Value::Missing };
+    /// The current event, and its type. A match that an absence completes has the last event bound as the current one.
+    fn current<'c>(&'c self, last: Option<&'c BoundEvent>) -> Option<(EventId, Current<'c>)> {
+        if let Some(node) = last {
+            let ty = self.entry.program.rule.steps[node.step.0 as usize].event;
+            let at_hand = |e: &EventView<'_>| e.row.origin == node.origin && e.row.event == ty;
+            if !self.event.as_ref().is_some_and(at_hand) {
+                return Some((ty, Current::Bound(node)));
+            }
         }
-        let Some((step, captured)) = &self.last else { return Value::Missing };
-        let program = &self.entry.program;
-        if program.rule.steps[step.0 as usize].event != event {
-            return Value::Missing;
-        }
-        program.capture(*step, field).map_or(Value::Missing, |i| captured[i].borrow())
+        self.event.map(|event| (event.row.event, Current::AtHand(event)))
     }
 
-    fn current(&self) -> Option<EventId> {
-        match (&self.event, &self.last) {
-            (Some(event), _) => Some(event.row.event),
-            (None, Some((step, _))) => Some(self.entry.program.rule.steps[step.0 as usize].event),
-            _ => None,
+    fn field<'c>(&self, current: &Current<'c>, field: FieldId) -> Value<'c> {
+        match current {
+            Current::AtHand(event) => event.field(field),
+            Current::Bound(node) => {
+                let place = self.entry.program.capture(node.step, field);
+                place.map_or(Value::Missing, |i| node.captured[i].borrow())
+            }
         }
     }
 }
 
 impl Windows for SlotWindows<'_> {
-    fn window(&self, id: WindowId) -> Value<'static> {
+    fn window(&self, id: WindowId, last: Option<&BoundEvent>) -> Value<'static> {
         let window = self.entry.window(id);
         let spec = &self.shard.rules.windows[window as usize].spec;
         let empty;
@@ -785,13 +786,13 @@ impl Windows for SlotWindows<'_> {
                 self.at.slot.and_then(|s| self.shard.groups[self.at.group as usize].slot(s).window(window))
             }
             WindowKey::Fields { reader, optional, .. } => {
-                let Some(current) = self.current() else { return Value::Missing };
-                let Some((_, fields)) = reader.iter().find(|(e, _)| *e == current) else { return Value::Missing };
+                let Some((ty, current)) = self.current(last) else { return Value::Missing };
+                let Some((_, fields)) = reader.iter().find(|(e, _)| *e == ty) else { return Value::Missing };
                 let mut key = Vec::new();
                 let whole = fields
                     .iter()
                     .zip(optional)
-                    .all(|(f, optional)| crate::key::push(&mut key, &self.field(current, *f), *optional));
+                    .all(|(f, optional)| crate::key::push(&mut key, &self.field(&current, *f), *optional));
                 if !whole {
                     return Value::Missing;
                 }
@@ -809,7 +810,7 @@ impl Windows for SlotWindows<'_> {
             }
         };
         let asked = match spec.kind {
-            WindowKind::FirstSeen { .. } => self.asked(spec),
+            WindowKind::FirstSeen { .. } => self.asked(spec, last),
             _ => Value::Missing,
         };
         state.read(&spec.kind, &spec.ty, self.now, &asked).unwrap_or_else(|_| {
@@ -821,13 +822,11 @@ impl Windows for SlotWindows<'_> {
 
 impl SlotWindows<'_> {
     /// The current event's value that `first_seen` asks about.
-    fn asked(&self, spec: &lapwing_dsl::ir::Window) -> Value<'static> {
-        if self.current() != Some(spec.event) {
+    fn asked(&self, spec: &lapwing_dsl::ir::Window, last: Option<&BoundEvent>) -> Value<'static> {
+        let Some((ty, Current::AtHand(event))) = self.current(last) else { return Value::Missing };
+        if ty != spec.event {
             return Value::Missing;
         }
-        let Some(event) = self.event else {
-            return Value::Missing;
-        };
         let none = BoundEvents::default();
         let scope = event_scope(event, &none, &self.shard.errors);
         match spec.args.as_slice() {
