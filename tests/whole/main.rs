@@ -1,5 +1,6 @@
 //! One binary for all tests of the whole, so that they link once.
 
 mod conformance;
+mod explain;
 mod recordings;
 mod rules;
