@@ -2,3 +2,7 @@
 
 mod conformance;
 mod random;
+mod docs;
+mod explain;
+mod recordings;
+mod rules;
