@@ -328,9 +328,8 @@ pub fn time_passes(runs: Vec<Run>, program: &Program, now: Millis, bound: &mut B
     }
 }
 
-/// The place in the pattern where a run waits, as `match last` tells them apart: the state, whether a `then next not` is still to be
-/// answered, and how far the repetitions have come.
-pub type WaitPlace = (StateId, bool, SmallVec<[u32; 2]>);
+/// The place in the pattern where a run waits, as `match last` tells them apart, with how far the repetitions have come.
+pub type WaitPlace = (u16, SmallVec<[u32; 2]>);
 
 /// Where a run waits.
 pub fn place(program: &Program, run: &Run) -> WaitPlace {
@@ -338,6 +337,6 @@ pub fn place(program: &Program, run: &Run) -> WaitPlace {
     let state = program.nfa.state(run.state);
     // All further elements of an unbounded repetition are one place.
     let count = |l: &LoopId| memory.count(l.0).min(program.nfa.loops[l.0 as usize]);
-    let asks_next = run.fresh && state.absences.iter().any(|a| a.next);
-    (run.state, asks_next, state.counted.iter().map(count).collect())
+    let (fresh, later) = state.places;
+    (if run.fresh { fresh } else { later }, state.counted.iter().map(count).collect())
 }
