@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use crate::Millis;
+use crate::planted::{Bug, bug};
 use crate::batch::{Batch, Origin, Row};
 
 /// How events are put in order.
@@ -253,7 +254,7 @@ impl Sequencer {
             let partition = self.partitions.entry((row.origin.source, row.origin.partition)).or_default();
             let watermark = partition.greatest.map_or(Millis::MIN, |t| t.saturating_sub(lateness));
             partition.idle = false;
-            if row.at < watermark {
+            if row.at < watermark || bug(Bug::Watermark) && row.at == watermark {
                 aside.push(PutAside { origin: row.origin, at: row.at, reason: Aside::Late { watermark } });
                 continue;
             }
@@ -367,7 +368,7 @@ impl Sequencer {
 
 /// The rows that the parts take, as (part, row), in the order in which their lines were read.
 fn reading_order(parts: &[Part]) -> Vec<(u32, u32)> {
-    let mut all = Vec::new();
+    let mut all = Vec::with_capacity(parts.iter().map(|p| p.batch.rows.len()).sum());
     for (p, part) in parts.iter().enumerate() {
         let rows = part.batch.rows.iter().enumerate().filter(|(_, row)| part.takes(row.at));
         all.extend(rows.map(|(r, _)| (p as u32, r as u32)));

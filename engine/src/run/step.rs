@@ -11,6 +11,7 @@ use super::{Complete, Memory, NO_DECISION, Run};
 use crate::Millis;
 use crate::batch::{EventView, Hit};
 use crate::bound::{BoundEvents, BoundId};
+use crate::planted::{Bug, bug};
 use crate::eval::{Scope, Windows};
 use crate::rule_set::RuleEntry;
 
@@ -146,7 +147,7 @@ impl<'a> Offer<'a> {
         if state.is_pending() {
             return self.effect_on_pending(run, bound);
         }
-        if state.leaves.iter().any(|leaf| leaf.again && self.until_holds(leaf.step, run.last, bound)) {
+        if state.leaves.iter().any(|leaf| (leaf.again || bug(Bug::Until)) && self.until_holds(leaf.step, run.last, bound)) {
             return Effect::Ends;
         }
         let in_time = self.event.row.at <= run.deadline;
@@ -181,7 +182,8 @@ impl<'a> Offer<'a> {
             (true, None) => whole,
         };
         for absence in &state.absences {
-            let looked_at = (!absence.next || run.fresh) && self.event.row.at <= limit(absence);
+            let looked_at = (!absence.next || run.fresh)
+                && self.event.row.at <= limit(absence) - Millis::from(bug(Bug::AbsenceLimit));
             if looked_at && absence.steps.iter().any(|s| self.fits(*s, Some(run.last), bound)) {
                 return Effect::Ends;
             }

@@ -203,7 +203,9 @@ impl<'w, 'r> Patterns<'w, 'r> {
         self.groups += 1;
         let repeated = self.percent(70);
         let from = self.steps.len();
-        let body = match self.writer.rng.below(4) {
+        let nests = depth > 1 && self.room.saturating_sub(self.steps.len()) > 2;
+        let body = match self.writer.rng.below(if nests { 7 } else { 4 }) {
+            4.. => format!("{} then {}", self.group(depth - 1), self.step(false)),
             0 => self.choice(depth - 1),
             1 => self.all(depth - 1),
             2 => self.element(depth - 1),
