@@ -252,7 +252,9 @@ impl Sequencer {
                 continue;
             }
             let partition = self.partitions.entry((row.origin.source, row.origin.partition)).or_default();
-            let watermark = partition.greatest.map_or(Millis::MIN, |t| t.saturating_sub(lateness));
+            let own = partition.greatest.map_or(Millis::MIN, |t| t.saturating_sub(lateness));
+            // The others may have gone on while it was idle: what is behind them cannot have its place any more.
+            let watermark = own.max(self.clock);
             partition.idle = false;
             if row.at < watermark || bug(Bug::Watermark) && row.at == watermark {
                 aside.push(PutAside { origin: row.origin, at: row.at, reason: Aside::Late { watermark } });

@@ -2,3 +2,4 @@
 
 mod conformance;
 mod random;
+mod scenarios;
