@@ -16,6 +16,9 @@ test: setup ## all tests
 	@scripts/setup.sh python3
 	$(CARGO) test --workspace
 
+random: setup ## 100,000 random rule sets, engine against the naive matcher
+	LAPWING_RANDOM_CASES=100000 $(CARGO) test --release -p lapwing-tests --test whole random
+
 lint: ## format and clippy, without warnings
 	@scripts/setup.sh fmt clippy
 	$(CARGO) fmt --all --check

@@ -54,6 +54,8 @@ pub struct State {
     pub absences: Vec<Absence>,
     /// The loops whose counters tell places here apart.
     pub counted: Vec<LoopId>,
+    /// Equal for states that are one place for `match last`: while a `then next not` is still to be answered, and after that.
+    pub places: (u16, u16),
 }
 
 impl State {

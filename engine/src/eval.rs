@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use crate::aggregate::{aggregate, distinct};
 use crate::batch::EventView;
+use crate::planted::{Bug, bug};
 use crate::bound::{BoundEvent, BoundEvents, BoundId};
 
 /// Reads windows as of the current event.
@@ -206,7 +207,8 @@ impl<'a> Scope<'a> {
     /// The element before the candidate; for a first element the event bound just before, if that is of the same type.
     fn prev(&self) -> Option<BoundId> {
         let last = self.last?;
-        if let Some((id, _)) = self.bound.newest_first(last).find(|(_, n)| n.step == self.step) {
+        let own = |n: &BoundEvent| n.step == self.step || bug(Bug::Prev);
+        if let Some((id, _)) = self.bound.newest_first(last).find(|(_, n)| own(n)) {
             return Some(id);
         }
         let steps = &self.program?.rule.steps;

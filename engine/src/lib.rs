@@ -14,6 +14,7 @@ pub mod limits;
 pub mod migrate;
 pub mod order;
 pub mod output;
+pub mod planted;
 pub mod rule_set;
 pub mod run;
 pub mod shard;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use crate::Millis;
+use crate::planted::{Bug, bug};
 use crate::batch::{Batch, Origin, Row};
 
 /// How events are put in order.
@@ -251,9 +252,11 @@ impl Sequencer {
                 continue;
             }
             let partition = self.partitions.entry((row.origin.source, row.origin.partition)).or_default();
-            let watermark = partition.greatest.map_or(Millis::MIN, |t| t.saturating_sub(lateness));
+            let own = partition.greatest.map_or(Millis::MIN, |t| t.saturating_sub(lateness));
+            // The others may have gone on while it was idle: what is behind them cannot have its place any more.
+            let watermark = own.max(self.clock);
             partition.idle = false;
-            if row.at < watermark {
+            if row.at < watermark || bug(Bug::Watermark) && row.at == watermark {
                 aside.push(PutAside { origin: row.origin, at: row.at, reason: Aside::Late { watermark } });
                 continue;
             }

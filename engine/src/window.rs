@@ -7,6 +7,7 @@ use lapwing_dsl::ir::{Aggregate, WindowKind};
 use lapwing_dsl::value::{Type, Value};
 
 use crate::Millis;
+use crate::planted::{Bug, bug};
 use crate::aggregate::{aggregate, distinct};
 
 /// The state of one window for one key.
@@ -153,7 +154,7 @@ impl WindowState {
             }
             (WindowState::Lag(values), WindowKind::Lag { n }) => Ok(values
                 .len()
-                .checked_sub(1 + *n as usize)
+                .checked_sub(usize::from(!bug(Bug::Lag)) + *n as usize)
                 .map_or(Value::Missing, |i| values[i].clone())),
             (WindowState::Seen(seen), WindowKind::FirstSeen { length }) => Ok(if asked.is_missing() {
                 Value::Missing
@@ -167,7 +168,7 @@ impl WindowState {
 
 /// Entries from the first time to before the second count: `offset < now − at ≤ offset + length`, and without an offset also those ahead of `now`.
 fn bounds(now: Millis, length: Millis, offset: Millis) -> (Millis, Millis) {
-    let from = now.saturating_sub(offset).saturating_sub(length);
+    let from = now.saturating_sub(offset).saturating_sub(length).saturating_add(Millis::from(bug(Bug::Window)));
     let to = if offset == 0 { Millis::MAX } else { now.saturating_sub(offset) };
     (from, to.max(from))
 }

@@ -133,6 +133,7 @@ struct Builder {
     absences: Vec<Absence>,
     loop_caps: Vec<u32>,
     registers: u16,
+    places: BTreeMap<Residual, u16>,
     ids: BTreeMap<StateKey, StateId>,
     keys: Vec<StateKey>,
 }
@@ -449,14 +450,18 @@ impl Builder {
             Way { instructions, rest: Err(absences.clone()) }
         };
         let mut ways = Vec::new();
+        let mut empty = false;
         if spec.max.is_none_or(|max| max > 1) {
             let link = Link::new(spec.contiguity, spec.apart, absences.clone());
             for way in self.enter(body, &link, true)? {
                 if way.rest.is_err() {
-                    // A pass that binds nothing ends the repetition, also before its least number.
-                    if !first || spec.min > 1 {
-                        ways.push(leave(Instruction::Below(id, spec.min)));
+                    // A pass that binds nothing ends the repetition, also before its least number. Its own options say how
+                    // much it is preferred.
+                    let below = if spec.reluctant { spec.min } else { spec.max.unwrap_or(u32::MAX) };
+                    if !empty && (!first || below > 1) {
+                        ways.push(leave(Instruction::Below(id, below)));
                     }
+                    empty = true;
                 } else {
                     ways.push(match spec.max {
                         Some(max) if !first => way.after(&[Instruction::Below(id, max)]),
@@ -465,8 +470,10 @@ impl Builder {
                 }
             }
         }
-        if !first || spec.min <= 1 {
-            let out = leave(Instruction::AtLeast(id, spec.min));
+        // Where an empty pass leads out, only the last pass is left to this.
+        let least = if empty && !spec.reluctant { spec.max.unwrap_or(u32::MAX) } else { spec.min };
+        if least != u32::MAX && (!first || least <= 1) {
+            let out = leave(Instruction::AtLeast(id, least));
             ways.insert(if spec.reluctant { 0 } else { ways.len() }, out);
         }
         Ok(ways)
@@ -530,7 +537,36 @@ impl Builder {
             state.leaves.push(Leaf { step, stays: link.stays, again, forks });
         }
         state.absences = self.absences_of(&absences);
+        state.places = (self.place(residual, true), self.place(residual, false));
         Ok(state)
+    }
+
+    /// The place that a state is for `match last`: limits, and whether anything of a group is bound, do not count.
+    fn place(&mut self, residual: &Residual, asks_next: bool) -> u16 {
+        let place = self.bare(residual, asks_next);
+        let next = self.places.len() as u16;
+        *self.places.entry(place).or_insert(next)
+    }
+
+    fn bare(&self, residual: &Residual, asks_next: bool) -> Residual {
+        let inner = |r: &Residual| Box::new(self.bare(r, asks_next));
+        match residual {
+            Residual::Step { step, link, .. } => {
+                let mut link = Link { gap: None, ..link.clone() };
+                link.absences.retain(|a| asks_next || !self.absences[*a].next);
+                Residual::Step { step: *step, link, again: false }
+            }
+            Residual::Sequence { node, at, inner: r } => Residual::Sequence { node: *node, at: *at, inner: inner(r) },
+            Residual::Any(sides) => Residual::Any(sides.iter().map(|r| self.bare(r, asks_next)).collect()),
+            Residual::All { node, sides } => {
+                let side = |side: &Side| match side {
+                    Side::Todo(r) | Side::Doing(r) => Side::Doing(self.bare(r, asks_next)),
+                    Side::Done => Side::Done,
+                };
+                Residual::All { node: *node, sides: sides.iter().map(side).collect() }
+            }
+            Residual::Loop { node, inner: r, .. } => Residual::Loop { node: *node, inner: inner(r), started: true },
+        }
     }
 
     fn forks(&mut self, residual: &Residual, leaf: usize) -> Result<Vec<Fork>, TooLarge> {
@@ -565,9 +601,9 @@ impl Builder {
                 }
             }
             Residual::Loop { node, inner, started } => {
-                if let (Node::Loop { id, spec, .. }, true) = (&self.nodes[*node], *started) {
+                if let Node::Loop { id, spec, .. } = &self.nodes[*node] {
                     state.counted.push(*id);
-                    state.groups.extend(spec.within);
+                    state.groups.extend(spec.within.filter(|_| *started));
                 }
                 self.describe(inner, state, awaited);
             }

@@ -13,6 +13,7 @@ use lapwing_dsl::nfa::{Instruction, Nfa, State, StateId};
 use lapwing_dsl::program::Program;
 
 use crate::Millis;
+use crate::planted::{Bug, bug};
 use crate::bound::{BoundEvents, BoundId};
 
 /// A partial match: the place where it waits and the events bound so far.
@@ -167,7 +168,8 @@ impl Memory {
 
     /// When a run in `state` with these values ends, or is complete.
     pub fn deadline(&self, program: &Program, state: &State, first_at: Millis, last_at: Millis) -> Millis {
-        let whole = program.rule.within.map_or(Millis::MAX, |w| first_at.saturating_add(w));
+        let longer = Millis::from(bug(Bug::Deadline));
+        let whole = program.rule.within.map_or(Millis::MAX, |w| first_at.saturating_add(w + longer));
         if state.is_pending() {
             let limit = |a: &lapwing_dsl::nfa::Absence| a.within.map_or(whole, |w| last_at.saturating_add(w));
             return state.absences.iter().filter(|a| a.last).map(limit).max().unwrap_or(whole);
@@ -207,7 +209,8 @@ pub struct Complete {
 /// Which of two ways through the pattern is preferred: `Less` is the better. Decisions are compared in the order of the pattern; where all are
 /// equal, the one that took the earlier event is better.
 pub fn prefer(a: (&[u16], &[(u16, u64)]), b: (&[u16], &[(u16, u64)])) -> Ordering {
-    a.0.cmp(b.0).then_with(|| a.1.iter().map(|x| x.1).cmp(b.1.iter().map(|x| x.1)))
+    let by_decisions = if bug(Bug::Preference) { b.0.cmp(a.0) } else { a.0.cmp(b.0) };
+    by_decisions.then_with(|| a.1.iter().map(|x| x.1).cmp(b.1.iter().map(|x| x.1)))
 }
 
 /// The rank of a way that had no alternative: it decides nothing.

@@ -12,6 +12,7 @@ use super::step::{Moved, WaitPlace, place};
 use super::{Complete, Run, prefer, trace};
 use crate::bound::{BoundEvents, BoundId};
 use crate::limits::{Cap, Limits};
+use crate::planted::{Bug, bug};
 use crate::output::{Match, Status};
 use crate::slot::{Candidate, Cell, CellMore, OpenAlert};
 
@@ -178,6 +179,7 @@ impl Selection<'_> {
         let skip = self.program.rule.skip;
         move |first: u64| match (skip, before) {
             (Skip::None, _) => false,
+            (Skip::PastLast, _) if bug(Bug::Skip) => first < last_sequence,
             (Skip::PastLast, _) => first <= last_sequence,
             (Skip::ToNext, _) | (_, None) => first == first_sequence,
             (_, Some(element)) => first < element,
@@ -246,10 +248,11 @@ impl Selection<'_> {
         self.runs = kept.into_iter().map(|(_, run)| run).collect();
     }
 
-    /// Of two equally new, the one that was there first stays.
+    /// Of two equally new, the preferred one stays, and then the one that was there first.
     fn is_newer(&self, a: &Run, b: &Run) -> bool {
         let age = |r: &Run| (self.bound.get(r.last).sequence, r.first_sequence);
-        age(a) > age(b)
+        let ranks = |r: &Run| trace(self.bound, r.last, r.rank).0;
+        age(a).cmp(&age(b)).then_with(|| ranks(b).cmp(&ranks(a))).is_gt()
     }
 
     /// `report final`: keeps the best match of each beginning, and reports the oldest beginning's once nothing can change it.

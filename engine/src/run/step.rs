@@ -11,6 +11,7 @@ use super::{Complete, Memory, NO_DECISION, Run};
 use crate::Millis;
 use crate::batch::{EventView, Hit};
 use crate::bound::{BoundEvents, BoundId};
+use crate::planted::{Bug, bug};
 use crate::eval::{Scope, Windows};
 use crate::rule_set::RuleEntry;
 
@@ -146,7 +147,7 @@ impl<'a> Offer<'a> {
         if state.is_pending() {
             return self.effect_on_pending(run, bound);
         }
-        if state.leaves.iter().any(|leaf| leaf.again && self.until_holds(leaf.step, run.last, bound)) {
+        if state.leaves.iter().any(|leaf| (leaf.again || bug(Bug::Until)) && self.until_holds(leaf.step, run.last, bound)) {
             return Effect::Ends;
         }
         let in_time = self.event.row.at <= run.deadline;
@@ -181,7 +182,8 @@ impl<'a> Offer<'a> {
             (true, None) => whole,
         };
         for absence in &state.absences {
-            let looked_at = (!absence.next || run.fresh) && self.event.row.at <= limit(absence);
+            let looked_at = (!absence.next || run.fresh)
+                && self.event.row.at <= limit(absence) - Millis::from(bug(Bug::AbsenceLimit));
             if looked_at && absence.steps.iter().any(|s| self.fits(*s, Some(run.last), bound)) {
                 return Effect::Ends;
             }
@@ -328,9 +330,8 @@ pub fn time_passes(runs: Vec<Run>, program: &Program, now: Millis, bound: &mut B
     }
 }
 
-/// The place in the pattern where a run waits, as `match last` tells them apart: the state, whether a `then next not` is still to be
-/// answered, and how far the repetitions have come.
-pub type WaitPlace = (StateId, bool, SmallVec<[u32; 2]>);
+/// The place in the pattern where a run waits, as `match last` tells them apart, with how far the repetitions have come.
+pub type WaitPlace = (u16, SmallVec<[u32; 2]>);
 
 /// Where a run waits.
 pub fn place(program: &Program, run: &Run) -> WaitPlace {
@@ -338,6 +339,6 @@ pub fn place(program: &Program, run: &Run) -> WaitPlace {
     let state = program.nfa.state(run.state);
     // All further elements of an unbounded repetition are one place.
     let count = |l: &LoopId| memory.count(l.0).min(program.nfa.loops[l.0 as usize]);
-    let asks_next = run.fresh && state.absences.iter().any(|a| a.next);
-    (run.state, asks_next, state.counted.iter().map(count).collect())
+    let (fresh, later) = state.places;
+    (if run.fresh { fresh } else { later }, state.counted.iter().map(count).collect())
 }

@@ -27,7 +27,7 @@ pub fn rule(name: &str, rng: &mut Rng) -> (RuleText, Used) {
     let (by, keys) = key(&mut writer);
     let mode = writer.rng.weighted(&[(6, "match"), (2, "match each"), (3, "match last")]);
     writer.mark(mode);
-    let room = writer.rng.between(1, 4) as usize;
+    let room = writer.rng.between(1, 5) as usize;
     let mut patterns = Patterns::new(&mut writer, keys, room);
     let pattern = patterns.pattern();
     let steps = patterns.steps;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 /// All of them.
 pub const ALL: &[&str] = &[
     "then", "then next", "then any", "then within", "choice", "choice in a sequence", "&", "& in a sequence", "group",
-    "group repeated", "group in a group's place", "group within", "group apart", "group contiguity", "not in the middle",
+    "group repeated", "group in a group", "group within", "group apart", "group contiguity", "not in the middle",
     "not at the end", "next not", "not a choice", "not after not", "not within", "greedy", "reluctant", "repeated",
     "optional", "unbounded", "repeated next", "repeated any", "apart", "until", "step by", "where another step", "prev",
     "prev of time", "own aggregate", "first n in where", "last n in where",

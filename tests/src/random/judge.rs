@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lapwing::data::pipeline::{Options, Reason};
+use lapwing_engine::limits::Limits;
 use lapwing_engine::order::Order;
 use lapwing_dsl::syntax::ast::File;
 use serde_json::{Value as Json, json};
@@ -72,7 +73,9 @@ fn compare(case: &Case) -> Verdict {
 
 fn options(case: &Case) -> Options {
     let order = if case.arrival { Order::Arrival } else { Order::EventTime };
-    Options { order, lateness: case.lateness, ..Options::default() }
+    // The naive matcher has no caps.
+    let limits = Limits { runs_per_key_max: 1_000_000, ..Limits::default() };
+    Options { order, lateness: case.lateness, limits, ..Options::default() }
 }
 
 /// Four threads, random batches, and a restore after every batch.

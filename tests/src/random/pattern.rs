@@ -24,6 +24,8 @@ pub struct Patterns<'w, 'r> {
     /// How many of `steps` a condition may read.
     visible: Vec<Step>,
     absences: usize,
+    /// How many groups stand around.
+    groups: usize,
     /// More steps than this are not written.
     room: usize,
 }
@@ -31,17 +33,18 @@ pub struct Patterns<'w, 'r> {
 impl<'w, 'r> Patterns<'w, 'r> {
     /// A writer of a pattern with at most so many steps.
     pub fn new(writer: &'w mut Writer<'r>, keys: Keys, room: usize) -> Self {
-        Patterns { writer, keys, steps: Vec::new(), visible: Vec::new(), absences: 0, room }
+        Patterns { writer, keys, steps: Vec::new(), visible: Vec::new(), absences: 0, groups: 0, room }
     }
 
     /// The whole pattern.
     pub fn pattern(&mut self) -> String {
+        let depth = self.writer.rng.weighted(&[(3, 1), (2, 2)]);
         match self.writer.rng.below(10) {
             0 => self.step(false),
             1 | 2 => self.repeated_step(),
-            3 if self.room > 1 => self.choice(1),
-            4 if self.room > 1 => self.all(1),
-            _ if self.room > 1 => self.sequence(1),
+            3 if self.room > 1 => self.choice(depth),
+            4 if self.room > 1 => self.all(depth),
+            _ if self.room > 1 => self.sequence(depth),
             _ => self.repeated_step(),
         }
     }
@@ -194,17 +197,21 @@ impl<'w, 'r> Patterns<'w, 'r> {
     /// `( … )` with a quantifier or a limit.
     fn group(&mut self, depth: usize) -> String {
         self.mark("group");
+        if self.groups > 0 {
+            self.mark("group in a group");
+        }
+        self.groups += 1;
         let repeated = self.percent(70);
         let from = self.steps.len();
-        let body = match self.writer.rng.below(4) {
+        let nests = depth > 1 && self.room.saturating_sub(self.steps.len()) > 2;
+        let body = match self.writer.rng.below(if nests { 7 } else { 4 }) {
+            4.. => format!("{} then {}", self.group(depth - 1), self.step(false)),
             0 => self.choice(depth - 1),
             1 => self.all(depth - 1),
-            2 => self.element(0),
+            2 => self.element(depth - 1),
             _ => self.sequence(depth - 1),
         };
-        if body.starts_with('(') {
-            self.mark("group in a group's place");
-        }
+        self.groups -= 1;
         let mut text = format!("({body})");
         if repeated {
             for step in &mut self.steps[from..] {

@@ -1,0 +1,74 @@
+//! Bugs that a test may switch on, to see whether the random campaign finds them.
+//!
+//! Without the feature `planted-bugs` a switch is the constant `false` and costs nothing.
+
+/// A planted bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Bug {
+    /// A run lives a millisecond longer than its rule's `within`.
+    Deadline = 1,
+    /// An event exactly at an absence's limit does not count.
+    AbsenceLimit,
+    /// `skip past last` spares runs that began with the match's last event.
+    Skip,
+    /// Of two ways the one that the quantifiers do not prefer is reported.
+    Preference,
+    /// `prev` is the event bound just before, whatever its step.
+    Prev,
+    /// Alerts of one place are not ordered by key.
+    KeyOrder,
+    /// `suppress 5ms` still holds an alert exactly 5 ms later.
+    Suppress,
+    /// An event exactly at the watermark is late.
+    Watermark,
+    /// `until` ends the run also before the first element.
+    Until,
+    /// `lag(x, n)` is the value n − 1 back.
+    Lag,
+    /// A saved run forgets how many elements it has.
+    Snapshot,
+    /// A window does not count the events at its far end.
+    Window,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Bug; 12] = [
+        Bug::Deadline,
+        Bug::AbsenceLimit,
+        Bug::Skip,
+        Bug::Preference,
+        Bug::Prev,
+        Bug::KeyOrder,
+        Bug::Suppress,
+        Bug::Watermark,
+        Bug::Until,
+        Bug::Lag,
+        Bug::Snapshot,
+        Bug::Window,
+    ];
+}
+
+#[cfg(feature = "planted-bugs")]
+static PLANTED: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
+
+/// Plants one bug in the whole process, or none.
+#[cfg(feature = "planted-bugs")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.store(bug.map_or(0, |b| b as u8), std::sync::atomic::Ordering::SeqCst);
+}
+
+/// Whether this bug is planted.
+#[cfg(feature = "planted-bugs")]
+#[inline]
+pub fn bug(bug: Bug) -> bool {
+    PLANTED.load(std::sync::atomic::Ordering::Relaxed) == bug as u8
+}
+
+/// Whether this bug is planted: never.
+#[cfg(not(feature = "planted-bugs"))]
+#[inline(always)]
+pub const fn bug(_: Bug) -> bool {
+    false
+}
