@@ -13,19 +13,19 @@ use rust_decimal::{Decimal, RoundingStrategy};
 
 use crate::aggregate::{aggregate, distinct};
 use crate::batch::EventView;
-use crate::bound::{BoundEvents, BoundId};
+use crate::bound::{BoundEvent, BoundEvents, BoundId};
 
 /// Reads windows as of the current event.
 pub trait Windows {
-    /// The value of a rule's window.
-    fn window(&self, window: WindowId) -> Value<'static>;
+    /// The value of a rule's window. `last` is the last event bound, where a whole match is looked at.
+    fn window(&self, window: WindowId, last: Option<&BoundEvent>) -> Value<'static>;
 }
 
 /// No windows: where the check allows none.
 pub struct NoWindows;
 
 impl Windows for NoWindows {
-    fn window(&self, _: WindowId) -> Value<'static> {
+    fn window(&self, _: WindowId, _: Option<&BoundEvent>) -> Value<'static> {
         Value::Missing
     }
 }
@@ -109,7 +109,7 @@ impl<'a> Scope<'a> {
             K::Const(v) => v.borrow(),
             K::Field(of, field) => self.field(*of, *field),
             K::Key(i) => self.key.get(*i as usize).map_or(Value::Missing, Value::borrow),
-            K::Window(id) => self.windows.window(*id),
+            K::Window(id) => self.windows.window(*id, self.current.map(|c| self.bound.get(c))),
             K::Aggregate { aggregate, step, args } => self.aggregate(*aggregate, *step, args, expr),
             K::And(_) | K::Or(_) | K::Not(_) | K::PrevOr(_) => Value::from_truth(self.truth(expr)),
             K::Neg(a) => self.fault(negate(self.value(a))),

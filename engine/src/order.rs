@@ -367,7 +367,7 @@ impl Sequencer {
 
 /// The rows that the parts take, as (part, row), in the order in which their lines were read.
 fn reading_order(parts: &[Part]) -> Vec<(u32, u32)> {
-    let mut all = Vec::new();
+    let mut all = Vec::with_capacity(parts.iter().map(|p| p.batch.rows.len()).sum());
     for (p, part) in parts.iter().enumerate() {
         let rows = part.batch.rows.iter().enumerate().filter(|(_, row)| part.takes(row.at));
         all.extend(rows.map(|(r, _)| (p as u32, r as u32)));

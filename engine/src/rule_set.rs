@@ -52,8 +52,10 @@ pub struct RuleEntry {
     pub stop_extraction: Option<(EventId, u8)>,
     /// Indexes of its windows in [`RuleSet::windows`].
     pub windows: Vec<u32>,
-    /// For each event type, whether the rule's runs must see it.
-    pub sees: Vec<bool>,
+    /// For each event type the extractions, as a mask, that put an event into the rule's input.
+    pub input: Vec<u64>,
+    /// For each event type the extractions that put it there or may stop the rule.
+    pub sees: Vec<u64>,
     /// Whether timers, and not only its own events, move its runs.
     pub timed: bool,
 }
@@ -203,12 +205,14 @@ impl Builder {
         for window in &rule.windows {
             windows.push(self.window(window, &live.program, space, schema).ok_or_else(|| refuse(window.event))?);
         }
-        let sees: Vec<bool> = (0..schema.events.len())
-            .map(|e| {
-                let event = EventId(e as u16);
-                live.program.inputs.contains(&event) || rule.stop.as_ref().is_some_and(|s| s.event == event)
-            })
-            .collect();
+        let mut input = vec![0u64; schema.events.len()];
+        for (step, extraction) in rule.steps.iter().zip(&step_extraction) {
+            input[step.event.0 as usize] |= 1 << extraction;
+        }
+        let mut sees = input.clone();
+        if let Some((event, extraction)) = stop_extraction {
+            sees[event.0 as usize] |= 1 << extraction;
+        }
         for event in live.program.inputs.iter().copied().chain(rule.stop.iter().map(|s| s.event)) {
             self.events[event.0 as usize].always = true;
         }
@@ -219,6 +223,7 @@ impl Builder {
             step_extraction,
             stop_extraction,
             windows,
+            input,
             sees,
             timed: is_timed(&live.program),
         })

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use crate::Millis;
 use crate::batch::{EventView, Hit};
-use crate::bound::{BoundEvents, BoundId};
+use crate::bound::{BoundEvent, BoundEvents};
 use crate::eval::{NoWindows, Scope, Windows, tuple};
 use crate::limits::{Cap, Limits};
 use crate::order::Ordered;
@@ -30,6 +30,9 @@ use crate::window::WindowState;
 
 /// Slots are looked through for what has gone at most once in this time.
 const SWEEP_GRAIN: Millis = 8_192;
+
+/// How many events' keys are touched ahead.
+const WARM: usize = 32;
 
 /// What a shard counts; totals since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,12 +59,16 @@ pub struct Shard {
     errors: Count<u64>,
     counters: Counters,
     pub(crate) clock: Millis,
+    /// The first of `sweeps`, or earlier.
+    next_sweep: Millis,
     deliveries: Vec<Delivery>,
     key_bytes: Vec<u8>,
     matches: Vec<Match>,
     traced: Option<BTreeSet<Transition>>,
-    /// Memory for the runs that are being moved.
+    /// Memory for the runs that are being moved: all of a key, one rule's before, one rule's after.
+    taken: Vec<(u32, Run)>,
     spare: Vec<Run>,
+    moved: Vec<Run>,
 }
 
 /// When time has to move a rule's runs for a key. Timers of one instant fire in order of rule, then key.
@@ -108,11 +115,14 @@ impl Shard {
             errors: Count::new(0),
             counters: Counters::default(),
             clock: Millis::MIN,
+            next_sweep: Millis::MIN,
             deliveries: Vec::new(),
             key_bytes: Vec::new(),
             matches: Vec::new(),
             traced: None,
+            taken: Vec::new(),
             spare: Vec::new(),
+            moved: Vec::new(),
         }
     }
 
@@ -175,13 +185,48 @@ impl Shard {
 
     /// Moves the shard over events and then to the time after them.
     pub fn step(&mut self, input: &Ordered, out: &mut Vec<Output>) {
-        for event in &input.events {
+        let rules = self.rules.clone();
+        for (i, event) in input.events.iter().enumerate() {
+            if i % WARM == 0 {
+                self.warm(&rules, input, i);
+            }
             self.pass_time(event.clock, event.sequence, out);
             let batch = &*input.batches[event.batch as usize];
             let row = &batch.rows[event.row as usize];
-            self.event(EventView { batch, row }, event.sequence, out);
+            self.event(&rules, EventView { batch, row }, event.sequence, out);
         }
         self.pass_time(input.until, input.next_sequence, out);
+    }
+
+    /// Touches the state of the next events' keys, so that the memory of many is fetched at once and not of one after the other.
+    /// Nothing but speed depends on it.
+    fn warm(&mut self, rules: &RuleSet, input: &Ordered, from: usize) {
+        let mut found: SmallVec<[(usize, u32); 2 * WARM]> = SmallVec::new();
+        for event in input.events[from..].iter().take(WARM) {
+            let batch = &*input.batches[event.batch as usize];
+            let row = &batch.rows[event.row as usize];
+            let view = EventView { batch, row };
+            for extraction in &rules.events[row.event.0 as usize].extractions {
+                self.key_bytes.clear();
+                let space = &rules.spaces[extraction.space as usize];
+                for (field, optional) in extraction.fields.iter().zip(&space.optional) {
+                    crate::key::push(&mut self.key_bytes, &view.field(*field), *optional);
+                }
+                let hash = self.hasher.hash(rules.seeds[extraction.space as usize], &self.key_bytes);
+                let group = group_of(hash, space.pinned);
+                if self.owns(group) {
+                    let slot = self.groups[group].find(extraction.space, hash, &self.key_bytes);
+                    found.extend(slot.map(|slot| (group, slot)));
+                }
+            }
+        }
+        let runs: SmallVec<[(usize, u32); 2 * WARM]> =
+            found.iter().filter_map(|(g, slot)| self.groups[*g].first_run(*slot).map(|run| (*g, run))).collect();
+        let bound: SmallVec<[(usize, BoundId); 2 * WARM]> =
+            runs.iter().filter_map(|(g, run)| self.groups[*g].last_bound(*run).map(|b| (*g, b))).collect();
+        for (group, bound) in bound {
+            std::hint::black_box(self.groups[group].bound.get(bound).captured.first().map(Value::is_missing));
+        }
     }
 
     /// Fires what is due strictly before `clock`.
@@ -195,14 +240,20 @@ impl Shard {
             self.fire(&timer, sequence, out);
         }
         self.clock = self.clock.max(clock);
+        // At the end of time everything goes with the shard.
+        if self.clock <= self.next_sweep || clock == Millis::MAX {
+            return;
+        }
         while let Some(entry) = self.sweeps.first_entry() {
+            self.next_sweep = *entry.key();
             if *entry.key() >= self.clock {
-                break;
+                return;
             }
             for (group, slot) in entry.remove() {
                 self.sweep(group, slot);
             }
         }
+        self.next_sweep = Millis::MAX;
     }
 
     fn fire(&mut self, timer: &Timer, sequence: u64, out: &mut Vec<Output>) {
@@ -224,10 +275,9 @@ impl Shard {
 
     // --- one event -----------------------------------------------------------------------------
 
-    fn event(&mut self, event: EventView<'_>, sequence: u64, out: &mut Vec<Output>) {
-        let rules = self.rules.clone();
+    fn event(&mut self, rules: &RuleSet, event: EventView<'_>, sequence: u64, out: &mut Vec<Output>) {
         let plan = &rules.events[event.row.event.0 as usize];
-        self.find_keys(&rules, event);
+        self.find_keys(rules, event);
         let deliveries = std::mem::take(&mut self.deliveries);
         let keys = std::mem::take(&mut self.key_bytes);
         let key_of = |d: &Delivery| &keys[d.key.0 as usize..d.key.1 as usize];
@@ -242,16 +292,16 @@ impl Shard {
             };
             slots.push(slot);
             for window in windows {
-                self.count(&rules, window, event, delivery.group, slot, false);
+                self.count(rules, window, event, delivery.group, slot, false);
             }
         }
         for (delivery, slot) in deliveries.iter().zip(&mut slots) {
             let at = At { group: delivery.group, slot: *slot, space: delivery.space };
-            *slot = self.offer(&rules, at, delivery, key_of(delivery), event, sequence, out);
+            *slot = self.offer(rules, at, delivery, key_of(delivery), event, sequence, out);
         }
         for (delivery, slot) in deliveries.iter().zip(&slots) {
             for window in windows_of(plan, delivery.mask) {
-                self.count(&rules, window, event, delivery.group, *slot, true);
+                self.count(rules, window, event, delivery.group, *slot, true);
             }
             let at = At { group: delivery.group, slot: *slot, space: delivery.space };
             if let Some(slot) = self.drop_if_empty(at) {
@@ -353,7 +403,7 @@ impl Shard {
     #[expect(clippy::too_many_arguments, reason = "an event, its key and where that stands")]
     fn offer(
         &mut self,
-        rules: &Arc<RuleSet>,
+        rules: &RuleSet,
         mut at: At,
         delivery: &Delivery,
         key: &[u8],
@@ -362,13 +412,34 @@ impl Shard {
         out: &mut Vec<Output>,
     ) -> Option<u32> {
         let hits = event.hits();
+        let sees = |rule: u32| rules.rules[rule as usize].sees[event.row.event.0 as usize] & delivery.mask != 0;
         let mut live: SmallVec<[u32; 8]> = SmallVec::new();
         if let Some(slot) = at.slot {
             live = self.groups[at.group as usize].rules(slot);
-            live.retain(|r| rules.rules[*r as usize].sees[event.row.event.0 as usize]);
+            live.retain(|rule| sees(*rule));
         }
-        for rule in &live {
-            self.offer_to(rules, *rule, &mut at, delivery, key, event, hits_of(hits, *rule), sequence, out);
+        if let (Some(slot), false) = (at.slot, live.is_empty()) {
+            let mut taken = std::mem::take(&mut self.taken);
+            self.groups[at.group as usize].take_runs(slot, &mut taken);
+            let mut runs = taken.drain(..).peekable();
+            // What does not see the event goes back as it is.
+            let mut rules_here = live.iter().copied().peekable();
+            while let Some(rule) = [rules_here.peek().copied(), runs.peek().map(|r| r.0)].into_iter().flatten().min() {
+                let mut own = std::mem::take(&mut self.spare);
+                own.clear();
+                while let Some((_, run)) = runs.next_if(|(r, _)| *r == rule) {
+                    own.push(run);
+                }
+                let group = &mut self.groups[at.group as usize];
+                if rules_here.next_if_eq(&rule).is_some() {
+                    let cell = Cell { rule, runs: own, more: group.take_more(slot, rule) };
+                    self.offer_to(rules, cell, &mut at, delivery, key, event, hits_of(hits, rule), sequence, out);
+                } else {
+                    self.spare = group.put_cell(slot, Cell { rule, runs: own, more: None });
+                }
+            }
+            drop(runs);
+            self.taken = taken;
         }
         let mut i = 0;
         while i < hits.len() {
@@ -378,8 +449,12 @@ impl Shard {
             let entry = &rules.rules[rule as usize];
             let here =
                 entry.space == delivery.space && own.iter().any(|h| entry.step_may_take(StepId(h.step), delivery.mask));
-            if here && !live.contains(&rule) {
-                self.offer_to(rules, rule, &mut at, delivery, key, event, own, sequence, out);
+            if here && live.binary_search(&rule).is_err() {
+                let mut cell = Cell { rule, ..Cell::default() };
+                if let Some(slot) = at.slot {
+                    cell.more = self.groups[at.group as usize].take_more(slot, rule);
+                }
+                self.offer_to(rules, cell, &mut at, delivery, key, event, own, sequence, out);
             }
         }
         at.slot
@@ -388,8 +463,8 @@ impl Shard {
     #[expect(clippy::too_many_arguments, reason = "an event, its key, where that stands and for which rule")]
     fn offer_to(
         &mut self,
-        rules: &Arc<RuleSet>,
-        rule: u32,
+        rules: &RuleSet,
+        mut cell: Cell,
         at: &mut At,
         delivery: &Delivery,
         key: &[u8],
@@ -398,18 +473,21 @@ impl Shard {
         sequence: u64,
         out: &mut Vec<Output>,
     ) {
+        let rule = cell.rule;
         let entry = &rules.rules[rule as usize];
-        let mut cell = Cell { rule, ..Cell::default() };
-        if let Some(slot) = at.slot {
-            cell = self.groups[at.group as usize].take_cell(slot, rule, std::mem::take(&mut self.spare));
-        }
         let mut bound = std::mem::take(&mut self.groups[at.group as usize].bound);
-        let mut moved = Moved { taken: self.traced.is_some().then(Vec::new), ..Moved::default() };
+        let runs = std::mem::take(&mut self.moved);
+        let mut moved = Moved { runs, taken: self.traced.is_some().then(Vec::new), ..Moved::default() };
         {
             let windows =
-                SlotWindows { shard: self, entry, at: *at, event: Some(event), last: None, now: event.row.at };
+                SlotWindows { shard: self, entry, at: *at, event: Some(event), now: event.row.at };
             let mut offer = Offer::new(entry, event, sequence, self.clock, delivery.mask, hits, &windows, &self.errors);
-            offer.advance(cell.runs.drain(..), &mut bound, &mut moved);
+            if entry.input[event.row.event.0 as usize] & delivery.mask != 0 {
+                offer.advance(cell.runs.drain(..), &mut bound, &mut moved);
+            } else {
+                // An event that only stops is not part of the input.
+                moved.runs.append(&mut cell.runs);
+            }
             if self.stops(entry, delivery.mask, event) {
                 moved.runs.drain(..).for_each(|r| bound.release(r.last));
             } else if !hits.is_empty() {
@@ -421,8 +499,10 @@ impl Shard {
         }
         if moved.complete.is_empty() && moved.runs.is_empty() && cell.more.is_none() && at.slot.is_none() {
             self.groups[at.group as usize].bound = bound;
+            self.moved = moved.runs;
             return;
         }
+        self.moved = std::mem::take(&mut cell.runs);
         if at.slot.is_none() {
             at.slot = Some(self.groups[at.group as usize].find_or_add(delivery.space, delivery.hash, key));
         }
@@ -465,11 +545,7 @@ impl Shard {
             } else {
                 crate::key::decode(key, &self.rules.spaces[at.space as usize].types)
             };
-            // Where time completes several matches at once, they have one last event each; windows by another key read
-            // that of the first.
-            let last = moved.complete.first().map(|c| c.last);
-            let seen = if now.event.is_none() { last.map(|l| kept_of(&bound, l)) } else { None };
-            let windows = SlotWindows { shard: self, entry, at, event: now.event, last: seen, now: now.at };
+            let windows = SlotWindows { shard: self, entry, at, event: now.event, now: now.at };
             let reporter = Reporter {
                 rule,
                 entry,
@@ -555,6 +631,7 @@ impl Shard {
         let Some(next) = runs.into_iter().chain(window_ends).min().filter(|t| *t < Millis::MAX) else { return };
         let at = next.max(self.clock).div_euclid(SWEEP_GRAIN).saturating_add(1).saturating_mul(SWEEP_GRAIN);
         self.groups[group as usize].slot_mut(slot).sweep_at = at;
+        self.next_sweep = self.next_sweep.min(at);
         self.sweeps.entry(at).or_default().push((group, slot));
     }
 
@@ -660,47 +737,47 @@ fn event_scope<'a>(event: EventView<'a>, none: &'a BoundEvents, errors: &'a Coun
     }
 }
 
-/// What is kept of the last bound event, where it is the current one.
-fn kept_of(bound: &BoundEvents, last: BoundId) -> (StepId, Vec<Value<'static>>) {
-    let node = bound.get(last);
-    (node.step, node.captured.to_vec())
-}
-
 /// Reads the windows of one rule for one key.
 struct SlotWindows<'a> {
     shard: &'a Shard,
     entry: &'a RuleEntry,
     at: At,
     event: Option<EventView<'a>>,
-    last: Option<(StepId, Vec<Value<'static>>)>,
     now: Millis,
 }
 
+/// The current event of a window: the one at hand, or the last one bound where that is earlier.
+enum Current<'a> {
+    AtHand(EventView<'a>),
+    Bound(&'a BoundEvent),
+}
+
 impl SlotWindows<'_> {
-    /// A field of the current event.
-    fn field(&self, event: EventId, field: FieldId) -> Value<'_> {
-        if let Some(current) = &self.event {
-            return if current.row.event == event { current.field(field) } else { Value::Missing };
+    /// The current event, and its type. A match that an absence completes has the last event bound as the current one.
+    fn current<'c>(&'c self, last: Option<&'c BoundEvent>) -> Option<(EventId, Current<'c>)> {
+        if let Some(node) = last {
+            let ty = self.entry.program.rule.steps[node.step.0 as usize].event;
+            let at_hand = |e: &EventView<'_>| e.row.origin == node.origin && e.row.event == ty;
+            if !self.event.as_ref().is_some_and(at_hand) {
+                return Some((ty, Current::Bound(node)));
+            }
         }
-        let Some((step, captured)) = &self.last else { return Value::Missing };
-        let program = &self.entry.program;
-        if program.rule.steps[step.0 as usize].event != event {
-            return Value::Missing;
-        }
-        program.capture(*step, field).map_or(Value::Missing, |i| captured[i].borrow())
+        self.event.map(|event| (event.row.event, Current::AtHand(event)))
     }
 
-    fn current(&self) -> Option<EventId> {
-        match (&self.event, &self.last) {
-            (Some(event), _) => Some(event.row.event),
-            (None, Some((step, _))) => Some(self.entry.program.rule.steps[step.0 as usize].event),
-            _ => None,
+    fn field<'c>(&self, current: &Current<'c>, field: FieldId) -> Value<'c> {
+        match current {
+            Current::AtHand(event) => event.field(field),
+            Current::Bound(node) => {
+                let place = self.entry.program.capture(node.step, field);
+                place.map_or(Value::Missing, |i| node.captured[i].borrow())
+            }
         }
     }
 }
 
 impl Windows for SlotWindows<'_> {
-    fn window(&self, id: WindowId) -> Value<'static> {
+    fn window(&self, id: WindowId, last: Option<&BoundEvent>) -> Value<'static> {
         let window = self.entry.window(id);
         let spec = &self.shard.rules.windows[window as usize].spec;
         let empty;
@@ -709,13 +786,13 @@ impl Windows for SlotWindows<'_> {
                 self.at.slot.and_then(|s| self.shard.groups[self.at.group as usize].slot(s).window(window))
             }
             WindowKey::Fields { reader, optional, .. } => {
-                let Some(current) = self.current() else { return Value::Missing };
-                let Some((_, fields)) = reader.iter().find(|(e, _)| *e == current) else { return Value::Missing };
+                let Some((ty, current)) = self.current(last) else { return Value::Missing };
+                let Some((_, fields)) = reader.iter().find(|(e, _)| *e == ty) else { return Value::Missing };
                 let mut key = Vec::new();
                 let whole = fields
                     .iter()
                     .zip(optional)
-                    .all(|(f, optional)| crate::key::push(&mut key, &self.field(current, *f), *optional));
+                    .all(|(f, optional)| crate::key::push(&mut key, &self.field(&current, *f), *optional));
                 if !whole {
                     return Value::Missing;
                 }
@@ -733,7 +810,7 @@ impl Windows for SlotWindows<'_> {
             }
         };
         let asked = match spec.kind {
-            WindowKind::FirstSeen { .. } => self.asked(spec),
+            WindowKind::FirstSeen { .. } => self.asked(spec, last),
             _ => Value::Missing,
         };
         state.read(&spec.kind, &spec.ty, self.now, &asked).unwrap_or_else(|_| {
@@ -745,13 +822,11 @@ impl Windows for SlotWindows<'_> {
 
 impl SlotWindows<'_> {
     /// The current event's value that `first_seen` asks about.
-    fn asked(&self, spec: &lapwing_dsl::ir::Window) -> Value<'static> {
-        if self.current() != Some(spec.event) {
+    fn asked(&self, spec: &lapwing_dsl::ir::Window, last: Option<&BoundEvent>) -> Value<'static> {
+        let Some((ty, Current::AtHand(event))) = self.current(last) else { return Value::Missing };
+        if ty != spec.event {
             return Value::Missing;
         }
-        let Some(event) = self.event else {
-            return Value::Missing;
-        };
         let none = BoundEvents::default();
         let scope = event_scope(event, &none, &self.shard.errors);
         match spec.args.as_slice() {

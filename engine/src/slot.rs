@@ -11,7 +11,7 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use crate::Millis;
-use crate::bound::BoundEvents;
+use crate::bound::{BoundEvents, BoundId};
 use crate::output::Match;
 use crate::run::Run;
 use crate::slab::Slab;
@@ -210,6 +210,19 @@ impl Group {
         })
     }
 
+    /// Number of a key's first run; [`None`] where it has none.
+    #[inline]
+    pub fn first_run(&self, slot: u32) -> Option<u32> {
+        let first = self.slot(slot).first;
+        (first != NONE).then_some(first)
+    }
+
+    /// The last event that a run of this number has bound.
+    #[inline]
+    pub fn last_bound(&self, run: u32) -> Option<BoundId> {
+        self.runs.get(run).map(|s| s.run.last)
+    }
+
     /// The rules that hold something of a key, ascending.
     pub fn rules(&self, slot: u32) -> SmallVec<[u32; 8]> {
         let mut rules: SmallVec<[u32; 8]> = SmallVec::new();
@@ -250,11 +263,27 @@ impl Group {
             }
             at = next;
         }
-        let more = self.slot_mut(slot).more.as_mut().and_then(|m| {
-            let i = m.cells.iter().position(|(r, _)| *r == rule)?;
-            Some(m.cells.swap_remove(i).1)
-        });
-        Cell { rule, runs, more }
+        Cell { rule, runs, more: self.take_more(slot, rule) }
+    }
+
+    /// Takes out all runs of a key with their rules, in order of the rules.
+    pub fn take_runs(&mut self, slot: u32, runs: &mut Vec<(u32, Run)>) {
+        let mut at = std::mem::replace(&mut self.slot_mut(slot).first, NONE);
+        while let Some(stored) = self.runs.remove(at) {
+            at = stored.next;
+            runs.push((stored.rule, stored.run));
+        }
+        // The sort is stable: runs of one rule keep their order.
+        if !runs.is_sorted_by_key(|(rule, _)| *rule) {
+            runs.sort_by_key(|(rule, _)| *rule);
+        }
+    }
+
+    /// Takes out what a rule holds of a key beside runs.
+    pub fn take_more(&mut self, slot: u32, rule: u32) -> Option<CellMore> {
+        let more = self.slot_mut(slot).more.as_mut()?;
+        let i = more.cells.iter().position(|(r, _)| *r == rule)?;
+        Some(more.cells.swap_remove(i).1)
     }
 
     /// Puts back what a rule holds of a key; gives back the memory of its runs.

@@ -1,3 +1,4 @@
-//! What the tests share: judging lines with the engine in this process.
+//! What the tests share: judging lines with the engine in this process, and random rules and streams.
 
 pub mod engine;
+pub mod random;

@@ -321,20 +321,25 @@ impl Builder {
 
     fn enter_loop(&self, node: NodeId, body: NodeId, spec: &Spec, link: &Link) -> Result<Vec<Way>, TooLarge> {
         let mut ways = Vec::new();
-        let mut empty = spec.min == 0;
+        if spec.min == 0 && spec.reluctant {
+            ways.push(Way::done(link.absences.clone()));
+        }
         for way in self.enter(body, link, false)? {
             match way.rest {
                 // A pass that binds nothing ends the repetition.
-                Err(_) => empty = true,
+                Err(_) => ways.push(Way::done(link.absences.clone())),
                 Ok(inner) => ways.push(Way {
                     instructions: way.instructions,
                     rest: Ok(Residual::Loop { node, inner: Box::new(inner), started: false }),
                 }),
             }
         }
-        if empty {
-            ways.insert(if spec.reluctant { 0 } else { ways.len() }, Way::done(link.absences.clone()));
+        if spec.min == 0 && !spec.reluctant {
+            ways.push(Way::done(link.absences.clone()));
         }
+        // Of several ways that bind nothing the preferred one is enough.
+        let mut first = true;
+        ways.retain(|way| way.rest.is_ok() || std::mem::take(&mut first));
         Ok(ways)
     }
 

@@ -210,10 +210,12 @@ pub fn prefer(a: (&[u16], &[(u16, u64)]), b: (&[u16], &[(u16, u64)])) -> Orderin
     a.0.cmp(b.0).then_with(|| a.1.iter().map(|x| x.1).cmp(b.1.iter().map(|x| x.1)))
 }
 
-/// The ways a run took, in order, and its bindings (step and event number), in order.
+/// The rank of a way that had no alternative: it decides nothing.
+pub const NO_DECISION: u16 = u16::MAX;
+
+/// The decisions of a run, in order, and its bindings (step and event number), in order.
 pub fn trace(bound: &BoundEvents, last: BoundId, rank: u16) -> (Vec<u16>, Vec<(u16, u64)>) {
     let chain = bound.oldest_first(last);
-    let mut ranks: Vec<u16> = chain.iter().map(|(_, n)| n.rank).collect();
-    ranks.push(rank);
+    let ranks = chain.iter().map(|(_, n)| n.rank).chain([rank]).filter(|r| *r != NO_DECISION).collect();
     (ranks, chain.iter().map(|(_, n)| (n.step.0, n.sequence)).collect())
 }

@@ -8,7 +8,7 @@ use lapwing_dsl::syntax::ast::{MatchMode, Report};
 use smallvec::SmallVec;
 
 use super::report::Reporter;
-use super::step::{Moved, place};
+use super::step::{Moved, WaitPlace, place};
 use super::{Complete, Run, prefer, trace};
 use crate::bound::{BoundEvents, BoundId};
 use crate::limits::{Cap, Limits};
@@ -95,7 +95,7 @@ impl Selection<'_> {
         let mut waiting: std::collections::VecDeque<Ranked> = self.ranked(complete).into();
         while let Some(ranked) = waiting.pop_front() {
             let complete = ranked.complete;
-            let tag = self.publish(&complete);
+            let tag = self.publish(&complete, &ranked.bindings);
             let ends = self.skip(complete.first_sequence, &ranked.bindings);
             let bound = &mut *self.bound;
             self.runs.retain(|run| {
@@ -106,7 +106,10 @@ impl Selection<'_> {
                 !ended
             });
             waiting.retain(|other| {
-                let ended = ends(other.complete.first_sequence) && (tag == 0 || other.complete.tag != tag);
+                // An alert grows once on an event, along the preferred way; equal bindings are one match.
+                let grown = tag != 0 && other.complete.tag == tag;
+                let twin = other.complete.tag == complete.tag && same_set(&other.bindings, &ranked.bindings);
+                let ended = grown || twin || ends(other.complete.first_sequence);
                 if ended {
                     bound.release(other.complete.last);
                 }
@@ -117,7 +120,7 @@ impl Selection<'_> {
     }
 
     /// Reports a match, or the next revision of its alert. Returns the alert's tag under `report updates`.
-    fn publish(&mut self, complete: &Complete) -> u32 {
+    fn publish(&mut self, complete: &Complete, bindings: &[(u16, u64)]) -> u32 {
         let mut body = self.reporter.report(complete, self.bound);
         self.mark_caps(&mut body);
         if self.program.rule.report != Report::Updates {
@@ -135,7 +138,9 @@ impl Selection<'_> {
         }
         let tag = more.open.iter().map(|o| o.tag).max().unwrap_or(0) + 1;
         more.open.push(OpenAlert { tag, body: Box::new(body.clone()) });
-        for run in self.runs.iter_mut().filter(|r| r.last == complete.last) {
+        let bound = &*self.bound;
+        let same = |run: &Run| run.last == complete.last || same_set(&trace(bound, run.last, run.rank).1, bindings);
+        for run in self.runs.iter_mut().filter(|run| same(run)) {
             run.set_tag(tag);
         }
         self.out.push(body);
@@ -222,7 +227,7 @@ impl Selection<'_> {
         if self.runs.len() < 2 {
             return;
         }
-        let mut kept: Vec<(Option<(lapwing_dsl::nfa::StateId, SmallVec<[u32; 2]>)>, Run)> = Vec::new();
+        let mut kept: Vec<(Option<WaitPlace>, Run)> = Vec::new();
         for run in std::mem::take(&mut self.runs) {
             if self.program.nfa.state(run.state).is_pending() {
                 kept.push((None, run));
@@ -347,6 +352,16 @@ impl Selection<'_> {
             body.caps |= more.caps;
         }
     }
+}
+
+/// Whether two matches have the same set of bindings.
+fn same_set(a: &[(u16, u64)], b: &[(u16, u64)]) -> bool {
+    let sorted = |bindings: &[(u16, u64)]| {
+        let mut all: SmallVec<[(u16, u64); 16]> = bindings.into();
+        all.sort_unstable();
+        all
+    };
+    a.len() == b.len() && a.last().map(|x| x.1) == b.last().map(|x| x.1) && sorted(a) == sorted(b)
 }
 
 /// Whether a live run may still become a better match than the one found.

@@ -3,11 +3,11 @@
 use std::cell::Cell;
 
 use lapwing_dsl::ir::StepId;
-use lapwing_dsl::nfa::{Leaf, StateId};
+use lapwing_dsl::nfa::{Leaf, LoopId, StateId};
 use lapwing_dsl::program::Program;
 use smallvec::SmallVec;
 
-use super::{Complete, Memory, Run};
+use super::{Complete, Memory, NO_DECISION, Run};
 use crate::Millis;
 use crate::batch::{EventView, Hit};
 use crate::bound::{BoundEvents, BoundId};
@@ -51,8 +51,8 @@ enum Effect {
     Ends,
     /// The event is bound to the awaited step of this number.
     Takes { leaf: usize, stays: bool },
-    /// The last absence has held: the match is complete.
-    Completes,
+    /// The last absence has held: the match is complete; with the deadline of an absence that ended before.
+    Completes(Option<Millis>),
 }
 
 /// A transition of a rule's automaton: from a state, by one of its awaited steps, along one of its forks.
@@ -112,7 +112,7 @@ impl<'a> Offer<'a> {
                 moved.runs.push(run);
             }
             Effect::Ends => bound.release(run.last),
-            Effect::Completes => moved.complete.push(run.complete(None)),
+            Effect::Completes(deadline) => moved.complete.push(run.complete(deadline)),
             Effect::Takes { leaf, stays } => {
                 self.bind(Some(&run), run.rank, (run.state, leaf), bound, moved);
                 if stays {
@@ -129,9 +129,10 @@ impl<'a> Offer<'a> {
     pub fn begin(&mut self, bound: &mut BoundEvents, moved: &mut Moved) {
         let nfa = &self.program().nfa;
         for (rank, start) in nfa.starts.iter().enumerate() {
+            let rank = if nfa.starts.len() == 1 { NO_DECISION } else { rank as u16 };
             let leaf = nfa.state(*start).leaves.iter().position(|leaf| self.fits(leaf.step, None, bound));
             if let Some(leaf) = leaf {
-                self.bind(None, rank as u16, (*start, leaf), bound, moved);
+                self.bind(None, rank, (*start, leaf), bound, moved);
             }
         }
     }
@@ -188,10 +189,11 @@ impl<'a> Offer<'a> {
         // `then next not` has held with the first event; what else stands at the end may still last.
         let rest = state.absences.iter().filter(|a| a.last && !a.next).map(limit).max();
         match rest {
-            None => Effect::Completes,
+            None => Effect::Completes(None),
+            Some(rest) if rest < self.clock => Effect::Completes(Some(rest)),
             Some(rest) => {
                 run.deadline = rest;
-                if rest < self.clock { Effect::Completes } else { Effect::Stays }
+                Effect::Stays
             }
         }
     }
@@ -272,6 +274,7 @@ impl<'a> Offer<'a> {
         let (first_at, first_sequence) = from.map_or((row.at, self.sequence), |r| (r.first_at, r.first_sequence));
         // The rank counts the ways that are open: a way without an alternative is no decision.
         let mut open = 0;
+        let (runs_before, complete_before) = (moved.runs.len(), moved.complete.len());
         for (fork_index, fork) in leaf.forks.iter().enumerate() {
             let mut memory = memory.clone();
             if !memory.carry_out(&fork.instructions, &program.nfa, row.at) {
@@ -303,6 +306,10 @@ impl<'a> Offer<'a> {
                 moved.complete.push(run.complete(None));
             }
         }
+        if open == 1 {
+            moved.runs[runs_before..].iter_mut().for_each(|run| run.rank = NO_DECISION);
+            moved.complete[complete_before..].iter_mut().for_each(|complete| complete.rank = NO_DECISION);
+        }
         bound.release(last);
     }
 }
@@ -321,9 +328,16 @@ pub fn time_passes(runs: Vec<Run>, program: &Program, now: Millis, bound: &mut B
     }
 }
 
-/// The place in the pattern where a run waits, as `match last` tells them apart.
-pub fn place(program: &Program, run: &Run) -> (StateId, SmallVec<[u32; 2]>) {
+/// The place in the pattern where a run waits, as `match last` tells them apart: the state, whether a `then next not` is still to be
+/// answered, and how far the repetitions have come.
+pub type WaitPlace = (StateId, bool, SmallVec<[u32; 2]>);
+
+/// Where a run waits.
+pub fn place(program: &Program, run: &Run) -> WaitPlace {
     let memory = Memory::of(run);
-    let counts = program.nfa.state(run.state).counted.iter().map(|l| memory.count(l.0)).collect();
-    (run.state, counts)
+    let state = program.nfa.state(run.state);
+    // All further elements of an unbounded repetition are one place.
+    let count = |l: &LoopId| memory.count(l.0).min(program.nfa.loops[l.0 as usize]);
+    let asks_next = run.fresh && state.absences.iter().any(|a| a.next);
+    (run.state, asks_next, state.counted.iter().map(count).collect())
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::FORMAT_VERSION;
 use super::codec::{Corrupt, Reader, Writer};
 use crate::Millis;
+use crate::index::Scratch;
 use crate::batch::{Batch, Layout};
 use crate::order::{PartitionTime, Sequencer};
 use crate::output::AlertId;
@@ -81,6 +82,7 @@ pub fn load_sequencer(bytes: &[u8], judges: &[Judge], into: &mut Sequencer) -> R
     })?;
     let (clock, next_sequence) = (r.i64()?, r.u64()?);
     let mut batches: Vec<Batch> = judges.iter().map(|j| Batch::new(j.layout.clone())).collect();
+    let mut scratches: Vec<Scratch> = judges.iter().map(|j| j.rules.index.scratch()).collect();
     let seen = Cell::new(0);
     for _ in 0..r.len()? {
         let at = r.i64()?;
@@ -91,7 +93,7 @@ pub fn load_sequencer(bytes: &[u8], judges: &[Judge], into: &mut Sequencer) -> R
         if batch.rows[row].at != at {
             return Err(Corrupt("an event has two times"));
         }
-        judges[judge].rules.index.look_up(batch, row, &seen);
+        judges[judge].rules.index.look_up(batch, row, &mut scratches[judge], &seen);
     }
     r.end()?;
     into.go_on(partitions.into_iter().collect(), clock, next_sequence, batches);

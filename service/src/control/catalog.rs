@@ -13,6 +13,7 @@ use lapwing_dsl::syntax::ast::Decl;
 use lapwing_dsl::syntax::{FileId, Sources, parse};
 use lapwing_dsl::{Loaded, load};
 use lapwing_engine::rule_set::{LiveRule, RuleSet};
+use sha2::{Digest, Sha256};
 
 use super::files::Rules;
 use super::message::{Kind, Message, Op, Stage};
@@ -85,6 +86,19 @@ impl Catalog {
     /// The generation of the last rule set.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Digest of all texts, versions and stages: equal catalogs have equal digests.
+    pub fn digest(&self) -> Vec<u8> {
+        let mut digest = Sha256::new();
+        for (name, text) in &self.declarations {
+            digest.update(format!("{name:?}{:?}", text.text));
+        }
+        for (name, rule) in &self.rules {
+            digest.update(format!("{name:?}{:?}{}{:?}", rule.text.text, rule.version, rule.stage));
+        }
+        digest.update(self.generation.to_le_bytes());
+        digest.finalize().to_vec()
     }
 
     /// The rule set of the live rules.

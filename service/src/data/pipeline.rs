@@ -12,7 +12,7 @@ use std::time::Instant;
 use lapwing_engine::Millis;
 use lapwing_engine::batch::{Batch, Origin};
 use lapwing_engine::limits::Limits;
-use lapwing_engine::order::{Order, Ordered, Part, PutAside, Sequencer};
+use lapwing_engine::order::{Order, Ordered, OrderedEvent, Part, PutAside, Sequencer};
 use lapwing_engine::output::Output;
 use lapwing_engine::rule_set::RuleSet;
 use lapwing_engine::shard::{Counters, Shard};
@@ -21,8 +21,9 @@ use lapwing_engine::suppress::{Suppressor, Verdict};
 use serde::Serialize;
 
 use super::alert::Alert;
-use super::decode::json::{self, Reject};
+use super::decode::json::Reject;
 use super::decode::plan::Plan;
+use super::decode::shape::Decoder;
 
 /// How a pipeline runs.
 #[derive(Clone, Debug)]
@@ -164,6 +165,9 @@ pub struct Pipeline {
     pub(super) counted: Counters,
     outputs: Vec<Output>,
     stages: Stages,
+    /// Batches whose memory is used again: fresh memory would cost more than decoding into it.
+    spare: Vec<Batch>,
+    spare_events: Vec<OrderedEvent>,
 }
 
 impl Pipeline {
@@ -185,6 +189,8 @@ impl Pipeline {
             counted: Counters::default(),
             outputs: Vec::new(),
             stages: Stages::default(),
+            spare: Vec::new(),
+            spare_events: Vec::new(),
             options,
         }
     }
@@ -261,10 +267,11 @@ impl Pipeline {
         let generations: Vec<Generation> = self.generations.iter().cloned().collect();
         let mut decoded: Vec<Vec<DecodedLines>> = Vec::new();
         for generation in &generations {
-            decoded.push(self.decode(generation, lines));
+            let decoding = self.decode(generation, lines);
+            decoded.push(decoding);
         }
         let decoded_at = Instant::now();
-        let mut ready = Ordered::default();
+        let mut ready = Ordered { events: std::mem::take(&mut self.spare_events), ..Ordered::default() };
         let mut aside = Vec::new();
         let mut taken = 0;
         let mut parts = Vec::new();
@@ -319,19 +326,43 @@ impl Pipeline {
         self.advance(ready, sink);
     }
 
-    fn decode(&self, generation: &Generation, lines: &Lines<'_>) -> Vec<DecodedLines> {
+    fn decode(&mut self, generation: &Generation, lines: &Lines<'_>) -> Vec<DecodedLines> {
         let (plan, rules) = (&*generation.plan, &*generation.rules);
         if self.shards.len() == 1 {
-            return vec![decode_lines(plan, rules, lines)];
+            let batch = self.empty_batch(plan);
+            return vec![decode_lines(plan, rules, lines, batch)];
         }
         let parts = split(lines, self.shards.len());
+        let batches: Vec<Batch> = parts.iter().map(|_| self.empty_batch(plan)).collect();
         std::thread::scope(|scope| {
+            let mut work = parts.iter().zip(batches);
+            let first = work.next();
             let others: Vec<_> =
-                parts[1..].iter().map(|part| scope.spawn(move || decode_lines(plan, rules, part))).collect();
-            let mut all = vec![decode_lines(plan, rules, &parts[0])];
+                work.map(|(part, batch)| scope.spawn(move || decode_lines(plan, rules, part, batch))).collect();
+            let mut all: Vec<DecodedLines> =
+                first.into_iter().map(|(part, batch)| decode_lines(plan, rules, part, batch)).collect();
             all.extend(others.into_iter().map(|h| h.join().expect("a decoding thread does not panic")));
             all
         })
+    }
+
+    fn empty_batch(&mut self, plan: &Plan) -> Batch {
+        match self.spare.pop() {
+            Some(batch) if Arc::ptr_eq(&batch.layout, &plan.layout) => batch,
+            _ => Batch::new(plan.layout.clone()),
+        }
+    }
+
+    /// Keeps the memory of batches that nothing waits in.
+    fn recycle(&mut self, ready: Ordered) {
+        for batch in ready.batches {
+            if let Some(mut batch) = Arc::into_inner(batch).filter(|_| self.spare.len() < 2 * self.shards.len()) {
+                batch.clear();
+                self.spare.push(batch);
+            }
+        }
+        self.spare_events = ready.events;
+        self.spare_events.clear();
     }
 
     /// Moves the shards over what is ready; where time passes the cut of a new rule set, that takes over there.
@@ -350,6 +381,7 @@ impl Pipeline {
             ready.events = rest;
         }
         self.step(&ready, sink);
+        self.recycle(ready);
     }
 
     fn step(&mut self, ready: &Ordered, sink: &mut dyn Sink) {
@@ -396,9 +428,11 @@ impl Pipeline {
 }
 
 /// Decodes lines and looks up which rules they may begin.
-fn decode_lines(plan: &Plan, rules: &RuleSet, lines: &Lines<'_>) -> DecodedLines {
-    let mut out = DecodedLines { batch: Batch::new(plan.layout.clone()), ..DecodedLines::default() };
+fn decode_lines(plan: &Plan, rules: &RuleSet, lines: &Lines<'_>, batch: Batch) -> DecodedLines {
+    let mut out = DecodedLines { batch, ..DecodedLines::default() };
     let errors = Cell::new(0);
+    let mut scratch = rules.index.scratch();
+    let mut decoder = Decoder::new(plan);
     let mut number = lines.first;
     for range in line_ranges(lines.bytes) {
         let line = &lines.bytes[range];
@@ -409,7 +443,7 @@ fn decode_lines(plan: &Plan, rules: &RuleSet, lines: &Lines<'_>) -> DecodedLines
         }
         out.lines += 1;
         let before = out.batch.rows.len();
-        match json::decode(plan, line, origin, &mut out.batch) {
+        match decoder.decode(line, origin, &mut out.batch) {
             Ok(decoded) => {
                 out.unreadable += u64::from(decoded.unreadable);
                 if decoded.rows == 0 {
@@ -422,7 +456,7 @@ fn decode_lines(plan: &Plan, rules: &RuleSet, lines: &Lines<'_>) -> DecodedLines
             }
         }
         for row in before..out.batch.rows.len() {
-            rules.index.look_up(&mut out.batch, row, &errors);
+            rules.index.look_up(&mut out.batch, row, &mut scratch, &errors);
         }
     }
     out.taken = number - lines.first;

@@ -175,7 +175,7 @@ impl<'t> Bench<'t> {
             }
         }
         let errors = std::cell::Cell::new(0);
-        rules.index.look_up(&mut batch, 0, &errors);
+        rules.index.look_up(&mut batch, 0, &mut rules.index.scratch(), &errors);
         let event = OrderedEvent { batch: 0, row: 0, sequence: self.sequence, clock: self.clock };
         self.sequence += 1;
         self.pass(Ordered {

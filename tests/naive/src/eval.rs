@@ -13,7 +13,7 @@ use lapwing_dsl::syntax::ast::{
 use crate::aggregates;
 use crate::event::Event;
 use crate::functions;
-use crate::rule::{Key, Rule};
+use crate::rule::{Key, Rule, key_by, optional_parts};
 use crate::value::{self, Value};
 
 /// An event bound to a step.
@@ -31,6 +31,8 @@ pub struct World<'a> {
     pub types: Vec<&'a EventDecl>,
     /// Every event processed so far, in order, the current one included.
     pub history: Vec<Rc<Event>>,
+    /// What is due strictly before has happened.
+    pub clock: i64,
 }
 
 /// What the names in an expression mean.
@@ -445,14 +447,7 @@ impl Scope<'_> {
 }
 
 fn by_values(by: &By, event: &Event) -> Option<Key> {
-    let fields = match by {
-        By::Fields(fields) => fields,
-        By::PerType(types) => &types.iter().find(|(ty, _)| ty.text == event.ty)?.1,
-    };
-    let value = |f: &lapwing_dsl::syntax::ast::KeyField| {
-        Some(event.field(&f.name.text)).filter(|v| f.optional || !v.is_missing())
-    };
-    fields.iter().map(value).collect()
+    key_by(by, &optional_parts(&[by]), event)
 }
 
 fn contains(listed: &Value, item: &Value) -> Option<bool> {

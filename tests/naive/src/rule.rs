@@ -21,6 +21,8 @@ pub struct Rule<'a> {
     pub pattern: &'a Pattern,
     /// The rule's key.
     pub by: Option<&'a By>,
+    /// Which parts of the key may be missing: wherever a `?` stands, it is the part's.
+    pub optional: Vec<bool>,
     /// `within`, in milliseconds.
     pub within: Option<i64>,
     /// `when`
@@ -57,6 +59,7 @@ impl<'a> Rule<'a> {
             mode: pattern.mode,
             pattern: &pattern.pattern,
             by: None,
+            optional: Vec::new(),
             within: None,
             when: None,
             emit: None,
@@ -85,6 +88,8 @@ impl<'a> Rule<'a> {
             }
         }
         collect_steps(rule.pattern, &mut rule.steps, &mut rule.absent);
+        let of_steps = rule.steps.iter().filter_map(|s| s.by.as_ref());
+        rule.optional = optional_parts(&rule.by.into_iter().chain(of_steps).collect::<Vec<_>>());
         Some(rule)
     }
 
@@ -101,13 +106,17 @@ impl<'a> Rule<'a> {
 
     /// The key the rule's own `by` gives an event; `None` where a part is missing and must not be.
     pub fn key(&self, event: &Event) -> Option<Key> {
-        self.by.map_or(Some(Vec::new()), |by| key_by(by, event))
+        self.by.map_or(Some(Vec::new()), |by| self.key_by(by, event))
+    }
+
+    fn key_by(&self, by: &By, event: &Event) -> Option<Key> {
+        key_by(by, &self.optional, event)
     }
 
     /// The key that a step gives an event.
     pub fn step_key(&self, step: &Step, event: &Event) -> Option<Key> {
         match &step.by {
-            Some(by) => key_by(by, event),
+            Some(by) => self.key_by(by, event),
             None => self.key(event),
         }
     }
@@ -134,15 +143,27 @@ impl<'a> Rule<'a> {
     }
 }
 
-fn key_by(by: &By, event: &Event) -> Option<Key> {
+/// Of each part of a key, whether a `?` stands at it anywhere.
+pub fn optional_parts(all: &[&By]) -> Vec<bool> {
+    let mut lists: Vec<&[KeyField]> = Vec::new();
+    for by in all {
+        match by {
+            By::Fields(fields) => lists.push(fields),
+            By::PerType(types) => lists.extend(types.iter().map(|(_, fields)| fields.as_slice())),
+        }
+    }
+    let parts = lists.iter().map(|l| l.len()).max().unwrap_or(0);
+    (0..parts).map(|i| lists.iter().any(|l| l.get(i).is_some_and(|f| f.optional))).collect()
+}
+
+/// The key that a `by` gives an event.
+pub fn key_by(by: &By, optional: &[bool], event: &Event) -> Option<Key> {
     let fields: &[KeyField] = match by {
         By::Fields(fields) => fields,
         By::PerType(types) => &types.iter().find(|(ty, _)| ty.text == event.ty)?.1,
     };
-    fields
-        .iter()
-        .map(|f| Some(event.field(&f.name.text)).filter(|v| f.optional || !v.is_missing()))
-        .collect()
+    let value = |(f, optional): (&KeyField, &bool)| Some(event.field(&f.name.text)).filter(|v| *optional || !v.is_missing());
+    fields.iter().zip(optional).map(value).collect()
 }
 
 fn collect_steps<'a>(pattern: &'a Pattern, steps: &mut Vec<&'a Step>, absent: &mut Vec<&'a Step>) {

@@ -41,6 +41,10 @@ pub struct Done<'a> {
     pub decisions: Vec<u32>,
     /// The time of its last event, or the deadline that completed it.
     pub at: i64,
+    /// The time at which it was complete, as windows see it.
+    pub now: i64,
+    /// How much of the past there was then.
+    pub seen: usize,
     /// Under `report updates`: the open alert that it continues.
     pub continues: Option<usize>,
 }
@@ -124,7 +128,7 @@ impl<'a> Matcher<'a, '_> {
                 keep(run, awaits, kept.cloned().collect(), made);
             }
             Waits::Absences(absences) => match self.completion(run, absences) {
-                Some(at) if at <= deadline => self.complete(run, at, made),
+                Some(at) if at <= deadline => self.complete(run, at, at, made),
                 _ => made.runs.push(run.clone()),
             },
         }
@@ -136,7 +140,13 @@ impl<'a> Matcher<'a, '_> {
 
     fn offer_to_steps(&self, run: &Run<'a>, awaits: &[Await<'a>], event: &Rc<Event>, made: &mut Made<'a>) {
         let open: Vec<&Await<'a>> = awaits.iter().filter(|one| !self.stops_repeating(run, one, event)).collect();
-        let taken = open.iter().find(|one| self.accepts(run, one, event));
+        if needs_all(awaits) && open.len() < awaits.len() {
+            return;
+        }
+        // Where one side of an `&` is out of time, the others are of no use.
+        let in_vain = needs_all(awaits)
+            && awaits.iter().any(|one| self.limit(run, one).is_some_and(|limit| event.at > limit));
+        let taken = open.iter().find(|one| !in_vain && self.accepts(run, one, event));
         if let Some(one) = taken {
             self.take(run, one, event, made);
         }
@@ -158,10 +168,11 @@ impl<'a> Matcher<'a, '_> {
             return;
         }
         let left: Vec<Active<'a>> = absences.iter().filter(|a| !a.next).cloned().collect();
-        if left.iter().any(|a| a.last) {
-            made.runs.push(Run { waits: Waits::Absences(left), ..run.clone() });
-        } else {
-            self.complete(run, last_at(run), made);
+        // The deadline of what is left may be past already.
+        match self.completion(run, &left) {
+            Some(at) if at < self.world.clock => self.complete(run, at, event.at, made),
+            None if !left.iter().any(|a| a.last) => self.complete(run, last_at(run), event.at, made),
+            _ => made.runs.push(Run { waits: Waits::Absences(left), ..run.clone() }),
         }
     }
 
@@ -179,17 +190,17 @@ impl<'a> Matcher<'a, '_> {
                     made.runs.push(next(path.decisions, Waits::Absences(path.absences)));
                 }
                 Way::Through(path) => {
-                    self.complete(&next(path.decisions, Waits::Absences(Vec::new())), event.at, made);
+                    self.complete(&next(path.decisions, Waits::Absences(Vec::new())), event.at, event.at, made);
                 }
             }
         }
     }
 
     /// A complete match is one only if `when` holds.
-    fn complete(&self, run: &Run<'a>, at: i64, made: &mut Made<'a>) {
-        let done =
-            Done { bound: run.bound.clone(), decisions: run.decisions.clone(), at, continues: run.continues };
-        if self.rule.when.is_none_or(|c| self.match_scope(&done.bound, at).eval(c).truth() == Some(true)) {
+    fn complete(&self, run: &Run<'a>, at: i64, now: i64, made: &mut Made<'a>) {
+        let (bound, decisions, seen) = (run.bound.clone(), run.decisions.clone(), self.world.history.len());
+        let done = Done { bound, decisions, at, now, seen, continues: run.continues };
+        if self.rule.when.is_none_or(|c| self.match_scope(&done.bound, now).eval(c).truth() == Some(true)) {
             made.done.push(done);
         }
     }
@@ -289,10 +300,14 @@ fn last_at(run: &Run<'_>) -> i64 {
 
 /// The run with those of its awaits that are left. Without one of an `&`'s it cannot complete.
 fn keep<'a>(run: &Run<'a>, before: &[Await<'a>], left: Vec<Await<'a>>, made: &mut Made<'a>) {
-    let needs_all = before.iter().any(|one| one.stack.iter().any(|frame| matches!(frame, Frame::Sides(_))));
-    if !left.is_empty() && (left.len() == before.len() || !needs_all) {
+    if !left.is_empty() && (left.len() == before.len() || !needs_all(before)) {
         made.runs.push(Run { waits: Waits::Steps(left), ..run.clone() });
     }
+}
+
+/// Whether the awaits are those of an `&`.
+fn needs_all(awaits: &[Await<'_>]) -> bool {
+    awaits.iter().any(|one| one.stack.iter().any(|frame| matches!(frame, Frame::Sides(_))))
 }
 
 /// The place where a run waits, as text: equal for runs that wait at one place. In an unbounded repetition all

@@ -26,7 +26,7 @@ pub fn run_with_changes(files: &[File], changes: &[Change<'_>], lines: &[Json], 
         std::iter::once(&first).chain(changes).map(|change| Generation::new(change.files)).collect();
     let (events, cuts, outcome) = read(&generations, changes, lines, options);
     let states = generations[0].rules.iter().map(|_| RuleState::default()).collect();
-    let world = World { types: generations[0].types.clone(), history: Vec::new() };
+    let world = World { types: generations[0].types.clone(), history: Vec::new(), clock: i64::MIN };
     let mut stream = Stream { generation: &generations[0], states, world, outcome };
     let mut clock = i64::MIN;
     let mut live = 0;
@@ -39,6 +39,7 @@ pub fn run_with_changes(files: &[File], changes: &[Change<'_>], lines: &[Json], 
         let lateness = if options.order == Order::Arrival { options.lateness_ms } else { 0 };
         clock = clock.max(event.at.saturating_sub(lateness));
         stream.fire_before(clock);
+        stream.world.clock = clock;
         stream.process(event);
     }
     for later in live + 1..generations.len() {
@@ -259,7 +260,9 @@ impl RuleState<'_> {
             return (!silent.is_some_and(|s| self.silent.contains(&s))).then_some(0);
         }
         let at = reported.done.at;
-        let scope = matcher.match_scope(&reported.done.bound, at);
+        let past = then(matcher, reported);
+        let matcher = Matcher { world: &past, ..matcher };
+        let scope = matcher.match_scope(&reported.done.bound, reported.done.now);
         let by: Key = if clause.by.is_empty() {
             matcher.key.clone()
         } else {
@@ -279,10 +282,18 @@ impl RuleState<'_> {
     }
 }
 
+/// The world as it was when the match was complete; it may be reported later.
+fn then<'a>(matcher: Matcher<'a, '_>, reported: &Reported<'_>) -> World<'a> {
+    let World { types, history, clock } = matcher.world;
+    World { types: types.clone(), history: history[..reported.done.seen].to_vec(), clock: *clock }
+}
+
 fn alert(matcher: Matcher<'_, '_>, reported: &Reported<'_>, suppressed: u64) -> Alert {
     let rule = matcher.rule;
     let done = &reported.done;
-    let scope = matcher.match_scope(&done.bound, done.at);
+    let past = then(matcher, reported);
+    let matcher = Matcher { world: &past, ..matcher };
+    let scope = matcher.match_scope(&done.bound, done.now);
     let mut fields = Map::new();
     for (name, expr) in rule.emit.iter().flat_map(|emit| &emit.fields) {
         if let Some(json) = scope.eval(expr).to_json() {

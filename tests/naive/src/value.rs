@@ -83,6 +83,8 @@ impl Value {
             Float(f) => serde_json::Number::from_f64(*f)
                 .map_or_else(|| Json::from(f.to_string()), Json::Number),
             Geo(lat, lon) => serde_json::json!({ "lat": lat, "lon": lon }),
+            Duration(ms) => Json::from(*ms),
+            Value::Decimal(d) => d.to_string().parse().map_or(Json::Null, Json::Number),
             List(items) => {
                 Json::Array(items.iter().map(|i| i.to_json().unwrap_or(Json::Null)).collect())
             }

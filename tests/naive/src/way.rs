@@ -215,7 +215,7 @@ impl Walker {
             Frame::Sequence { elements, next, outer } => self.sequence(elements, next, outer, path),
             Frame::Sides(mut sides) => {
                 sides.sides[sides.current] = Side::Done;
-                self.sides(&sides.sides, &Entry::default(), &path)
+                self.sides(&sides.sides, &Entry::default(), &not_at_the_end(path))
             }
             Frame::Repeat { body, quantifier, between, count, outer } => {
                 self.repeat(body, quantifier, &between, count, outer, path)
@@ -264,6 +264,7 @@ impl Walker {
         outer: Option<Entry>,
         path: Path<'a>,
     ) -> Vec<Way<'a>> {
+        let path = not_at_the_end(path);
         let may_leave = count >= quantifier.min;
         let may_repeat = quantifier.max.is_none_or(|max| count < max);
         if !may_repeat {
@@ -399,6 +400,12 @@ fn together<'a>(sides: Vec<Vec<Way<'a>>>, shared: usize) -> Vec<Way<'a>> {
 
 fn wait<'a>(step: &'a Step, entry: Entry, elements: u32, path: Path<'a>) -> Way<'a> {
     Way::Wait(vec![Await { step, entry, elements, stack: Vec::new(), path }])
+}
+
+/// An absence inside a repeated group or an `&` does not stand at the end of the pattern.
+fn not_at_the_end(mut path: Path<'_>) -> Path<'_> {
+    path.absences.iter_mut().for_each(|active| active.last = false);
+    path
 }
 
 /// What stands before a group belongs to the first event bound in it: its contiguity goes before, limits add up.

@@ -77,7 +77,7 @@ rule rising {
     check(
         rule,
         &[event(1, 0.1), event(2, 0.2), event(3, 0.3)],
-        &[r#"rising open0 w[0, 1, 2] {"rise":"3","steps":["0.1","0.1"],"total":"0.6"}"#],
+        &[r#"rising open0 w[0, 1, 2] {"rise":3,"steps":[0.1,0.1],"total":0.6}"#],
     );
 }
 

@@ -122,7 +122,7 @@ fn read_event(
     if let Value::Timestamp(at) = read_field(plan, &plan.at, members, &mut unreadable)? {
         batch.set_at(at);
     }
-    for field in &plan.fields {
+    for field in plan.fields.iter().filter(|f| f.column.is_some() || !f.optional) {
         let value = read_field(plan, field, members, &mut unreadable)?;
         if let Some(column) = field.column {
             batch.set(column, value);

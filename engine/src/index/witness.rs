@@ -1,0 +1,154 @@
+//! Chooses the one condition under which a step is filed: the one that the fewest events are likely to meet.
+
+use lapwing_dsl::ir::{Comparison, Expr, ExprKind, Of};
+use lapwing_dsl::schema::FieldId;
+use lapwing_dsl::value::{Type, Value};
+
+/// A necessary condition on one field.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Witness {
+    /// It is one of these.
+    OneOf(FieldId, Vec<Value<'static>>),
+    /// It lies within these bounds.
+    Within(FieldId, Bounds),
+    /// It begins with this.
+    Prefix(FieldId, String),
+}
+
+/// Bounds of a number. Conversion to a float keeps the order, so that no value that lies within is lost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    /// At least (or, if open, more than) this.
+    pub low: f64,
+    /// Whether `low` itself is outside.
+    pub low_open: bool,
+    /// At most (or, if open, less than) this.
+    pub high: f64,
+    /// Whether `high` itself is outside.
+    pub high_open: bool,
+}
+
+/// The best witness of a condition's terms: which term, the witness, and whether it says just what the term says.
+pub fn choose(terms: &[Expr]) -> Option<(usize, Witness, bool)> {
+    let witnesses = terms.iter().enumerate().filter_map(|(i, t)| {
+        let (witness, exact) = witness(t)?;
+        Some((i, share(&witness), witness, exact))
+    });
+    witnesses.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(i, _, witness, exact)| (i, witness, exact))
+}
+
+/// A guess at the share of events that meet a witness.
+fn share(witness: &Witness) -> f64 {
+    match witness {
+        Witness::OneOf(_, values) if matches!(values.first(), Some(Value::Bool(_))) => 0.5,
+        Witness::OneOf(_, values) => (0.005 * values.len() as f64).min(0.45),
+        Witness::Prefix(_, prefix) => (0.5f64).powi(2 * prefix.len().min(8) as i32).max(0.006),
+        Witness::Within(_, b) if b.low.is_finite() && b.high.is_finite() => 0.04,
+        Witness::Within(..) => 0.4,
+    }
+}
+
+fn witness(term: &Expr) -> Option<(Witness, bool)> {
+    Some(match &term.kind {
+        ExprKind::Field(Of::Candidate, field) if term.ty == Type::Bool => (one(*field, Value::Bool(true)), true),
+        ExprKind::Not(inner) => match &inner.kind {
+            ExprKind::Field(Of::Candidate, field) if inner.ty == Type::Bool => (one(*field, Value::Bool(false)), true),
+            _ => return None,
+        },
+        ExprKind::Compare(op, a, b) => compared(*op, a, b)?,
+        ExprKind::InSet(item, values) => {
+            let (field, plain) = field_of(item)?;
+            let indexable = plain && values.iter().all(|v| is_exact(v) && !v.is_missing());
+            indexable.then(|| (Witness::OneOf(field, values.clone()), true))?
+        }
+        ExprKind::InRange(item, low, high) => {
+            let (field, _) = field_of(item)?;
+            let (low, exact_low) = number(low)?;
+            let (high, exact_high) = number(high)?;
+            let bounds = Bounds { low, low_open: false, high, high_open: false };
+            (Witness::Within(field, bounds), exact_low && exact_high && is_plain_number(&item.ty))
+        }
+        ExprKind::Like { item, pattern, fold: false } => {
+            let (field, _) = field_of(item)?;
+            let ExprKind::Const(Value::Text(pattern)) = &pattern.kind else { return None };
+            let prefix = pattern.split(['*', '?']).next().unwrap_or("");
+            if prefix.is_empty() {
+                return None;
+            }
+            let whole = pattern.strip_prefix(prefix) == Some("*");
+            (Witness::Prefix(field, prefix.to_owned()), whole)
+        }
+        _ => return None,
+    })
+}
+
+fn one(field: FieldId, value: Value<'static>) -> Witness {
+    Witness::OneOf(field, vec![value])
+}
+
+fn compared(op: Comparison, a: &Expr, b: &Expr) -> Option<(Witness, bool)> {
+    let (item, constant, op) = match (&a.kind, &b.kind) {
+        (_, ExprKind::Const(_)) => (a, b, op),
+        (ExprKind::Const(_), _) => (b, a, flipped(op)),
+        _ => return None,
+    };
+    let (field, plain) = field_of(item)?;
+    let ExprKind::Const(value) = &constant.kind else { return None };
+    if op == Comparison::Eq && plain && is_exact(value) {
+        return Some((one(field, value.clone()), true));
+    }
+    let (v, exact) = number(constant)?;
+    let (inf, neg) = (f64::INFINITY, f64::NEG_INFINITY);
+    let bounds = match op {
+        Comparison::Eq => Bounds { low: v, low_open: false, high: v, high_open: false },
+        Comparison::Lt => Bounds { low: neg, low_open: false, high: v, high_open: exact },
+        Comparison::Le => Bounds { low: neg, low_open: false, high: v, high_open: false },
+        Comparison::Gt => Bounds { low: v, low_open: exact, high: inf, high_open: false },
+        Comparison::Ge => Bounds { low: v, low_open: false, high: inf, high_open: false },
+        Comparison::Ne => return None,
+    };
+    let exact = exact && is_plain_number(&item.ty);
+    // Where the bounds are not exact, nothing at them may be lost.
+    let bounds = if exact { bounds } else { Bounds { low_open: false, high_open: false, ..bounds } };
+    Some((Witness::Within(field, bounds), exact))
+}
+
+fn flipped(op: Comparison) -> Comparison {
+    match op {
+        Comparison::Lt => Comparison::Gt,
+        Comparison::Le => Comparison::Ge,
+        Comparison::Gt => Comparison::Lt,
+        Comparison::Ge => Comparison::Le,
+        same => same,
+    }
+}
+
+/// The candidate's field, and whether it stands there unchanged (not widened).
+fn field_of(expr: &Expr) -> Option<(FieldId, bool)> {
+    match &expr.kind {
+        ExprKind::Field(Of::Candidate, field) => Some((*field, true)),
+        ExprKind::Widen(inner) => field_of(inner).map(|(field, _)| (field, false)),
+        _ => None,
+    }
+}
+
+/// Whether equal values have equal bytes and nothing else equals them.
+fn is_exact(value: &Value<'_>) -> bool {
+    matches!(value, Value::Bool(_) | Value::Int(_) | Value::Text(_) | Value::Ip(_) | Value::Timestamp(_) | Value::Duration(_))
+}
+
+/// Whether numbers of a type convert to floats without loss near a constant of less than 2^53.
+fn is_plain_number(ty: &Type) -> bool {
+    matches!(ty, Type::Int | Type::Float | Type::Timestamp | Type::Duration)
+}
+
+/// A constant number as a float, and whether that is just the number.
+fn number(expr: &Expr) -> Option<(f64, bool)> {
+    let ExprKind::Const(value) = &expr.kind else { return None };
+    Some(match value {
+        Value::Int(v) | Value::Timestamp(v) | Value::Duration(v) => (*v as f64, v.unsigned_abs() < 1 << 53),
+        Value::Float(v) if !v.is_nan() => (*v + 0.0, v.abs() < (1u64 << 53) as f64),
+        Value::Decimal(v) => (f64::try_from(*v).ok()?, false),
+        _ => return None,
+    })
+}

@@ -1,0 +1,93 @@
+//! The changes of a control file, each at its place in the input.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use lapwing_engine::rule_set::RuleSet;
+use serde_json::json;
+
+use crate::control::catalog::{Catalog, Refusal};
+use crate::control::message::{Message, read_file};
+use crate::data::pipeline::Pipeline;
+
+/// The changes that are still to come, and the catalog that they change.
+pub struct Changes {
+    catalog: Catalog,
+    /// Line of the control file with its message, the next one last.
+    waiting: Vec<(usize, Message)>,
+    applied: usize,
+    status: Option<BufWriter<File>>,
+}
+
+impl Changes {
+    /// Reads the control file, if there is one.
+    pub fn open(catalog: Catalog, control: Option<&Path>, status: Option<&Path>) -> Result<Changes, String> {
+        let mut waiting = Vec::new();
+        if let Some(path) = control {
+            let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read `{}`: {e}", path.display()))?;
+            waiting = read_file(&text).map_err(|e| format!("`{}`: {e}", path.display()))?;
+            waiting.reverse();
+        }
+        let create = |path: &Path| File::create(path).map_err(|e| format!("cannot write `{}`: {e}", path.display()));
+        let status = status.map(create).transpose()?.map(BufWriter::new);
+        Ok(Changes { catalog, waiting, applied: 0, status })
+    }
+
+    /// The catalog as it is now.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// How many messages were carried out or refused.
+    pub fn applied(&self) -> usize {
+        self.applied
+    }
+
+    /// Applies all changes that take over before line `number` or earlier.
+    pub fn apply_until(&mut self, number: u64, pipeline: &mut Pipeline) {
+        while self.waiting.last().is_some_and(|(_, m)| m.at_line <= Some(number)) {
+            if let Some(rule_set) = self.apply_next(true) {
+                pipeline.swap(Arc::new(rule_set));
+            }
+        }
+    }
+
+    /// Applies the next `count` messages again, as a run that was stopped had; gives the rule sets they made.
+    pub fn replay(&mut self, count: usize) -> Vec<RuleSet> {
+        (0..count).filter_map(|_| self.apply_next(false)).collect()
+    }
+
+    fn apply_next(&mut self, loud: bool) -> Option<RuleSet> {
+        let (line, message) = self.waiting.pop()?;
+        self.applied += 1;
+        let result = self.catalog.apply(&message);
+        if let (Err(refusal), true) = (&result, loud) {
+            eprintln!("control line {line}: refused: {}\n{}", refusal.message, refusal.drawn);
+        }
+        self.tell(line, &message, result.as_ref().err());
+        result.ok()
+    }
+
+    fn tell(&mut self, line: usize, message: &Message, refusal: Option<&Refusal>) {
+        let Some(file) = &mut self.status else { return };
+        let mut status = json!({
+            "control_line": line, "name": message.name, "at_line": message.at_line,
+            "generation": self.catalog.generation(),
+        });
+        if let Some(refusal) = refusal {
+            status["refused"] = json!(refusal.message);
+            status["diagnostics"] = json!(refusal.diagnostics);
+        }
+        // What cannot be told here was told on the terminal.
+        let _ = writeln!(file, "{status}").and_then(|()| file.flush());
+    }
+
+    /// How many bytes of whole lines, the first of which is `number`, come before the next change.
+    pub fn cut(&self, lines: &[u8], number: u64) -> usize {
+        let Some(at) = self.waiting.last().and_then(|(_, m)| m.at_line) else { return lines.len() };
+        let before = (at - number) as usize;
+        memchr::memchr_iter(b'\n', lines).nth(before - 1).map_or(lines.len(), |i| i + 1)
+    }
+}

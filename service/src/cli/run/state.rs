@@ -1,0 +1,119 @@
+//! `--state DIR`: where a run was, so that it goes on exactly there.
+//!
+//! The state is saved between two batches of lines: first the outputs are brought to the disk, then one file with the place in
+//! the input, the lengths of the outputs and the engine's state takes the place of the last one. A run that was
+//! killed cuts its outputs back to those lengths and reads on from that place.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use lapwing_engine::store::codec::{Corrupt, Reader, Writer as Bytes};
+use lapwing_engine::store::seal;
+use sha2::{Digest, Sha256};
+
+use super::writer::Written;
+
+/// How much of the input's beginning tells whether it is the same file.
+const HEAD_BYTES: u64 = 4_096;
+
+/// The folder of a run's state.
+pub struct StateFolder {
+    path: PathBuf,
+    interval: Duration,
+    last: Instant,
+}
+
+/// A run's place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// Bytes of the input that were judged.
+    pub offset: u64,
+    /// Lines of the input that were judged.
+    pub lines: u64,
+    /// What the outputs held.
+    pub written: Written,
+    /// Whether the end of the input was judged too.
+    pub done: bool,
+    /// Control messages carried out or refused.
+    pub applied: u64,
+    /// Digest of the rules.
+    pub rules: Vec<u8>,
+    /// Digest of the input's beginning.
+    pub head: Vec<u8>,
+    /// How many rule sets the engine's state belongs to: the last ones.
+    pub generations: u64,
+    /// The engine's state.
+    pub pipeline: Vec<u8>,
+}
+
+impl StateFolder {
+    /// Opens the folder, and makes it where there is none.
+    pub fn open(path: &Path, interval: Duration) -> io::Result<StateFolder> {
+        fs::create_dir_all(path)?;
+        Ok(StateFolder { path: path.to_owned(), interval, last: Instant::now() })
+    }
+
+    fn file(&self) -> PathBuf {
+        self.path.join("run.state")
+    }
+
+    /// What was saved last; none where nothing was.
+    pub fn load(&self) -> Result<Option<Saved>, String> {
+        let path = self.file();
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(format!("cannot read `{}`: {error}", path.display())),
+        };
+        decode(&bytes).map(Some).map_err(|e| format!("`{}`: {e}", path.display()))
+    }
+
+    /// Whether it is time to save.
+    pub fn is_due(&self) -> bool {
+        self.last.elapsed() >= self.interval
+    }
+
+    /// Puts a state in place of the last one.
+    pub fn save(&mut self, saved: &Saved) -> io::Result<()> {
+        let new = self.path.join("run.state.new");
+        let mut file = File::create(&new)?;
+        file.write_all(&encode(saved))?;
+        file.sync_all()?;
+        fs::rename(&new, self.file())?;
+        File::open(&self.path)?.sync_all()?;
+        self.last = Instant::now();
+        Ok(())
+    }
+}
+
+fn encode(saved: &Saved) -> Vec<u8> {
+    let mut w = Bytes::default();
+    [saved.offset, saved.lines, saved.written.alerts, saved.written.rejects, saved.applied, saved.generations]
+        .into_iter()
+        .for_each(|n| w.u64(n));
+    w.bool(saved.done);
+    w.slice(&saved.rules);
+    w.slice(&saved.head);
+    w.slice(&saved.pipeline);
+    seal::seal(&w.bytes)
+}
+
+fn decode(bytes: &[u8]) -> Result<Saved, Corrupt> {
+    let mut r = Reader::new(seal::open(bytes)?);
+    let (offset, lines) = (r.u64()?, r.u64()?);
+    let written = Written { alerts: r.u64()?, rejects: r.u64()? };
+    let (applied, generations, done) = (r.u64()?, r.u64()?, r.bool()?);
+    let (rules, head, pipeline) = (r.slice()?.to_vec(), r.slice()?.to_vec(), r.slice()?.to_vec());
+    r.end()?;
+    Ok(Saved { offset, lines, written, done, applied, rules, head, generations, pipeline })
+}
+
+/// Digest of the input's first bytes, as many of them as `offset` allows.
+pub fn head(input: &mut File, offset: u64) -> io::Result<Vec<u8>> {
+    input.seek(SeekFrom::Start(0))?;
+    let mut bytes = Vec::new();
+    input.take(offset.min(HEAD_BYTES)).read_to_end(&mut bytes)?;
+    Ok(Sha256::digest(&bytes).to_vec())
+}

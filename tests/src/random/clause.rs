@@ -1,0 +1,146 @@
+//! A rule: its clauses, one a line.
+
+use super::condition::{Step, Writer};
+use super::construct::Used;
+use super::pattern::{Keys, Patterns};
+use super::rng::Rng;
+
+/// A rule's text in pieces, so that a shrinker can leave clauses out.
+#[derive(Clone, Debug)]
+pub struct RuleText {
+    /// Its name.
+    pub name: String,
+    /// Its clauses; the one that begins with `match` has to stay.
+    pub clauses: Vec<String>,
+}
+
+impl RuleText {
+    /// As it stands in a file.
+    pub fn text(&self) -> String {
+        format!("rule {} {{\n  {}\n}}\n", self.name, self.clauses.join("\n  "))
+    }
+}
+
+/// A random rule, with the constructs it uses.
+pub fn rule(name: &str, rng: &mut Rng) -> (RuleText, Used) {
+    let mut writer = Writer { rng, used: Used::default() };
+    let (by, keys) = key(&mut writer);
+    let mode = writer.rng.weighted(&[(6, "match"), (2, "match each"), (3, "match last")]);
+    writer.mark(mode);
+    let room = writer.rng.between(1, 4) as usize;
+    let mut patterns = Patterns::new(&mut writer, keys, room);
+    let pattern = patterns.pattern();
+    let steps = patterns.steps;
+    let mut clauses: Vec<String> = by.into_iter().collect();
+    clauses.push(format!("{mode} {pattern}"));
+    let within = writer.span(3, 18);
+    clauses.push(format!("within {within}"));
+    if mode == "match" {
+        selection(&mut writer, &steps, &mut clauses);
+    }
+    if writer.rng.percent(20) {
+        when(&mut writer, &steps, &mut clauses);
+    }
+    if writer.rng.percent(12) {
+        stop(&mut writer, &mut clauses);
+    }
+    results(&mut writer, &steps, keys, &mut clauses);
+    (RuleText { name: name.to_owned(), clauses }, writer.used)
+}
+
+fn key(w: &mut Writer<'_>) -> (Option<String>, Keys) {
+    let (name, by, keys) = w.rng.weighted(&[
+        (2, ("no key", None, Keys::None)),
+        (6, ("key", Some("by k"), Keys::One)),
+        (2, ("optional key", Some("by k?"), Keys::One)),
+        (2, ("composite key", Some("by k, j"), Keys::Two)),
+        (1, ("composite key", Some("by k?, j"), Keys::Two)),
+        (2, ("per type key", Some("by { e: k, f: u, g: j }"), Keys::One)),
+    ]);
+    w.mark(name);
+    (by.map(str::to_owned), keys)
+}
+
+fn selection(w: &mut Writer<'_>, steps: &[Step], clauses: &mut Vec<String>) {
+    let report = w.rng.weighted(&[(5, "report early"), (3, "report final"), (3, "report updates")]);
+    w.mark(report);
+    if report != "report early" || w.rng.percent(30) {
+        clauses.push(report.to_owned());
+    }
+    let step = w.rng.pick(steps).name.clone();
+    let (name, text) = match w.rng.below(7) {
+        0 => ("skip to next", "skip to next".to_owned()),
+        1 => ("skip to first", format!("skip to first {step}")),
+        2 => ("skip to last", format!("skip to last {step}")),
+        3 => ("skip none", "skip none".to_owned()),
+        _ => ("skip past last", "skip past last".to_owned()),
+    };
+    w.mark(name);
+    clauses.push(text);
+}
+
+fn when(w: &mut Writer<'_>, steps: &[Step], clauses: &mut Vec<String>) {
+    w.mark("when");
+    let a = w.rng.pick(steps).name.clone();
+    let b = w.rng.pick(steps).clone();
+    let n = w.rng.between(0, 3);
+    let condition = match w.rng.below(7) {
+        0 => format!("count({a}) > {n}"),
+        1 => format!("sum({a}.n) > {n}"),
+        2 => format!("{a}.n <= (first({}).n ?? 2)", b.name),
+        3 => format!("last({a}).n != (first({a}, 1).n ?? 9)"),
+        4 => format!("distinct({a}.s) >= {}", n.min(2)),
+        5 => format!("(sum({a}.d) > 1.25) or {a}.ok"),
+        _ => {
+            w.mark("when over");
+            w.window(b.ty)
+        }
+    };
+    clauses.push(format!("when {condition}"));
+}
+
+fn stop(w: &mut Writer<'_>, clauses: &mut Vec<String>) {
+    w.mark("stop on");
+    let ty = w.rng.weighted(&[(3, "g"), (1, "e"), (1, "f")]);
+    let condition = if ty != "g" || w.rng.percent(40) {
+        w.mark("stop on where");
+        format!(" where {}", w.rng.pick(&["n == 3", "not ok", "s == \"c\"", "x is missing"]))
+    } else {
+        String::new()
+    };
+    clauses.push(format!("stop on {ty}{condition}"));
+}
+
+fn results(w: &mut Writer<'_>, steps: &[Step], keys: Keys, clauses: &mut Vec<String>) {
+    if w.rng.percent(75) {
+        w.mark("emit");
+        let n = w.rng.between(1, 4);
+        let fields: Vec<String> = (0..n).map(|i| format!("v{i}: {}", w.result(steps))).collect();
+        clauses.push(format!("emit {{ {} }}", fields.join(", ")));
+    }
+    if w.rng.percent(25) {
+        w.mark("message");
+        let value = w.result(steps);
+        let key = if keys == Keys::None { "-" } else { "{k}" };
+        clauses.push(format!("message \"{key} has {{{value}}}, {{count({})}}\"", steps[0].name));
+    }
+    if w.rng.percent(15) {
+        w.mark("severity");
+        clauses.push("severity low".to_owned());
+    } else if w.rng.percent(15) {
+        w.mark("severity if");
+        let step = &w.rng.pick(steps).name;
+        clauses.push(format!("severity if(count({step}) > 1, critical, info)"));
+    }
+    if w.rng.percent(20) {
+        w.mark("suppress");
+        let length = w.span(2, 9);
+        let by = if w.rng.percent(40) {
+            w.mark("suppress by");
+            format!(" by {}.{}", w.rng.pick(steps).name, w.rng.pick(&["s", "n", "x"]))
+        } else {
+            String::new()
+        };
+        clauses.push(format!("suppress {length}{by}"));
+    }
+}

@@ -1,0 +1,361 @@
+//! Conditions and values: expressions that a candidate, a run or a window can answer.
+
+use super::construct::Used;
+use super::rng::Rng;
+
+/// The event types.
+pub const TYPES: [&str; 3] = ["e", "f", "g"];
+
+/// A step that binds events.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Its name.
+    pub name: String,
+    /// Its event type.
+    pub ty: &'static str,
+    /// Whether it may bind several events.
+    pub repeated: bool,
+}
+
+/// What a condition may read.
+pub struct Reads<'a> {
+    /// Steps bound before.
+    pub before: &'a [Step],
+    /// The step itself; none for an absence.
+    pub own: Option<&'a Step>,
+    /// The candidate's type.
+    pub ty: &'static str,
+}
+
+/// Writes expressions and notes what it used.
+pub struct Writer<'r> {
+    /// The numbers.
+    pub rng: &'r mut Rng,
+    /// What was used.
+    pub used: Used,
+}
+
+impl Writer<'_> {
+    /// Notes a construct.
+    pub fn mark(&mut self, name: &'static str) {
+        self.used.mark(name);
+    }
+
+    /// A short time such as `4ms`.
+    pub fn span(&mut self, low: i64, high: i64) -> String {
+        format!("{}ms", self.rng.between(low, high))
+    }
+
+    fn int(&mut self) -> i64 {
+        self.rng.between(0, 3)
+    }
+
+    fn text(&mut self) -> &'static str {
+        self.rng.word(&["a", "b", "ab", "c"])
+    }
+
+    fn order(&mut self) -> &'static str {
+        self.rng.word(&["==", "!=", "<", "<=", ">", ">="])
+    }
+
+    /// A whole condition: one or two terms.
+    pub fn condition(&mut self, reads: &Reads<'_>) -> String {
+        let one = self.term(reads);
+        match self.rng.below(10) {
+            0 => {
+                let two = self.simple();
+                self.mark("or");
+                format!("({one} or {two})")
+            }
+            1 | 2 => format!("{one} and {}", self.term(reads)),
+            _ => one,
+        }
+    }
+
+    fn term(&mut self, reads: &Reads<'_>) -> String {
+        let repeated = reads.own.is_some_and(|s| s.repeated);
+        match self.rng.below(12) {
+            0 | 1 if !reads.before.is_empty() => self.another(reads.before),
+            2 | 3 if repeated => self.prev(),
+            4 if repeated => self.so_far(reads.own.map_or("", |s| &s.name)),
+            5 => self.window(reads.ty),
+            6 => self.past(),
+            _ => self.simple(),
+        }
+    }
+
+    /// A condition on the candidate alone that often holds.
+    pub fn simple(&mut self) -> String {
+        let (n, s) = (self.int(), self.text());
+        let order = self.order();
+        match self.rng.below(25) {
+            0..=2 => format!("n {order} {n}"),
+            3 => format!("s == \"{s}\""),
+            4 => format!("s != \"{s}\""),
+            5 => {
+                self.mark("in list");
+                format!("s in [\"{s}\", \"b\"]")
+            }
+            6 => {
+                self.mark("not in");
+                format!("n not in [{n}, 7]")
+            }
+            7 => {
+                self.mark("in range");
+                format!("n in {}..{}", n.min(2), n.min(2) + 1)
+            }
+            8 => {
+                self.mark("in network");
+                self.rng.pick(&["p in 10.0.0.0/31", "p not in 10.0.0.2/31"]).to_string()
+            }
+            9 => {
+                self.mark("like");
+                format!("s like \"{}\"", self.rng.pick(&["a*", "?", "*b", "a?"]))
+            }
+            10 => {
+                self.mark("ilike");
+                format!("s ilike \"{}\"", self.rng.pick(&["A*", "?B", "B"]))
+            }
+            11 => {
+                self.mark("matches");
+                format!("s matches \"{}\"", self.rng.pick(&["^a", "b$", "a|c", "^.$"]))
+            }
+            12 => {
+                self.mark("is missing");
+                "x is missing".to_owned()
+            }
+            13 => {
+                self.mark("is present");
+                "x is present".to_owned()
+            }
+            14 => {
+                self.mark("??");
+                format!("(x ?? {n}) {order} 1")
+            }
+            15 => format!("x {order} {n}"),
+            16 => {
+                self.mark("decimal");
+                let by = self.rng.pick(&["1.00", "0.75", "1.5"]);
+                format!("d * 2 {order} {by}")
+            }
+            17 => {
+                self.mark("float");
+                format!("q {order} 0.5")
+            }
+            18 => {
+                self.mark("arithmetic");
+                self.rng.pick(&["n % 2 == 0", "n + 1 > 2", "n * 2 - 1 < 4", "-n < 0", "n * x > 1"]).to_string()
+            }
+            19 => {
+                self.mark("division");
+                self.rng.pick(&["n / 2 >= 1", "x / n > 0.5", "d / 2 > 0.4"]).to_string()
+            }
+            20 => {
+                self.mark("if");
+                format!("if(ok, n, 3 - n) {order} {n}")
+            }
+            21 => {
+                self.mark("text function");
+                self.rng
+                    .pick(&["length(s) == 1", "upper(s) == \"A\"", "starts_with(s, \"a\")", "contains(s, \"b\")"])
+                    .to_string()
+            }
+            22 => "ok".to_owned(),
+            23 => {
+                self.mark("not");
+                self.rng.pick(&["not ok", "not (n > 1)", "not x > 1"]).to_string()
+            }
+            _ => format!("n {order} {n}"),
+        }
+    }
+
+    /// A comparison with a step bound before.
+    fn another(&mut self, before: &[Step]) -> String {
+        let step = self.rng.pick(before).name.clone();
+        let order = self.order();
+        self.mark("where another step");
+        match self.rng.below(8) {
+            0 => format!("s == {step}.s"),
+            1 => format!("n in [{step}.n, 2]"),
+            2 => format!("n in {step}.n..3"),
+            3 => {
+                self.mark("duration");
+                let within = self.span(1, 4);
+                format!("at - {step}.at < {within}")
+            }
+            4 => format!("d >= {step}.d"),
+            5 => {
+                let n = self.rng.between(1, 2);
+                self.mark("count");
+                format!("count({step}) >= {n}")
+            }
+            6 => {
+                let which = *self.rng.pick(&["first", "last"]);
+                self.mark(if which == "first" { "first n in where" } else { "last n in where" });
+                format!("n != ({which}({step}, 1).n ?? 1)")
+            }
+            _ => format!("n {order} {step}.n"),
+        }
+    }
+
+    fn prev(&mut self) -> String {
+        self.mark("prev");
+        match self.rng.below(5) {
+            0 => {
+                self.mark("prev of time");
+                let within = self.span(1, 4);
+                format!("at - prev.at <= {within}")
+            }
+            1 => "s != prev.s".to_owned(),
+            2 => "d >= prev.d".to_owned(),
+            3 => "prev.ok".to_owned(),
+            _ => format!("n {} prev.n", self.order()),
+        }
+    }
+
+    /// An aggregate over the elements that the step has bound so far.
+    fn so_far(&mut self, own: &str) -> String {
+        self.mark("own aggregate");
+        match self.rng.below(8) {
+            0 => format!("count({own}) < {}", self.rng.between(1, 3)),
+            1 => format!("sum({own}.n) < {}", self.rng.between(2, 5)),
+            2 => format!("n >= (avg({own}.n) ?? 0)"),
+            3 => format!("n != (max({own}.n) ?? 9)"),
+            4 => format!("(first({own}).s ?? s) == s"),
+            5 => format!("n > (min({own}.n) ?? -1)"),
+            6 => {
+                self.mark("first n in where");
+                format!("n >= (first({own}, 1).n ?? 0)")
+            }
+            _ => {
+                self.mark("last n in where");
+                format!("n != (last({own}, 1).n ?? 9)")
+            }
+        }
+    }
+
+    /// An aggregate over a window, compared.
+    pub fn window(&mut self, candidate: &'static str) -> String {
+        let value = self.window_value(candidate);
+        let order = self.order();
+        format!("{value} {order} {}", self.rng.between(0, 2))
+    }
+
+    /// An aggregate over a window that gives a number.
+    pub fn window_value(&mut self, candidate: &'static str) -> String {
+        let ty = if self.rng.percent(60) { candidate } else { *self.rng.pick(&TYPES) };
+        self.mark("over");
+        let filter = if self.rng.percent(30) {
+            self.mark("over where");
+            let condition = self.rng.pick(&["ok", "n > 0", "x is present", "s != \"c\""]);
+            format!(" where {condition}")
+        } else {
+            String::new()
+        };
+        let inner = match self.rng.below(9) {
+            0 => {
+                self.mark("over sum");
+                format!("sum({ty}.n{filter})")
+            }
+            1 => {
+                self.mark("over avg");
+                format!("avg({ty}.{}{filter})", self.rng.pick(&["n", "x", "q"]))
+            }
+            2 => {
+                self.mark("over min");
+                format!("min({ty}.x{filter})")
+            }
+            3 => {
+                self.mark("over max");
+                format!("max({ty}.n{filter})")
+            }
+            4 => {
+                self.mark("over stddev");
+                format!("stddev({ty}.n{filter})")
+            }
+            5 => {
+                self.mark("over distinct");
+                format!("distinct({ty}.s{filter})")
+            }
+            _ => format!("count({ty}{filter})"),
+        };
+        let by = if self.rng.percent(30) {
+            self.mark("over by");
+            self.rng.pick(&[" by j", " by k?", " by j, u", " by k"])
+        } else {
+            ""
+        };
+        let length = self.span(2, 12);
+        let offset = if self.rng.percent(20) {
+            self.mark("offset");
+            format!(" offset {}", self.span(1, 4))
+        } else {
+            String::new()
+        };
+        format!("{inner}{by} over {length}{offset}")
+    }
+
+    /// `lag` and `first_seen`.
+    fn past(&mut self) -> String {
+        let length = self.span(3, 12);
+        match self.rng.below(6) {
+            0 => {
+                self.mark("lag");
+                format!("n {} lag(n)", self.order())
+            }
+            1 | 2 => {
+                self.mark("lag n");
+                format!("s == lag(s, {})", self.rng.between(2, 3))
+            }
+            3 => {
+                self.mark("first_seen where");
+                format!("first_seen(s where ok) over {length}")
+            }
+            4 => format!("first_seen(s, n) over {length}"),
+            _ => {
+                self.mark("first_seen");
+                format!("{}first_seen(s) over {length}", self.rng.pick(&["", "not "]))
+            }
+        }
+    }
+
+    /// A value over a whole match, for `emit` and messages.
+    pub fn result(&mut self, steps: &[Step]) -> String {
+        let step = self.rng.pick(steps).clone();
+        let f = &step.name;
+        let mut say = |name: &'static str, text: String| {
+            self.used.mark(name);
+            text
+        };
+        match self.rng.below(22) {
+            0 => say("count", format!("count({f})")),
+            1 => say("sum", format!("sum({f}.n)")),
+            2 => say("decimal", format!("sum({f}.d)")),
+            3 => say("avg", format!("avg({f}.x)")),
+            4 => say("min", format!("min({f}.s)")),
+            5 => say("max", format!("max({f}.d)")),
+            6 => say("stddev", format!("stddev({f}.n)")),
+            7 => say("distinct", format!("distinct({f}.s)")),
+            8 => say("list", format!("list({f}.x)")),
+            9 => say("first", format!("first({f}).n")),
+            10 => say("last", format!("last({f}).at")),
+            11 => say("first n", format!("first({f}, 1).s")),
+            12 => say("last n", format!("last({f}, 1).n")),
+            13 => say("sum of a product", format!("sum({f}.n * {f}.x)")),
+            14 if step.repeated => say("stddev of gaps", format!("stddev({f}.at - prev.at)")),
+            15 if step.repeated => say("prev", format!("list({f}.n - prev.n)")),
+            16 => say("emit over", self_window(self.rng, &step)),
+            17 => say("avg", format!("avg({f}.d)")),
+            18 => say("if", format!("if({f}.ok, {f}.n, 7)")),
+            19 => say("duration", format!("last({f}).at - first({f}).at")),
+            20 => say("??", format!("{f}.x ?? {f}.n")),
+            _ => format!("{f}.{}", self.rng.pick(&["n", "s", "d", "q", "x", "p"])),
+        }
+    }
+}
+
+fn self_window(rng: &mut Rng, step: &Step) -> String {
+    let ty = if rng.percent(60) { step.ty } else { *rng.pick(&TYPES) };
+    let length = rng.between(2, 12);
+    format!("{} over {length}ms", rng.pick(&[format!("count({ty})"), format!("sum({ty}.d)"), format!("avg({ty}.n)")]))
+}

@@ -1,0 +1,16 @@
+//! Random rule sets and streams, judged by the naive matcher and by the engine.
+//!
+//! `rng` gives the numbers, `pattern`, `condition` and `clause` write a rule, `stream` its events, `case` puts them together from one
+//! seed; `construct` names what must occur. `judge` holds the matchers against each other, `shrink` makes a case that
+//! differs small, and `campaign` runs many.
+
+pub mod campaign;
+pub mod case;
+mod clause;
+mod condition;
+pub mod construct;
+pub mod judge;
+mod pattern;
+mod rng;
+mod shrink;
+mod stream;

@@ -1,0 +1,23 @@
+//! Random rule sets over random streams: the engine, in every way it can run, against the naive matcher.
+
+use lapwing_tests::random::campaign::{explain, run};
+
+#[test]
+fn the_engine_does_what_the_naive_matcher_does() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
+    let first = number("LAPWING_RANDOM_SEED").unwrap_or(0);
+    let cases = number("LAPWING_RANDOM_CASES").unwrap_or(1_000);
+    let seen = run(first..first + cases, 50);
+    if std::env::var("LAPWING_RANDOM_SHOW").is_ok() {
+        println!("{seen:#?}");
+    }
+    let explained = number("LAPWING_RANDOM_EXPLAIN").unwrap_or(1) as usize;
+    let shown: Vec<String> = seen.differing.iter().take(explained).map(|seed| explain(*seed)).collect();
+    assert!(shown.is_empty(), "{} cases differ: {:?}\n{}", seen.differing.len(), seen.differing, shown.join("\n"));
+    assert!(seen.with_alerts * 10 >= seen.cases * 3, "{} of {} cases have an alert", seen.with_alerts, seen.cases);
+    let refused: u64 = seen.refused.values().sum();
+    assert!(refused * 4 < cases, "{refused} of {cases} cases are refused: {:#?}", seen.refused);
+    if cases >= 1_000 {
+        assert_eq!(seen.rare(), [], "of {} rules", seen.rules);
+    }
+}
