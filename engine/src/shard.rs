@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use crate::Millis;
 use crate::batch::{EventView, Hit};
-use crate::bound::{BoundEvent, BoundEvents};
+use crate::bound::{BoundEvent, BoundEvents, BoundId};
 use crate::eval::{NoWindows, Scope, Windows, tuple};
 use crate::limits::{Cap, Limits};
 use crate::order::Ordered;
