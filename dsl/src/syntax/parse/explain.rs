@@ -149,6 +149,13 @@ fn word_help(scan: &Scan, at: usize, rules: &[Rule], keyword: &str) -> Option<St
             return Some(format!("did you mean `{step}` by `{}`?", scan.word(at - 1)));
         }
     }
+    if keyword == "message" && scan.text[..scan.tokens[at].start].ends_with('"') {
+        return Some("a `\"` ends the message; a text within one of its holes is written `\\\"text\\\"`".to_owned());
+    }
+    if matches!(word, "like" | "ilike" | "matches") && at > 1 && scan.word(at - 1) == "not" {
+        let item = scan.word(at - 2);
+        return Some(format!("`not` stands before the comparison: `not {item} {word} …`"));
+    }
     let help = match scan.tokens[at].kind {
         TokenKind::Sign(b'\'') => "texts stand in double quotes: `\"text\"`",
         TokenKind::Sign(b'#') => "a comment begins with `//`",

@@ -35,7 +35,7 @@ pub(super) fn rule_size(span: Span) -> Option<Diagnostic> {
 
 fn too_large(what: &str, span: Span, given: usize, limit: usize) -> Diagnostic {
     Diagnostic::new(Code::TooLarge, span, format!("{what} has {given} bytes, the limit is {limit}"))
-        .help("long lists of values belong into a `list` or a `table`")
+        .help(if what == "the file" { "split it: all files of a folder are one rule set" } else { "split it into several rules" })
 }
 
 /// What is open at one bracket.
