@@ -7,6 +7,7 @@
 pub mod check;
 pub mod compile;
 pub mod diagnostics;
+pub mod explain;
 pub mod functions;
 pub mod ir;
 mod load;

@@ -44,8 +44,8 @@ fn says_what_the_texts_say() {
 #[test]
 fn every_code_of_the_check_is_shown() {
     let texts: String = files().iter().map(|p| rendered(p)).collect();
-    // The codes below E0100 are the parser's, shown by its own tests.
-    let codes = Code::ALL.iter().map(|c| c.as_str()).filter(|c| *c >= "E0100");
+    // The codes below E0100 are the parser's, shown by its own tests; a failed test is shown by the command that runs it.
+    let codes = Code::ALL.iter().filter(|c| **c != Code::TestFailed).map(|c| c.as_str()).filter(|c| *c >= "E0100");
     let unseen: Vec<&str> = codes.filter(|c| !texts.contains(&format!("[{c}]"))).collect();
     assert_eq!(unseen, [""; 0]);
 }

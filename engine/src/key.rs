@@ -183,7 +183,7 @@ mod tests {
             assert!(bytes(pair[0].clone()) < bytes(pair[1].clone()), "{pair:?}");
         }
         for value in values {
-            assert_eq!(decode(&bytes(value.clone()), std::slice::from_ref(&ty)), [value.clone()]);
+            assert_eq!(decode(&bytes(value.clone()), std::slice::from_ref(&ty)).first(), Some(value));
         }
     }
 

@@ -30,7 +30,7 @@ impl<T> Slab<T> {
     }
 
     fn push(&mut self, value: Option<T>) {
-        if self.len as usize % CHUNK == 0 {
+        if (self.len as usize).is_multiple_of(CHUNK) {
             self.chunks.push(Vec::with_capacity(CHUNK));
         }
         self.chunks[self.len as usize / CHUNK].push(value);

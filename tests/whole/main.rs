@@ -1,5 +1,9 @@
 //! One binary for all tests of the whole, so that they link once.
 
 mod conformance;
+mod docs;
+mod explain;
 mod random;
+mod recordings;
+mod rules;
 mod scenarios;

@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod demo;
+mod explain;
 mod fmt;
 mod generate;
 mod run;
@@ -29,6 +30,8 @@ enum Command {
     Check(check::Arguments),
     /// Lay rule files out in the one canonical way.
     Fmt(fmt::Arguments),
+    /// Say what rules do: in words, as a plan, as a picture of the automaton.
+    Explain(explain::Arguments),
     /// Run the tests that stand beside rules.
     Test(test::Arguments),
     /// Judge a generated stream with the seed rules and show alerts.
@@ -76,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Run(a) => run::run(&a),
         Command::Check(a) => check::check(&a),
         Command::Fmt(a) => fmt::fmt(&a),
+        Command::Explain(a) => explain::run(&a),
         Command::Test(a) => test::run(&a),
         Command::Demo(a) => demo::run(&a),
         Command::Generate(a) => generate::run(&a),

@@ -3,6 +3,7 @@
 //! A test is judged by the real engine with the one rule it names. Its clock begins at [`START`]; events happen at the clock, `after` and
 //! `repeat … every` move it, `watermark` lets time pass so that timers fire. An event behind the clock's greatest reading is late.
 
+mod coverage;
 mod literal;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,8 @@ use lapwing_engine::run::step::Transition;
 use lapwing_engine::shard::Shard;
 use lapwing_engine::slot::KeyHasher;
 use lapwing_engine::suppress::{Suppressor, Verdict};
+
+pub use coverage::gaps;
 
 /// Where a test's clock begins: 2026-01-05T00:00:00Z, a Monday.
 pub const START: Millis = 1_767_571_200_000;

@@ -1,0 +1,135 @@
+//! How the engine goes about a rule: what is judged when, what is kept, and how much that can be at worst.
+
+use super::Caps;
+use super::words::Words;
+use crate::functions::duration_text;
+use crate::ir::{Expr, Pattern, StepId};
+use crate::program::Program;
+use crate::schema::EventId;
+use crate::syntax::ast::MatchMode;
+
+/// Bytes of a run besides what it has bound: its state, times, counters and links. An estimate from above.
+const RUN_BYTES: u64 = 96;
+/// Bytes of a bound event's time and place.
+const BOUND_BYTES: u64 = 32;
+/// Bytes of one kept value, short text included.
+const VALUE_BYTES: u64 = 24;
+
+/// The plan, a fact a line.
+pub fn plan(program: &Program, words: &Words<'_>) -> Vec<String> {
+    let inputs: Vec<_> = program.inputs.iter().map(|e| format!("`{}`", words.event(*e))).collect();
+    let mut lines = vec![format!("input: {}", inputs.join(", "))];
+    let key = &program.rule.key;
+    for (event, fields) in &key.fields {
+        let fields: Vec<_> = fields.iter().map(|f| format!("`{}`", words.field(*event, *f))).collect();
+        if !fields.is_empty() {
+            lines.push(format!("key of a `{}`: {}", words.event(*event), fields.join(", ")));
+        }
+    }
+    for (i, step) in program.rule.steps.iter().enumerate() {
+        let kind = if step.absence { "forbidden" } else { "awaited" };
+        lines.push(format!("step `{}`: {kind}, a `{}`", step.name, words.event(step.event)));
+        let condition = &program.conditions[i];
+        terms(&mut lines, "on the event alone", &condition.event, words, step.event);
+        terms(&mut lines, "with the key's windows", &condition.key, words, step.event);
+        terms(&mut lines, "with what the run has bound", &condition.run, words, step.event);
+        let kept: Vec<_> = program.captures[i].iter().map(|f| format!("`{}`", words.field(step.event, *f))).collect();
+        if !step.absence {
+            lines.push(format!(
+                "  keeps: time and place{}{}",
+                if kept.is_empty() { "" } else { ", " },
+                kept.join(", ")
+            ));
+        }
+    }
+    lines
+}
+
+fn terms(lines: &mut Vec<String>, when: &str, terms: &[Expr], words: &Words<'_>, event: EventId) {
+    for term in terms {
+        lines.push(format!("  {when}: {}", words.term(term, event)));
+    }
+}
+
+/// How an event finds each first step.
+pub fn index(program: &Program, words: &Words<'_>) -> Vec<String> {
+    let line = |id: &StepId| {
+        let event = program.rule.steps[id.0 as usize].event;
+        let terms = &program.conditions[id.0 as usize].event;
+        let terms: Vec<_> = terms.iter().map(|t| words.term(t, event)).collect();
+        let terms = if terms.is_empty() { "all of them".to_owned() } else { terms.join(" and ") };
+        format!("`{}` begins a run: `{}` events, {terms}", words.step(*id), words.event(event))
+    };
+    program.first_steps.iter().map(line).collect()
+}
+
+/// The worst case for one key.
+pub fn state(program: &Program, words: &Words<'_>, caps: &Caps) -> Vec<String> {
+    let mut lines = vec![runs(program, caps)];
+    for (i, window) in program.rule.windows.iter().enumerate() {
+        let bytes = 16 + VALUE_BYTES * window.args.len() as u64;
+        let id = crate::ir::WindowId(i as u16);
+        let most = caps.window_entries_max;
+        lines.push(format!("window: {}; at most {most} entries of {bytes} bytes", words.window(id)));
+    }
+    lines
+}
+
+fn runs(program: &Program, caps: &Caps) -> String {
+    let waits = program.nfa.states.iter().any(|s| s.is_pending())
+        || program
+            .nfa
+            .states
+            .iter()
+            .flat_map(|s| &s.leaves)
+            .any(|l| l.stays || l.forks.iter().any(|f| f.target.is_some()));
+    if !waits {
+        return "no runs: every match is complete with its first event".to_owned();
+    }
+    let most = match program.rule.mode {
+        MatchMode::Last => {
+            let counters = |s: &crate::nfa::State| {
+                s.counted.iter().map(|l| u64::from(program.nfa.loops[l.0 as usize]) + 1).product::<u64>()
+            };
+            let waited = |i: usize| {
+                let forks = program.nfa.states.iter().flat_map(|s| &s.leaves).flat_map(|l| &l.forks);
+                forks.filter_map(|f| f.target).any(|t| usize::from(t.0) == i)
+            };
+            let places = program.nfa.states.iter().enumerate().filter(|(i, _)| waited(*i));
+            places.map(|(_, s)| counters(s)).sum::<u64>().min(caps.runs_per_key_max as u64)
+        }
+        _ => caps.runs_per_key_max as u64,
+    };
+    let event = |id: StepId| BOUND_BYTES + VALUE_BYTES * program.captures[id.0 as usize].len() as u64;
+    let life = program
+        .rule
+        .within
+        .map(|w| format!(", each ended {} after its first event", duration_text(w)))
+        .unwrap_or_default();
+    match bound(&program.rule.pattern, &event) {
+        Some(bytes) => {
+            let one = RUN_BYTES + bytes;
+            format!("at most {most} runs of {one} bytes{life}: {} bytes", most.saturating_mul(one))
+        }
+        None => format!(
+            "at most {most} runs of {RUN_BYTES} bytes and what they bind{life}; a repetition without end binds as many events as fit into that time"
+        ),
+    }
+}
+
+/// Bytes of all events that a pattern can bind; `None` where there is no end to them.
+fn bound(pattern: &Pattern, event: &dyn Fn(StepId) -> u64) -> Option<u64> {
+    match pattern {
+        Pattern::Step(id) => Some(event(*id)),
+        Pattern::All(sides) => sides.iter().map(|s| bound(s, event)).sum(),
+        Pattern::Any(sides) => sides.iter().map(|s| bound(s, event)).try_fold(0, |most, b| b.map(|b| most.max(b))),
+        Pattern::Loop(l) => Some(bound(&l.body, event)?.saturating_mul(u64::from(l.max?))),
+        Pattern::Sequence(elements) => {
+            let parts = elements.iter().filter_map(|e| match e {
+                crate::ir::Element::Bind { pattern, .. } => Some(bound(pattern, event)),
+                crate::ir::Element::Absence { .. } => None,
+            });
+            parts.sum()
+        }
+    }
+}
