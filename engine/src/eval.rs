@@ -21,6 +21,8 @@ use crate::bound::{BoundEvent, BoundEvents, BoundId};
 pub trait Windows {
     /// The value of a rule's window. `last` is the last event bound, where a whole match is looked at.
     fn window(&self, window: WindowId, last: Option<&BoundEvent>) -> Value<'static>;
+    /// Whether one of the rule's windows has lost entries that would count now.
+    fn lost(&self, last: &BoundEvent) -> bool;
 }
 
 /// No windows: where the check allows none.
@@ -29,6 +31,10 @@ pub struct NoWindows;
 impl Windows for NoWindows {
     fn window(&self, _: WindowId, _: Option<&BoundEvent>) -> Value<'static> {
         Value::Missing
+    }
+
+    fn lost(&self, _: &BoundEvent) -> bool {
+        false
     }
 }
 

@@ -16,7 +16,7 @@ use crate::Millis;
 use crate::batch::{EventView, Hit};
 use crate::bound::{BoundEvent, BoundEvents, BoundId};
 use crate::eval::{NoWindows, Scope, Windows, tuple};
-use crate::limits::{Cap, Limits};
+use crate::limits::Limits;
 use crate::order::Ordered;
 use crate::planted::{Bug, bug};
 use crate::output::{Match, Output, Place};
@@ -387,16 +387,16 @@ impl Shard {
         let slot = self.groups[group as usize].slot_mut(slot).more.get_or_insert_default();
         let i = slot.windows.iter().position(|w| w.window == window).unwrap_or_else(|| {
             slot.windows.reserve_exact(1);
-            slot.windows.push(WindowCell { window, state: WindowState::new(&spec.kind, !spec.args.is_empty()) });
+            let state = WindowState::new(&spec.kind, !spec.args.is_empty());
+            slot.windows.push(WindowCell { window, state, lost_until: Millis::MIN });
             slot.windows.len() - 1
         });
-        slot.windows[i].state.add(&spec.kind, event.row.at, value);
-        if slot.windows[i].state.len() > self.limits.window_entries_max {
-            slot.windows[i].state.drop_oldest();
-            for (_, cell) in &mut slot.cells {
-                cell.caps |= Cap::WindowEntries as u8;
-                cell.caps_until = Millis::MAX;
-            }
+        let cell = &mut slot.windows[i];
+        cell.state.add(&spec.kind, event.row.at, value);
+        if cell.state.len() > self.limits.window_entries_max {
+            // Alerts say so for as long as the entry would have counted.
+            cell.lost_until = cell.lost_until.max(cell.state.next_expiry(&spec.kind).unwrap_or(Millis::MAX));
+            cell.state.drop_oldest();
         }
     }
 
@@ -777,34 +777,44 @@ impl SlotWindows<'_> {
     }
 }
 
-impl Windows for SlotWindows<'_> {
-    fn window(&self, id: WindowId, last: Option<&BoundEvent>) -> Value<'static> {
-        let window = self.entry.window(id);
-        let spec = &self.shard.rules.windows[window as usize].spec;
-        let empty;
-        let state = match &spec.key {
+impl SlotWindows<'_> {
+    /// What a window holds for the current event's key; an error where the event has no such key.
+    fn cell(&self, window: u32, last: Option<&BoundEvent>) -> Result<Option<&WindowCell>, NoKey> {
+        Ok(match &self.shard.rules.windows[window as usize].spec.key {
             WindowKey::Rule(_) => {
                 self.at.slot.and_then(|s| self.shard.groups[self.at.group as usize].slot(s).window(window))
             }
             WindowKey::Fields { reader, optional, .. } => {
-                let Some((ty, current)) = self.current(last) else { return Value::Missing };
-                let Some((_, fields)) = reader.iter().find(|(e, _)| *e == ty) else { return Value::Missing };
+                let (ty, current) = self.current(last).ok_or(NoKey)?;
+                let (_, fields) = reader.iter().find(|(e, _)| *e == ty).ok_or(NoKey)?;
                 let mut key = Vec::new();
                 let whole = fields
                     .iter()
                     .zip(optional)
                     .all(|(f, optional)| crate::key::push(&mut key, &self.field(&current, *f), *optional));
                 if !whole {
-                    return Value::Missing;
+                    return Err(NoKey);
                 }
                 let space = self.shard.rules.windows[window as usize].space;
                 let hash = self.shard.hasher.hash(self.shard.rules.seeds[space as usize], &key);
                 let group = &self.shard.groups[group_of(hash, true)];
                 group.find(space, hash, &key).and_then(|s| group.slot(s).window(window))
             }
-        };
-        let state = match state {
-            Some(state) => state,
+        })
+    }
+}
+
+/// The current event gives a window no key.
+struct NoKey;
+
+impl Windows for SlotWindows<'_> {
+    fn window(&self, id: WindowId, last: Option<&BoundEvent>) -> Value<'static> {
+        let window = self.entry.window(id);
+        let spec = &self.shard.rules.windows[window as usize].spec;
+        let empty;
+        let Ok(cell) = self.cell(window, last) else { return Value::Missing };
+        let state = match cell {
+            Some(cell) => &cell.state,
             None => {
                 empty = WindowState::new(&spec.kind, !spec.args.is_empty());
                 &empty
@@ -818,6 +828,13 @@ impl Windows for SlotWindows<'_> {
             self.shard.errors.set(self.shard.errors.get() + 1);
             Value::Missing
         })
+    }
+
+    fn lost(&self, last: &BoundEvent) -> bool {
+        let lost = |window: &u32| {
+            matches!(self.cell(*window, Some(last)), Ok(Some(cell)) if cell.lost_until >= self.now)
+        };
+        self.entry.windows.iter().any(lost)
     }
 }
 

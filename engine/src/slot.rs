@@ -121,12 +121,14 @@ pub struct WindowCell {
     pub window: u32,
     /// Its content.
     pub state: WindowState,
+    /// Until when entries that the cap took would have counted.
+    pub lost_until: Millis,
 }
 
 impl Slot {
     /// The state of a window.
-    pub fn window(&self, window: u32) -> Option<&WindowState> {
-        self.windows().iter().find(|w| w.window == window).map(|w| &w.state)
+    pub fn window(&self, window: u32) -> Option<&WindowCell> {
+        self.windows().iter().find(|w| w.window == window)
     }
 
     /// What windows hold.

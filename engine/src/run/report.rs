@@ -9,6 +9,7 @@ use super::Complete;
 use crate::batch::EventView;
 use crate::bound::BoundEvents;
 use crate::eval::{Scope, Windows};
+use crate::limits::Cap;
 use crate::output::{AlertId, Evidence, Match, Status};
 use crate::rule_set::RuleEntry;
 
@@ -96,7 +97,7 @@ impl Reporter<'_> {
             risk: rule.risk.as_ref().map(|r| scope.value(r).into_static()),
             message,
             suppress_by,
-            caps: 0,
+            caps: if self.windows.lost(bound.get(complete.last)) { Cap::WindowEntries as u8 } else { 0 },
         }
     }
 }

@@ -83,6 +83,7 @@ fn save_slot(w: &mut Writer, group: &Group, i: u32) {
     });
     w.list(slot.windows().iter(), |w, window| {
         w.u64(window.window.into());
+        w.i64(window.lost_until);
         save_window(w, &window.state);
     });
 }
@@ -103,12 +104,13 @@ fn load_slot(r: &mut Reader<'_>, rules: &RuleSet, group: &mut Group, hasher: Key
     let windows = r.list(|r| {
         let window = r.u32()?;
         let entry = rules.windows.get(window as usize).ok_or(Corrupt("a window that no rule has"))?;
+        let lost_until = r.i64()?;
         let state = load_window(r)?;
         let fresh = WindowState::new(&entry.spec.kind, !entry.spec.args.is_empty());
         if std::mem::discriminant(&fresh) != std::mem::discriminant(&state) {
             return Err(Corrupt("a window holds what its kind does not"));
         }
-        Ok(WindowCell { window, state })
+        Ok(WindowCell { window, state, lost_until })
     })?;
     if !windows.is_empty() {
         group.slot_mut(slot).more.get_or_insert_default().windows = windows;
