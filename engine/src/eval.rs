@@ -14,8 +14,8 @@ use smallvec::SmallVec;
 
 use crate::aggregate::{aggregate, distinct};
 use crate::batch::EventView;
-use crate::planted::{Bug, bug};
 use crate::bound::{BoundEvent, BoundEvents, BoundId};
+use crate::planted::{Bug, bug};
 
 /// Reads windows as of the current event.
 pub trait Windows {

@@ -3,9 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lapwing::data::pipeline::{Options, Reason};
+use lapwing_dsl::syntax::ast::File;
 use lapwing_engine::limits::Limits;
 use lapwing_engine::order::Order;
-use lapwing_dsl::syntax::ast::File;
 use serde_json::{Value as Json, json};
 
 use super::case::{Case, times};
@@ -110,8 +110,7 @@ fn naive(case: &Case, text: &str) -> (Vec<Json>, Vec<u64>) {
     let alerts = outcome.alerts.iter().map(|a| {
         let evidence: serde_json::Map<String, Json> =
             a.evidence.iter().map(|(step, lines)| (step.clone(), json!(lines))).collect();
-        let key: serde_json::Map<String, Json> =
-            a.key.iter().filter(|(_, v)| !v.is_null()).cloned().collect();
+        let key: serde_json::Map<String, Json> = a.key.iter().filter(|(_, v)| !v.is_null()).cloned().collect();
         json!({
             "rule": a.rule,
             "revision": a.revision,
