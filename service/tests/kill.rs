@@ -88,7 +88,7 @@ fn killed_and_started_again_it_gives_the_same_output() {
             loop {
                 let mut command = judge(&input, &control, &output, order);
                 command.arg("--state").arg(&state).args(["--save-every", "0s"]);
-                command.args(["--threads", if random(&mut seed) % 2 == 0 { "1" } else { "3" }]);
+                command.args(["--threads", if random(&mut seed).is_multiple_of(2) { "1" } else { "3" }]);
                 let mut child = command.spawn().expect("it starts");
                 std::thread::sleep(Duration::from_millis(20 + random(&mut seed) % 400));
                 if let Some(status) = child.try_wait().expect("it can be asked") {
