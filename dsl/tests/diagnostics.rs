@@ -2,6 +2,8 @@
 //!
 //! `LAPWING_REWRITE=1 cargo test --test diagnostics` writes the texts anew; read the difference as prose.
 
+#![expect(clippy::disallowed_methods, reason = "a test reads its texts from files; the crate does not")]
+
 use std::path::{Path, PathBuf};
 
 use lapwing_dsl::diagnostics::{Code, render};
