@@ -77,6 +77,35 @@ pub fn judge_in(text: &str, lines: &[String], options: &Options, way: &Way) -> R
     Ok(collected)
 }
 
+/// Judges lines with the rule set changed on the way: each change names the line before which it takes over.
+pub fn judge_changed(
+    text: &str,
+    changes: &[(usize, String)],
+    lines: &[String],
+    options: &Options,
+    restore: bool,
+) -> Result<Collected, String> {
+    let rule_set = |text: &str, generation| {
+        compile(text)?.rule_set(generation).map(Arc::new).map_err(|e| format!("{e:?}"))
+    };
+    let mut pipeline = Pipeline::new(rule_set(text, 1)?, options.clone(), 1);
+    let mut collected = Collected::default();
+    let mut first = 0;
+    for (i, (until, next)) in changes.iter().map(|(l, t)| (*l, Some(t))).chain([(lines.len(), None)]).enumerate() {
+        let bytes = lines[first..until].join("\n");
+        pipeline.take(&Lines { bytes: bytes.as_bytes(), first: first as u64 }, &mut collected);
+        first = until;
+        if let Some(next) = next {
+            pipeline.swap(rule_set(next, i as u64 + 2)?);
+        }
+        if restore {
+            pipeline = restored(pipeline, options, 1)?;
+        }
+    }
+    pipeline.finish(&mut collected);
+    Ok(collected)
+}
+
 /// The pipeline, saved and loaded.
 pub fn restored(pipeline: Pipeline, options: &Options, threads: usize) -> Result<Pipeline, String> {
     let bytes = pipeline.save();
