@@ -1,5 +1,5 @@
 # The two commands are `make demo` and `make test`. Each sets the machine up as far as it needs.
-.PHONY: demo test lint fmt random bench help setup kill
+.PHONY: demo test lint fmt random kill fuzz help setup
 
 CARGO := PATH="$$HOME/.cargo/bin:$$PATH" cargo
 
@@ -13,11 +13,16 @@ demo: setup ## alerts of the four seed rules from a generated stream
 	$(CARGO) run --release --quiet --bin lapwing -- demo
 
 test: setup ## all tests
-	@scripts/setup.sh python3
 	$(CARGO) test --workspace
 
 random: setup ## 100,000 random rule sets, engine against the naive matcher
 	LAPWING_RANDOM_CASES=100000 $(CARGO) test --release -p lapwing-tests --test whole random
+
+kill: setup ## 200 kills of `lapwing run --state`, the output compared with an undisturbed run's
+	LAPWING_KILLS=200 $(CARGO) test --release -p lapwing --test kill
+
+fuzz: setup ## each fuzz target for a minute
+	scripts/fuzz.sh 60
 
 lint: ## format and clippy, without warnings
 	@scripts/setup.sh fmt clippy

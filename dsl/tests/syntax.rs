@@ -110,7 +110,9 @@ fn holes_know_their_place() {
     let text = "rule r {\n  message \"\\u00e4 \\\"{f.x ?? \\\"n\\\"}\"\n}";
     let file = read(text);
     let ast::Decl::Rule(rule) = &file.decls[0] else { panic!("not a rule") };
-    let ast::ClauseKind::Message(ast::MessageClause::Template(parts, _)) = &rule.clauses[0].kind else { panic!("no template") };
+    let ast::ClauseKind::Message(ast::MessageClause::Template(parts, _)) = &rule.clauses[0].kind else {
+        panic!("no template")
+    };
     let ast::MessagePart::Hole(expr) = &parts[1] else { panic!("no hole") };
     assert_eq!(&text[expr.span.start as usize..expr.span.end as usize], "f.x ?? \\\"n\\\"");
 }
@@ -120,8 +122,11 @@ fn holes_know_their_place() {
 fn mistakes_are_all_reported_and_kindly() {
     let mut sources = Sources::new();
     let file = sources.add("mistakes.lap", MISTAKES);
-    let drawn: String =
-        parse(file, MISTAKES).diagnostics.iter().map(|d| lapwing_dsl::diagnostics::render(d, &sources, false)).collect();
+    let drawn: String = parse(file, MISTAKES)
+        .diagnostics
+        .iter()
+        .map(|d| lapwing_dsl::diagnostics::render(d, &sources, false))
+        .collect();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/mistakes.txt");
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(path, &drawn).expect("the snapshot can be written");

@@ -62,8 +62,10 @@ fn avg(values: &[Value<'_>], ty: &Type) -> Outcome {
 
 /// The mean as a float. Whole numbers are summed exactly first.
 fn mean(values: &[Value<'_>]) -> f64 {
-    let whole: Option<i128> =
-        values.iter().map(|v| if let Value::Int(x) | Value::Duration(x) = v { Some(i128::from(*x)) } else { None }).sum();
+    let whole: Option<i128> = values
+        .iter()
+        .map(|v| if let Value::Int(x) | Value::Duration(x) = v { Some(i128::from(*x)) } else { None })
+        .sum();
     whole.map_or_else(|| values.iter().map(float).sum::<f64>(), |total| total as f64) / values.len() as f64
 }
 

@@ -10,11 +10,12 @@ use lapwing_dsl::program::Program;
 use lapwing_dsl::schema::FieldId;
 use lapwing_dsl::value::Value;
 use rust_decimal::{Decimal, RoundingStrategy};
+use smallvec::SmallVec;
 
 use crate::aggregate::{aggregate, distinct};
 use crate::batch::EventView;
-use crate::planted::{Bug, bug};
 use crate::bound::{BoundEvent, BoundEvents, BoundId};
+use crate::planted::{Bug, bug};
 
 /// Reads windows as of the current event.
 pub trait Windows {
@@ -157,7 +158,7 @@ impl<'a> Scope<'a> {
             },
             K::If(c, a, b) => self.value(if self.holds(c) { a } else { b }),
             K::Call(function, args) => {
-                let args: Vec<Value<'a>> = args.iter().map(|a| self.value(a)).collect();
+                let args: SmallVec<[Value<'a>; 4]> = args.iter().map(|a| self.value(a)).collect();
                 self.fault(function.call(&args))
             }
             K::Widen(a) => self.fault(widen(self.value(a), &expr.ty)),

@@ -56,7 +56,8 @@ pub fn fate(old: &RuleEntry, old_set: &RuleSet, new_set: &RuleSet) -> (Fate, Opt
     let kept = a.captures == b.captures;
     let mut conditions = Vec::new();
     for (x, y) in a.rule.steps.iter().zip(&b.rule.steps) {
-        let mut fresh: Vec<Expr> = y.filter.iter().filter(|t| !x.filter.iter().any(|u| same_expr(u, t))).cloned().collect();
+        let mut fresh: Vec<Expr> =
+            y.filter.iter().filter(|t| !x.filter.iter().any(|u| same_expr(u, t))).cloned().collect();
         if let Some(until) = &y.until
             && !x.until.as_ref().is_some_and(|u| same_expr(u, until))
         {
@@ -196,14 +197,7 @@ impl Shard {
 }
 
 /// Whether a run lives on under the new rule; its limits and version are set.
-fn survives(
-    run: &mut Run,
-    fate: &Fate,
-    old: &RuleEntry,
-    new: &RuleEntry,
-    bound: &BoundEvents,
-    clock: Millis,
-) -> bool {
+fn survives(run: &mut Run, fate: &Fate, old: &RuleEntry, new: &RuleEntry, bound: &BoundEvents, clock: Millis) -> bool {
     match fate {
         Fate::Removed | Fate::Restarted => return false,
         Fate::Kept => {}

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use crate::Millis;
-use crate::planted::{Bug, bug};
 use crate::batch::{Batch, Origin, Row};
+use crate::planted::{Bug, bug};
 
 /// How events are put in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

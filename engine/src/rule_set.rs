@@ -78,7 +78,9 @@ impl Space {
     /// when rules come and go.
     pub fn seed(&self) -> u64 {
         // FNV-1a over a faithful picture of the space.
-        format!("{self:?}").bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+        format!("{self:?}")
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
     }
 }
 
@@ -150,9 +152,9 @@ impl RuleSet {
         for plan in &mut builder.events {
             for extraction in &mut plan.extractions {
                 let windows = &builder.windows;
-                extraction.windows.sort_by_key(|w| {
-                    (matches!(windows[*w as usize].spec.kind, WindowKind::FirstSeen { .. }), *w)
-                });
+                extraction
+                    .windows
+                    .sort_by_key(|w| (matches!(windows[*w as usize].spec.kind, WindowKind::FirstSeen { .. }), *w));
             }
         }
         let read = fields_read(&schema, &entries, &builder);

@@ -18,8 +18,8 @@ use crate::bound::{BoundEvent, BoundEvents, BoundId};
 use crate::eval::{NoWindows, Scope, Windows, tuple};
 use crate::limits::Limits;
 use crate::order::Ordered;
-use crate::planted::{Bug, bug};
 use crate::output::{Match, Output, Place};
+use crate::planted::{Bug, bug};
 use crate::rule_set::{RuleEntry, RuleSet};
 use crate::run::Run;
 use crate::run::report::Reporter;
@@ -480,8 +480,7 @@ impl Shard {
         let runs = std::mem::take(&mut self.moved);
         let mut moved = Moved { runs, taken: self.traced.is_some().then(Vec::new), ..Moved::default() };
         {
-            let windows =
-                SlotWindows { shard: self, entry, at: *at, event: Some(event), now: event.row.at };
+            let windows = SlotWindows { shard: self, entry, at: *at, event: Some(event), now: event.row.at };
             let mut offer = Offer::new(entry, event, sequence, self.clock, delivery.mask, hits, &windows, &self.errors);
             if entry.input[event.row.event.0 as usize] & delivery.mask != 0 {
                 offer.advance(cell.runs.drain(..), &mut bound, &mut moved);
@@ -831,9 +830,8 @@ impl Windows for SlotWindows<'_> {
     }
 
     fn lost(&self, last: &BoundEvent) -> bool {
-        let lost = |window: &u32| {
-            matches!(self.cell(*window, Some(last)), Ok(Some(cell)) if cell.lost_until >= self.now)
-        };
+        let lost =
+            |window: &u32| matches!(self.cell(*window, Some(last)), Ok(Some(cell)) if cell.lost_until >= self.now);
         self.entry.windows.iter().any(lost)
     }
 }

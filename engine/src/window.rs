@@ -7,8 +7,8 @@ use lapwing_dsl::ir::{Aggregate, WindowKind};
 use lapwing_dsl::value::{Type, Value};
 
 use crate::Millis;
-use crate::planted::{Bug, bug};
 use crate::aggregate::{aggregate, distinct};
+use crate::planted::{Bug, bug};
 
 /// The state of one window for one key.
 #[derive(Clone, Debug, PartialEq)]

@@ -44,15 +44,33 @@ fn killed_and_started_again_it_gives_the_same_output() {
     let dir = folder("kill");
     let input = dir.join("events.jsonl");
     let mut generate = lapwing();
-    generate.args(["generate", "--events", "60000", "--users", "2000", "--attacks", "0.002", "--disorder", "3s", "--seed", "5"]);
+    generate.args([
+        "generate",
+        "--events",
+        "60000",
+        "--users",
+        "2000",
+        "--attacks",
+        "0.002",
+        "--disorder",
+        "3s",
+        "--seed",
+        "5",
+    ]);
     assert!(generate.arg("--output").arg(&input).status().expect("it starts").success());
     let control = dir.join("control.jsonl");
-    let changed = "rule rising_withdrawals {\\n  by card\\n  match w: withdrawal{3} where amount > prev.amount\\n  within 1d\\n}";
+    let changed =
+        "rule rising_withdrawals {\\n  by card\\n  match w: withdrawal{3} where amount > prev.amount\\n  within 1d\\n}";
     let messages = [
-        format!("{{\"op\":\"put\",\"kind\":\"rule\",\"name\":\"rising_withdrawals\",\"source\":\"{changed}\",\"at_line\":20000}}"),
-        "{\"op\":\"stage\",\"kind\":\"rule\",\"name\":\"mass_sharing\",\"stage\":\"paused\",\"at_line\":30000}".to_owned(),
-        "{\"op\":\"put\",\"kind\":\"rule\",\"name\":\"broken\",\"source\":\"rule broken {\",\"at_line\":30000}".to_owned(),
-        "{\"op\":\"stage\",\"kind\":\"rule\",\"name\":\"mass_sharing\",\"stage\":\"live\",\"at_line\":40001}".to_owned(),
+        format!(
+            "{{\"op\":\"put\",\"kind\":\"rule\",\"name\":\"rising_withdrawals\",\"source\":\"{changed}\",\"at_line\":20000}}"
+        ),
+        "{\"op\":\"stage\",\"kind\":\"rule\",\"name\":\"mass_sharing\",\"stage\":\"paused\",\"at_line\":30000}"
+            .to_owned(),
+        "{\"op\":\"put\",\"kind\":\"rule\",\"name\":\"broken\",\"source\":\"rule broken {\",\"at_line\":30000}"
+            .to_owned(),
+        "{\"op\":\"stage\",\"kind\":\"rule\",\"name\":\"mass_sharing\",\"stage\":\"live\",\"at_line\":40001}"
+            .to_owned(),
     ];
     fs::write(&control, messages.join("\n")).expect("the control file can be written");
     let mut seed = 7;
@@ -70,7 +88,7 @@ fn killed_and_started_again_it_gives_the_same_output() {
             loop {
                 let mut command = judge(&input, &control, &output, order);
                 command.arg("--state").arg(&state).args(["--save-every", "0s"]);
-                command.args(["--threads", if random(&mut seed) % 2 == 0 { "1" } else { "3" }]);
+                command.args(["--threads", if random(&mut seed).is_multiple_of(2) { "1" } else { "3" }]);
                 let mut child = command.spawn().expect("it starts");
                 std::thread::sleep(Duration::from_millis(20 + random(&mut seed) % 400));
                 if let Some(status) = child.try_wait().expect("it can be asked") {

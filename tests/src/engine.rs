@@ -7,6 +7,7 @@ use lapwing::data::alert::Alert;
 use lapwing::data::pipeline::{Lines, Options, Pipeline, Rejected, Sink};
 use lapwing_dsl::load;
 use lapwing_dsl::syntax::Sources;
+use lapwing_engine::index::Index;
 use serde_json::Value as Json;
 
 /// Collects what comes out.
@@ -51,6 +52,8 @@ pub struct Way {
     pub batches: Vec<usize>,
     /// Whether the pipeline is saved and loaded between batches.
     pub restored: bool,
+    /// Whether every rule is asked for every event, without the help of the index.
+    pub all_asked: bool,
 }
 
 /// Judges lines at once.
@@ -60,8 +63,11 @@ pub fn judge(text: &str, lines: &[String], options: &Options, threads: usize) ->
 
 /// Judges lines in some way.
 pub fn judge_in(text: &str, lines: &[String], options: &Options, way: &Way) -> Result<Collected, String> {
-    let rules = Arc::new(compile(text)?.rule_set(1).map_err(|e| format!("{e:?}"))?);
-    let mut pipeline = Pipeline::new(rules, options.clone(), way.threads.max(1));
+    let mut rules = compile(text)?.rule_set(1).map_err(|e| format!("{e:?}"))?;
+    if way.all_asked {
+        rules.index = Index::without_witnesses(&rules.schema, &rules.rules);
+    }
+    let mut pipeline = Pipeline::new(Arc::new(rules), options.clone(), way.threads.max(1));
     let mut collected = Collected::default();
     let mut first = 0usize;
     for count in way.batches.iter().copied().chain([usize::MAX]) {
@@ -85,9 +91,8 @@ pub fn judge_changed(
     options: &Options,
     restore: bool,
 ) -> Result<Collected, String> {
-    let rule_set = |text: &str, generation| {
-        compile(text)?.rule_set(generation).map(Arc::new).map_err(|e| format!("{e:?}"))
-    };
+    let rule_set =
+        |text: &str, generation| compile(text)?.rule_set(generation).map(Arc::new).map_err(|e| format!("{e:?}"));
     let mut pipeline = Pipeline::new(rule_set(text, 1)?, options.clone(), 1);
     let mut collected = Collected::default();
     let mut first = 0;

@@ -209,7 +209,9 @@ fn plain(mut alert: Json) -> Json {
 
 fn same_alerts(wanted: &[Json], found: &[Json]) -> Result<(), String> {
     let has = |(wanted, found): (&Json, &Json)| {
-        wanted.as_object().is_some_and(|w| w.iter().all(|(name, value)| found.get(name).unwrap_or(&Json::Null) == value))
+        wanted
+            .as_object()
+            .is_some_and(|w| w.iter().all(|(name, value)| found.get(name).unwrap_or(&Json::Null) == value))
     };
     if wanted.len() == found.len() && wanted.iter().zip(found).all(has) {
         return Ok(());

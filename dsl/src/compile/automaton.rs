@@ -161,14 +161,8 @@ impl Builder {
             self.registers += 1;
             (RegisterId(self.registers - 1), ms)
         });
-        let spec = Spec {
-            min: l.min,
-            max: l.max,
-            reluctant: l.reluctant,
-            contiguity: l.contiguity,
-            apart: l.apart,
-            within,
-        };
+        let spec =
+            Spec { min: l.min, max: l.max, reluctant: l.reluctant, contiguity: l.contiguity, apart: l.apart, within };
         Node::Loop { body, id, spec }
     }
 
@@ -298,11 +292,8 @@ impl Builder {
         let mut combined = vec![sides];
         for (i, entry) in todo.into_iter().enumerate() {
             let Some((side, link)) = entry else { continue };
-            let ways: Vec<Side> = self
-                .enter(side, &link, false)?
-                .into_iter()
-                .map(|w| w.rest.map_or(Side::Done, Side::Todo))
-                .collect();
+            let ways: Vec<Side> =
+                self.enter(side, &link, false)?.into_iter().map(|w| w.rest.map_or(Side::Done, Side::Todo)).collect();
             combined = product(&combined, &ways, |mut all, one| {
                 all[i] = one;
                 all

@@ -7,7 +7,9 @@ pub fn children<'e>(expr: &'e Expr, f: &mut dyn FnMut(&'e Expr)) {
     use ExprKind as K;
     match &expr.kind {
         K::Const(_) | K::Field(..) | K::Key(_) | K::Window(_) => {}
-        K::PrevOr(a) | K::Not(a) | K::Neg(a) | K::Matches(a, _) | K::InSet(a, _) | K::IsMissing(a) | K::Widen(a) => f(a),
+        K::PrevOr(a) | K::Not(a) | K::Neg(a) | K::Matches(a, _) | K::InSet(a, _) | K::IsMissing(a) | K::Widen(a) => {
+            f(a)
+        }
         K::Compare(_, a, b) | K::Arithmetic(_, a, b) | K::InValue(a, b) | K::InCidr(a, b) | K::Coalesce(a, b) => {
             f(a);
             f(b);
@@ -36,7 +38,9 @@ pub fn children_mut(expr: &mut Expr, f: &mut dyn FnMut(&mut Expr)) {
     use ExprKind as K;
     match &mut expr.kind {
         K::Const(_) | K::Field(..) | K::Key(_) | K::Window(_) => {}
-        K::PrevOr(a) | K::Not(a) | K::Neg(a) | K::Matches(a, _) | K::InSet(a, _) | K::IsMissing(a) | K::Widen(a) => f(a),
+        K::PrevOr(a) | K::Not(a) | K::Neg(a) | K::Matches(a, _) | K::InSet(a, _) | K::IsMissing(a) | K::Widen(a) => {
+            f(a)
+        }
         K::Compare(_, a, b) | K::Arithmetic(_, a, b) | K::InValue(a, b) | K::InCidr(a, b) | K::Coalesce(a, b) => {
             f(a);
             f(b);

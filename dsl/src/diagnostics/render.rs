@@ -90,7 +90,11 @@ impl Canvas {
         let columns = line.chars().count();
         let last = if end.line == start.line { end.column } else { columns + 1 };
         let wide = |from: usize, to: usize| -> usize {
-            line.chars().skip(from - 1).take(to.saturating_sub(from)).map(|c| if c == '\t' { TAB.len() } else { 1 }).sum()
+            line.chars()
+                .skip(from - 1)
+                .take(to.saturating_sub(from))
+                .map(|c| if c == '\t' { TAB.len() } else { 1 })
+                .sum()
         };
         let marks: String = std::iter::repeat_n(mark, wide(start.column, last).max(1)).collect();
         let more = if end.line > start.line { "…" } else { "" };
@@ -160,7 +164,10 @@ pub fn to_json(diagnostic: &Diagnostic, sources: &Sources) -> JsonDiagnostic {
         label: diagnostic.primary.text.clone(),
         related: diagnostic.secondary.iter().map(label).collect(),
         help: diagnostic.help.clone(),
-        fix: diagnostic.fix.as_ref().map(|f| JsonFix { place: place(f.span, sources), replacement: f.replacement.clone() }),
+        fix: diagnostic
+            .fix
+            .as_ref()
+            .map(|f| JsonFix { place: place(f.span, sources), replacement: f.replacement.clone() }),
     }
 }
 
@@ -169,7 +176,13 @@ fn place(span: Span, sources: &Sources) -> Place {
         return Place { file: String::new(), line: 1, column: 1, end_line: 1, end_column: 1 };
     };
     let (start, end) = (source.position(span.start), source.position(span.end));
-    Place { file: source.path.clone(), line: start.line, column: start.column, end_line: end.line, end_column: end.column }
+    Place {
+        file: source.path.clone(),
+        line: start.line,
+        column: start.column,
+        end_line: end.line,
+        end_column: end.column,
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,10 @@ const HOUR_MS: f64 = 3_600_000.0;
 
 /// Great-circle distance of two places in degrees, by the haversine formula.
 pub fn kilometres(from: (f64, f64), to: (f64, f64)) -> f64 {
+    // Most events of a key come from one place.
+    if from == to {
+        return 0.0;
+    }
     let (p, q) = (from.0.to_radians(), to.0.to_radians());
     let (a, b) = (((q - p) / 2.0).sin(), ((to.1 - from.1).to_radians() / 2.0).sin());
     2.0 * EARTH_KM * (a * a + p.cos() * q.cos() * b * b).min(1.0).sqrt().asin()

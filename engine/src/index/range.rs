@@ -23,8 +23,7 @@ pub struct Ranges {
 impl Ranges {
     /// Of bounds with their entries; none where they would hold too much.
     pub fn new(filed: &[(Bounds, u32)]) -> Option<Ranges> {
-        let mut points: Vec<f64> =
-            filed.iter().flat_map(|(b, _)| [b.low, b.high]).filter(|p| p.is_finite()).collect();
+        let mut points: Vec<f64> = filed.iter().flat_map(|(b, _)| [b.low, b.high]).filter(|p| p.is_finite()).collect();
         points.sort_by(f64::total_cmp);
         points.dedup();
         let places = 2 * points.len() + 1;
@@ -78,14 +77,19 @@ mod tests {
     fn bounds_open_and_closed() {
         let (inf, neg) = (f64::INFINITY, f64::NEG_INFINITY);
         let b = |low, low_open, high, high_open| Bounds { low, low_open, high, high_open };
-        let filed =
-            [(b(1.0, false, 3.0, false), 0), (b(1.0, true, inf, false), 1), (b(neg, false, 3.0, true), 2), (b(2.0, false, 2.0, false), 3)];
+        let filed = [
+            (b(1.0, false, 3.0, false), 0),
+            (b(1.0, true, inf, false), 1),
+            (b(neg, false, 3.0, true), 2),
+            (b(2.0, false, 2.0, false), 3),
+        ];
         let ranges = Ranges::new(&filed).expect("few ranges");
         for v in [0.0, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0] {
             let mut found = Vec::new();
             ranges.find(&Value::Float(v), &mut found);
             let within = |b: &Bounds| {
-                (if b.low_open { v > b.low } else { v >= b.low }) && (if b.high_open { v < b.high } else { v <= b.high })
+                (if b.low_open { v > b.low } else { v >= b.low })
+                    && (if b.high_open { v < b.high } else { v <= b.high })
             };
             let expected: Vec<u32> = filed.iter().filter(|(b, _)| within(b)).map(|(_, e)| *e).collect();
             assert_eq!(found, expected, "{v}");

@@ -134,7 +134,10 @@ fn field_of(expr: &Expr) -> Option<(FieldId, bool)> {
 
 /// Whether equal values have equal bytes and nothing else equals them.
 fn is_exact(value: &Value<'_>) -> bool {
-    matches!(value, Value::Bool(_) | Value::Int(_) | Value::Text(_) | Value::Ip(_) | Value::Timestamp(_) | Value::Duration(_))
+    matches!(
+        value,
+        Value::Bool(_) | Value::Int(_) | Value::Text(_) | Value::Ip(_) | Value::Timestamp(_) | Value::Duration(_)
+    )
 }
 
 /// Whether numbers of a type convert to floats without loss near a constant of less than 2^53.

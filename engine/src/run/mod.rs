@@ -13,8 +13,8 @@ use lapwing_dsl::nfa::{Instruction, Nfa, State, StateId};
 use lapwing_dsl::program::Program;
 
 use crate::Millis;
-use crate::planted::{Bug, bug};
 use crate::bound::{BoundEvents, BoundId};
+use crate::planted::{Bug, bug};
 
 /// A partial match: the place where it waits and the events bound so far.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,11 +93,8 @@ impl Memory {
     /// All zero.
     pub fn new(nfa: &Nfa) -> Memory {
         let simple = nfa.loops.len() <= 1 && nfa.registers == 0;
-        let more = || RunMore {
-            counts: vec![0; nfa.loops.len()],
-            registers: vec![None; nfa.registers],
-            ..RunMore::default()
-        };
+        let more =
+            || RunMore { counts: vec![0; nfa.loops.len()], registers: vec![None; nfa.registers], ..RunMore::default() };
         Memory { count: 0, more: (!simple).then(|| Box::new(more())) }
     }
 

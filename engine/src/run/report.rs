@@ -70,7 +70,8 @@ impl Reporter<'_> {
             Value::Text(s) => s.into_owned(),
             _ => "medium".to_owned(),
         };
-        let message = (!rule.message.is_empty()).then(|| rule.message.iter().map(|part| text(&scope.value(part))).collect());
+        let message =
+            (!rule.message.is_empty()).then(|| rule.message.iter().map(|part| text(&scope.value(part))).collect());
         let suppress_by = rule.suppress.as_ref().map(|suppress| match &suppress.by {
             None => self.key_bytes.to_vec(),
             Some(by) => {

@@ -12,8 +12,8 @@ use super::step::{Moved, WaitPlace, place};
 use super::{Complete, Run, prefer, trace};
 use crate::bound::{BoundEvents, BoundId};
 use crate::limits::{Cap, Limits};
-use crate::planted::{Bug, bug};
 use crate::output::{Match, Status};
+use crate::planted::{Bug, bug};
 use crate::slot::{Candidate, Cell, CellMore, OpenAlert};
 
 /// Puts what moved back into the cell and appends the matches to be reported.

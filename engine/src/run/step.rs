@@ -11,8 +11,8 @@ use super::{Complete, Memory, NO_DECISION, Run};
 use crate::Millis;
 use crate::batch::{EventView, Hit};
 use crate::bound::{BoundEvents, BoundId};
-use crate::planted::{Bug, bug};
 use crate::eval::{Scope, Windows};
+use crate::planted::{Bug, bug};
 use crate::rule_set::RuleEntry;
 
 /// One event as one rule sees it for one key.
@@ -147,7 +147,11 @@ impl<'a> Offer<'a> {
         if state.is_pending() {
             return self.effect_on_pending(run, bound);
         }
-        if state.leaves.iter().any(|leaf| (leaf.again || bug(Bug::Until)) && self.until_holds(leaf.step, run.last, bound)) {
+        if state
+            .leaves
+            .iter()
+            .any(|leaf| (leaf.again || bug(Bug::Until)) && self.until_holds(leaf.step, run.last, bound))
+        {
             return Effect::Ends;
         }
         let in_time = self.event.row.at <= run.deadline;
@@ -158,9 +162,10 @@ impl<'a> Offer<'a> {
         };
         let fresh = run.fresh;
         let mut forbidden = || {
-            state.absences.iter().any(|a| {
-                (!a.next || fresh) && a.steps.iter().any(|s| self.fits(*s, Some(run.last), bound))
-            })
+            state
+                .absences
+                .iter()
+                .any(|a| (!a.next || fresh) && a.steps.iter().any(|s| self.fits(*s, Some(run.last), bound)))
         };
         match taken {
             // What is both awaited and forbidden is taken, but then the run does not stay.
@@ -269,7 +274,8 @@ impl<'a> Offer<'a> {
         let program = self.program();
         let leaf: &Leaf = &program.nfa.state(state).leaves[leaf_index];
         let row = self.event.row;
-        let captured = program.captures[leaf.step.0 as usize].iter().map(|f| self.event.field(*f).into_static()).collect();
+        let captured =
+            program.captures[leaf.step.0 as usize].iter().map(|f| self.event.field(*f).into_static()).collect();
         let before = from.map(|r| r.last);
         let last = bound.add(before, leaf.step, rank, row.origin, row.at, self.sequence, captured);
         let memory = from.map_or_else(|| Memory::new(&program.nfa), Memory::of);

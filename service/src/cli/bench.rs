@@ -86,8 +86,7 @@ pub fn run(arguments: &Arguments) -> Exit {
 }
 
 fn pass(arguments: &Arguments, rules: &Arc<lapwing_engine::rule_set::RuleSet>, input: &[u8]) -> Report {
-    let options =
-        Options { order: arguments.order.into(), lateness: arguments.lateness, ..Options::default() };
+    let options = Options { order: arguments.order.into(), lateness: arguments.lateness, ..Options::default() };
     let mut pipeline = Pipeline::new(rules.clone(), options, arguments.threads as usize);
     let mut sink = Tally::default();
     let rss_before_bytes = memory("VmRSS:");

@@ -28,11 +28,14 @@ pub fn check(arguments: &Arguments) -> Exit {
         Ok(rules) => rules,
         Err(error) => return refuse(error),
     };
+    if rules.sources.iter().next().is_none() {
+        return refuse("there is no `.lap` file there");
+    }
     print_findings(&rules, arguments.format);
     let (errors, warnings) = count(&rules);
     if arguments.format == Format::Text {
         let n = rules.loaded.programs.len();
-        eprintln!("{n} rules, {errors} errors, {warnings} warnings");
+        eprintln!("{}, {}, {}", many(n, "rule"), many(errors, "error"), many(warnings, "warning"));
     }
     if errors > 0 {
         Exit::DoesNotCompile
@@ -41,6 +44,10 @@ pub fn check(arguments: &Arguments) -> Exit {
     } else {
         Exit::Well
     }
+}
+
+fn many(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 fn count(rules: &Rules) -> (usize, usize) {

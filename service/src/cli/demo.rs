@@ -64,12 +64,16 @@ pub fn run(arguments: &Arguments) -> Exit {
         disorder: 2_000,
         start: 1_760_000_000_000,
     };
-    println!("\n{} logins, shares and withdrawals of {} users, up to 2 s out of order:", settings.events, settings.users);
+    println!(
+        "\n{} logins, shares and withdrawals of {} users, up to 2 s out of order:",
+        settings.events, settings.users
+    );
     let mut stream = Vec::new();
     if let Err(error) = generate(&settings, &mut stream) {
         return refuse(error);
     }
-    let options = Options { lateness: settings.disorder as i64, sources: vec!["demo".to_owned()], ..Options::default() };
+    let options =
+        Options { lateness: settings.disorder as i64, sources: vec!["demo".to_owned()], ..Options::default() };
     let mut pipeline = Pipeline::new(rule_set, options, 1);
     let mut show = Show { most: arguments.show, seen: BTreeMap::new() };
     let started = std::time::Instant::now();

@@ -42,9 +42,16 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Exit {
     let Some(start) = crate::data::decode::field::timestamp(&arguments.start) else {
-        return refuse(format_args!("--start `{}` is no time; write 2026-01-31T10:00:00Z or milliseconds", arguments.start));
+        return refuse(format_args!(
+            "--start `{}` is no time; write 2026-01-31T10:00:00Z or milliseconds",
+            arguments.start
+        ));
     };
-    if !(0.0..=1.0).contains(&arguments.attacks) || arguments.rate.is_nan() || arguments.rate <= 0.0 || arguments.skew < 0.0 {
+    if !(0.0..=1.0).contains(&arguments.attacks)
+        || arguments.rate.is_nan()
+        || arguments.rate <= 0.0
+        || arguments.skew < 0.0
+    {
         return refuse("--attacks is a chance from 0 to 1, --rate is above 0, --skew is at least 0");
     }
     let settings = Settings {

@@ -115,7 +115,11 @@ fn duration(text: &str) -> Result<i64, String> {
         "h" => 3_600_000,
         "d" => 86_400_000,
         "w" => 604_800_000,
-        _ => return Err(format!("`{text}` is no length of time; write a whole number and a unit: 500ms, 10s, 5m, 2h, 1d, 1w")),
+        _ => {
+            return Err(format!(
+                "`{text}` is no length of time; write a whole number and a unit: 500ms, 10s, 5m, 2h, 1d, 1w"
+            ));
+        }
     };
     let number: i64 = number.parse().map_err(|_| format!("`{text}` does not begin with a whole number"))?;
     number.checked_mul(size).ok_or_else(|| format!("`{text}` is too long"))

@@ -104,9 +104,8 @@ impl Catalog {
     /// The rule set of the live rules.
     pub fn rule_set(&self) -> Result<RuleSet, Refusal> {
         let live = self.rules.values().filter(|r| r.stage == Stage::Live);
-        let rules = live
-            .filter_map(|r| r.program.clone().map(|program| LiveRule { program, version: r.version }))
-            .collect();
+        let rules =
+            live.filter_map(|r| r.program.clone().map(|program| LiveRule { program, version: r.version })).collect();
         RuleSet::new(self.generation, self.schema.clone(), rules).map_err(|error| {
             Refusal::new(format!("rule `{}`: too many different keys of event `{}`", error.rule, error.event))
         })
@@ -121,7 +120,8 @@ impl Catalog {
         match message.op {
             Op::Put => changed.put(message)?,
             Op::Stage => {
-                let stage = message.stage.ok_or_else(|| Refusal::new("`stage` is missing: live, paused, retired or draft"))?;
+                let stage =
+                    message.stage.ok_or_else(|| Refusal::new("`stage` is missing: live, paused, retired or draft"))?;
                 if stage == Stage::Shadow {
                     return Err(Refusal::new("stage `shadow` is not executed by this version"));
                 }
@@ -164,7 +164,9 @@ impl Catalog {
                 let stage = Stage::Live;
                 self.rules.insert(piece, Rule { text, version, stage, program: None });
             } else if is_rule {
-                return Err(Refusal::new(format!("the message is about rule `{name}`, its source also holds rule `{piece}`")));
+                return Err(Refusal::new(format!(
+                    "the message is about rule `{name}`, its source also holds rule `{piece}`"
+                )));
             } else {
                 // What exists already is used.
                 self.declarations.entry(piece).or_insert(text);
@@ -179,7 +181,8 @@ impl Catalog {
     fn refuse_syntax(&self, from: &str, source: &str) -> Result<(), Refusal> {
         let mut sources = Sources::default();
         let id = sources.add(from, source);
-        let findings: Vec<Diagnostic> = parse(id, source).diagnostics.into_iter().filter(Diagnostic::is_error).collect();
+        let findings: Vec<Diagnostic> =
+            parse(id, source).diagnostics.into_iter().filter(Diagnostic::is_error).collect();
         if findings.is_empty() { Ok(()) } else { Err(does_not_compile(&findings, &sources)) }
     }
 

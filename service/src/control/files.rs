@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lapwing_dsl::diagnostics::{Code, Diagnostic};
-use lapwing_dsl::{Loaded, load};
 use lapwing_dsl::syntax::{FileId, Sources, Span};
+use lapwing_dsl::{Loaded, load};
 use lapwing_engine::rule_set::{LiveRule, RuleSet};
 
 /// Rule files, read and compiled.

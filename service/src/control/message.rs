@@ -73,7 +73,10 @@ pub fn read_file(text: &str) -> Result<Vec<(usize, Message)>, String> {
     for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
         let message: Message = serde_json::from_str(line).map_err(|e| format!("control line {}: {e}", i + 1))?;
         let Some(at) = message.at_line else {
-            return Err(format!("control line {}: `at_line` is missing: the input line before which it takes over", i + 1));
+            return Err(format!(
+                "control line {}: `at_line` is missing: the input line before which it takes over",
+                i + 1
+            ));
         };
         if messages.last().is_some_and(|(_, before)| before.at_line > Some(at)) {
             return Err(format!("control line {}: `at_line` {at} is less than that of the line before", i + 1));

@@ -55,8 +55,7 @@ impl Serialize for Alert<'_> {
         map.serialize_entry("evidence", &EvidenceByStep { alert: self })?;
         map.serialize_entry("exact", &(body.caps == 0))?;
         if body.caps != 0 {
-            let names: Vec<&str> =
-                Cap::ALL.iter().filter(|c| body.caps & **c as u8 != 0).map(|c| c.name()).collect();
+            let names: Vec<&str> = Cap::ALL.iter().filter(|c| body.caps & **c as u8 != 0).map(|c| c.name()).collect();
             map.serialize_entry("inexact", &names)?;
         }
         if self.suppressed > 0 {

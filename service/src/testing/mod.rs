@@ -205,7 +205,11 @@ impl<'t> Bench<'t> {
                 0 => "none".to_owned(),
                 n => format!("{n}: {}", alerts.iter().map(|(m, _)| self.describe(m)).collect::<Vec<_>>().join("; ")),
             };
-            let wanted = if count == 0 { "none".to_owned() } else { count.to_string() };
+            let wanted = match count {
+                0 => "no alert".to_owned(),
+                1 => "1 alert".to_owned(),
+                n => format!("{n} alerts"),
+            };
             return fail(span, format!("expected {wanted}, found {found}"));
         }
         let Some((last, held)) = alerts.last() else { return Ok(()) };

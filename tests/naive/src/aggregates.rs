@@ -66,10 +66,8 @@ fn deviation(values: &[Value]) -> Value {
     if values.len() < 2 {
         return Missing;
     }
-    let numbers: Option<Vec<f64>> = values
-        .iter()
-        .map(|v| if let Value::Duration(ms) = v { Some(*ms as f64) } else { v.as_float() })
-        .collect();
+    let numbers: Option<Vec<f64>> =
+        values.iter().map(|v| if let Value::Duration(ms) = v { Some(*ms as f64) } else { v.as_float() }).collect();
     let Some(numbers) = numbers else { return Missing };
     let n = numbers.len() as f64;
     let mean = int_sum(values).map_or_else(|| numbers.iter().sum::<f64>(), |sum| sum as f64) / n;

@@ -66,8 +66,7 @@ pub struct ElementAt<'s> {
     prev: Option<&'s Rc<Event>>,
 }
 
-const AGGREGATES: [&str; 10] =
-    ["count", "sum", "avg", "min", "max", "stddev", "distinct", "list", "first", "last"];
+const AGGREGATES: [&str; 10] = ["count", "sum", "avg", "min", "max", "stddev", "distinct", "list", "first", "last"];
 
 impl Scope<'_> {
     /// Whether a condition holds: neither false nor missing. A term of its `and` that uses a `prev` that does not

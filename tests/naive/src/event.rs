@@ -189,9 +189,5 @@ fn geo_of(json: &Json) -> Option<Value> {
 }
 
 fn geo(lat: f64, lon: f64) -> Value {
-    if (-90.0..=90.0).contains(&lat) && (-180.0..=180.0).contains(&lon) {
-        Value::Geo(lat, lon)
-    } else {
-        Value::Missing
-    }
+    if (-90.0..=90.0).contains(&lat) && (-180.0..=180.0).contains(&lon) { Value::Geo(lat, lon) } else { Value::Missing }
 }

@@ -23,7 +23,11 @@ pub fn text_of(decl: &RuleDecl) -> String {
 pub fn run<'a>(rule: &Rule<'a>, world: &World<'a>, key: &Key, old: &Run<'a>) -> Option<Run<'a>> {
     let mut runs: Vec<Run<'a>> = Vec::new();
     for (i, bound) in old.bound.iter().enumerate() {
-        let past = World { types: world.types.clone(), history: world.history[..=bound.event.place].to_vec(), clock: bound.event.at };
+        let past = World {
+            types: world.types.clone(),
+            history: world.history[..=bound.event.place].to_vec(),
+            clock: bound.event.at,
+        };
         let matcher = Matcher { rule, world: &past, key };
         if !rule.keys(&bound.event).contains(key) {
             return None;

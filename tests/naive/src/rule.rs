@@ -163,7 +163,8 @@ pub fn key_by(by: &By, optional: &[bool], event: &Event) -> Option<Key> {
         By::Fields(fields) => fields,
         By::PerType(types) => &types.iter().find(|(ty, _)| ty.text == event.ty)?.1,
     };
-    let value = |(f, optional): (&KeyField, &bool)| Some(event.field(&f.name.text)).filter(|v| *optional || !v.is_missing());
+    let value =
+        |(f, optional): (&KeyField, &bool)| Some(event.field(&f.name.text)).filter(|v| *optional || !v.is_missing());
     fields.iter().zip(optional).map(value).collect()
 }
 

@@ -144,8 +144,8 @@ impl<'a> Matcher<'a, '_> {
             return;
         }
         // Where one side of an `&` is out of time, the others are of no use.
-        let in_vain = needs_all(awaits)
-            && awaits.iter().any(|one| self.limit(run, one).is_some_and(|limit| event.at > limit));
+        let in_vain =
+            needs_all(awaits) && awaits.iter().any(|one| self.limit(run, one).is_some_and(|limit| event.at > limit));
         let taken = open.iter().find(|one| !in_vain && self.accepts(run, one, event));
         if let Some(one) = taken {
             self.take(run, one, event, made);
@@ -155,7 +155,8 @@ impl<'a> Matcher<'a, '_> {
             None => one.entry.contiguity != Contiguity::Strict,
         };
         let is_free = |one: &&Await<'a>| !one.path.absences.iter().any(|a| self.forbids(run, a, None, event));
-        let mut stay: Vec<Await<'a>> = open.iter().copied().filter(|one| may_stay(one) && is_free(one)).cloned().collect();
+        let mut stay: Vec<Await<'a>> =
+            open.iter().copied().filter(|one| may_stay(one) && is_free(one)).cloned().collect();
         for one in &mut stay {
             one.path.absences.retain(|a| !a.next);
         }

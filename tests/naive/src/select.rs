@@ -197,8 +197,9 @@ impl<'a> KeyState<'a> {
             reported.push(self.revise(alert, best));
         }
         let runs = &self.runs;
-        let (open, closed) =
-            std::mem::take(&mut self.open).into_iter().partition(|(id, ..)| runs.iter().any(|r| r.continues == Some(*id)));
+        let (open, closed) = std::mem::take(&mut self.open)
+            .into_iter()
+            .partition(|(id, ..)| runs.iter().any(|r| r.continues == Some(*id)));
         self.open = open;
         let close = |(id, done, revision): (usize, Done<'a>, u64)| Reported {
             done,

@@ -221,9 +221,8 @@ impl<'a> Stream<'a> {
                 timers.extend(of_key.timer(matcher).map(|deadline| (deadline, i, key)));
             }
         }
-        let first = timers.into_iter().min_by(|a, b| {
-            (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| value::key_order(a.2, b.2))
-        })?;
+        let first =
+            timers.into_iter().min_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| value::key_order(a.2, b.2)))?;
         Some((first.0, first.1, first.2.clone()))
     }
 
@@ -273,11 +272,8 @@ impl RuleState<'_> {
         let past = then(matcher, reported);
         let matcher = Matcher { world: &past, ..matcher };
         let scope = matcher.match_scope(&reported.done.bound, reported.done.now);
-        let by: Key = if clause.by.is_empty() {
-            matcher.key.clone()
-        } else {
-            clause.by.iter().map(|e| scope.eval(e)).collect()
-        };
+        let by: Key =
+            if clause.by.is_empty() { matcher.key.clone() } else { clause.by.iter().map(|e| scope.eval(e)).collect() };
         let Some(last) = self.suppressed.iter_mut().find(|(k, ..)| *k == by) else {
             self.suppressed.push((by, at, 0));
             return Some(0);

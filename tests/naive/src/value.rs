@@ -80,14 +80,11 @@ impl Value {
             Missing | Value::Event(_) => return None,
             Bool(b) => Json::from(*b),
             Int(i) => Json::from(*i),
-            Float(f) => serde_json::Number::from_f64(*f)
-                .map_or_else(|| Json::from(f.to_string()), Json::Number),
+            Float(f) => serde_json::Number::from_f64(*f).map_or_else(|| Json::from(f.to_string()), Json::Number),
             Geo(lat, lon) => serde_json::json!({ "lat": lat, "lon": lon }),
             Duration(ms) => Json::from(*ms),
             Value::Decimal(d) => d.to_string().parse().map_or(Json::Null, Json::Number),
-            List(items) => {
-                Json::Array(items.iter().map(|i| i.to_json().unwrap_or(Json::Null)).collect())
-            }
+            List(items) => Json::Array(items.iter().map(|i| i.to_json().unwrap_or(Json::Null)).collect()),
             other => Json::from(other.to_text()),
         })
     }
@@ -101,9 +98,7 @@ impl Value {
             Float(f) => f.to_string(),
             Value::Decimal(d) => d.to_string(),
             Text(t) => t.clone(),
-            Timestamp(ms) => {
-                jiff::Timestamp::from_millisecond(*ms).map_or_else(|_| ms.to_string(), |t| t.to_string())
-            }
+            Timestamp(ms) => jiff::Timestamp::from_millisecond(*ms).map_or_else(|_| ms.to_string(), |t| t.to_string()),
             Duration(ms) => duration_text(*ms),
             Ip(ip) => ip.to_string(),
             Cidr(ip, bits) => format!("{ip}/{bits}"),
@@ -199,9 +194,7 @@ pub fn add(a: &Value, b: &Value) -> Value {
         (Float(x), Float(y)) => float(x + y),
         (Value::Decimal(x), Value::Decimal(y)) => decimal(x.checked_add(y)),
         (Duration(x), Duration(y)) => x.checked_add(y).map_or(Missing, Duration),
-        (Timestamp(x), Duration(y)) | (Duration(x), Timestamp(y)) => {
-            x.checked_add(y).map_or(Missing, Timestamp)
-        }
+        (Timestamp(x), Duration(y)) | (Duration(x), Timestamp(y)) => x.checked_add(y).map_or(Missing, Timestamp),
         (Text(x), Text(y)) => Text(x + &y),
         _ => Missing,
     }
@@ -213,9 +206,7 @@ pub fn sub(a: &Value, b: &Value) -> Value {
         (Int(x), Int(y)) => int(x.checked_sub(y)),
         (Float(x), Float(y)) => float(x - y),
         (Value::Decimal(x), Value::Decimal(y)) => decimal(x.checked_sub(y)),
-        (Duration(x), Duration(y)) | (Timestamp(x), Timestamp(y)) => {
-            x.checked_sub(y).map_or(Missing, Duration)
-        }
+        (Duration(x), Duration(y)) | (Timestamp(x), Timestamp(y)) => x.checked_sub(y).map_or(Missing, Duration),
         (Timestamp(x), Duration(y)) => x.checked_sub(y).map_or(Missing, Timestamp),
         _ => Missing,
     }

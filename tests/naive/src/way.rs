@@ -176,7 +176,8 @@ impl Walker {
             PatternKind::Step(step) => match step.repeat {
                 None => vec![wait(step, entry, 0, path)],
                 Some(quantifier) => {
-                    let between = Entry { contiguity: step.contiguity, limits: step.apart.iter().map(|d| d.ms).collect() };
+                    let between =
+                        Entry { contiguity: step.contiguity, limits: step.apart.iter().map(|d| d.ms).collect() };
                     let body = Body::Step(step);
                     self.frame(Frame::Repeat { body, quantifier, between, count: 0, outer: Some(entry) }, path)
                 }
@@ -197,7 +198,8 @@ impl Walker {
         let ways = match group.repeat {
             None => self.enter(&group.body, entry, path),
             Some(quantifier) => {
-                let between = Entry { contiguity: group.contiguity, limits: group.apart.iter().map(|d| d.ms).collect() };
+                let between =
+                    Entry { contiguity: group.contiguity, limits: group.apart.iter().map(|d| d.ms).collect() };
                 let body = Body::Group(&group.body);
                 self.frame(Frame::Repeat { body, quantifier, between, count: 0, outer: Some(entry) }, path)
             }

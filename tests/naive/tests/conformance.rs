@@ -23,7 +23,8 @@ fn rules() {
 
 fn check(file: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance").join(file);
-    let cases: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(path).expect("the file is there")).expect("it is JSON");
+    let cases: Vec<Value> =
+        serde_json::from_str(&std::fs::read_to_string(path).expect("the file is there")).expect("it is JSON");
     let only = std::env::var("CASE").ok();
     let mut failed = Vec::new();
     for case in &cases {

@@ -1,8 +1,8 @@
 //! Many cases: what they reach, and the first that differs.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::case::Case;
 use super::construct::ALL;

@@ -3,9 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lapwing::data::pipeline::{Options, Reason};
+use lapwing_dsl::syntax::ast::File;
 use lapwing_engine::limits::Limits;
 use lapwing_engine::order::Order;
-use lapwing_dsl::syntax::ast::File;
 use lapwing_naive::Change;
 use serde_json::{Value as Json, json};
 
@@ -117,7 +117,7 @@ fn options(case: &Case) -> Options {
     Options { order, lateness: case.lateness, limits, ..Options::default() }
 }
 
-/// Four threads, random batches, and a restore after every batch.
+/// Four threads, random batches, a restore after every batch, and no index.
 fn ways(case: &Case) -> Vec<(String, Way)> {
     let mut rng = Rng::new(case.seed ^ 0x5eed);
     let mut batches = || {
@@ -132,8 +132,9 @@ fn ways(case: &Case) -> Vec<(String, Way)> {
     };
     vec![
         ("four threads".to_owned(), Way { threads: 4, ..Way::default() }),
-        ("batches".to_owned(), Way { threads: 1, batches: batches(), restored: false }),
-        ("restored".to_owned(), Way { threads: 1, batches: batches(), restored: true }),
+        ("batches".to_owned(), Way { threads: 1, batches: batches(), ..Way::default() }),
+        ("restored".to_owned(), Way { threads: 1, batches: batches(), restored: true, ..Way::default() }),
+        ("without the index".to_owned(), Way { all_asked: true, ..Way::default() }),
     ]
 }
 
@@ -151,8 +152,7 @@ fn naive(case: &Case, text: &str, changes: &[(usize, String)]) -> (Vec<Json>, Ve
     let alerts = outcome.alerts.iter().map(|a| {
         let evidence: serde_json::Map<String, Json> =
             a.evidence.iter().map(|(step, lines)| (step.clone(), json!(lines))).collect();
-        let key: serde_json::Map<String, Json> =
-            a.key.iter().filter(|(_, v)| !v.is_null()).cloned().collect();
+        let key: serde_json::Map<String, Json> = a.key.iter().filter(|(_, v)| !v.is_null()).cloned().collect();
         json!({
             "rule": a.rule,
             "revision": a.revision,

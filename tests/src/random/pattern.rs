@@ -61,8 +61,7 @@ impl<'w, 'r> Patterns<'w, 'r> {
     fn sequence(&mut self, depth: usize) -> String {
         let mut text = self.element(depth);
         let more = self.writer.rng.between(1, 2);
-        let mut bound = 1;
-        for _ in 0..more {
+        for bound in 1..=more {
             if self.percent(25) {
                 text += &self.absence(false);
                 if self.percent(20) {
@@ -77,7 +76,6 @@ impl<'w, 'r> Patterns<'w, 'r> {
             let link = self.link();
             text += &link;
             text += &self.element(depth);
-            bound += 1;
         }
         if self.percent(20) {
             if self.percent(20) {

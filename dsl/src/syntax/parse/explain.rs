@@ -10,7 +10,14 @@ use crate::syntax::Span;
 const EXPECTED_MAX: usize = 6;
 
 /// Says what is wrong at byte `offset` of the file, in the piece of tokens `from..to` that `keyword` begins.
-pub(super) fn explain(scan: &Scan, from: usize, to: usize, offset: usize, expected: &[Rule], keyword: &str) -> Diagnostic {
+pub(super) fn explain(
+    scan: &Scan,
+    from: usize,
+    to: usize,
+    offset: usize,
+    expected: &[Rule],
+    keyword: &str,
+) -> Diagnostic {
     let at = scan.at(offset);
     if let Some(open) = unclosed(scan, from, to) {
         return open;
@@ -25,8 +32,12 @@ pub(super) fn explain(scan: &Scan, from: usize, to: usize, offset: usize, expect
     }
     let (word, span) = (scan.word(at), scan.span(at));
     if is_clause(scan, at) && CLAUSES.contains(&keyword) && !scan.tokens[at].first_on_line {
-        return Diagnostic::new(Code::ClauseNotOnOwnLine, span, format!("the clause `{word}` stands in the middle of a line"))
-            .help(order_help(keyword, word).unwrap_or_else(|| format!("put `{word}` at the beginning of its own line")));
+        return Diagnostic::new(
+            Code::ClauseNotOnOwnLine,
+            span,
+            format!("the clause `{word}` stands in the middle of a line"),
+        )
+        .help(order_help(keyword, word).unwrap_or_else(|| format!("put `{word}` at the beginning of its own line")));
     }
     let finding = Diagnostic::new(Code::Syntax, span, message(scan, at, expected, keyword));
     let help = word_help(scan, at, expected, keyword).or_else(|| order_help(keyword, word));
@@ -52,7 +63,8 @@ pub(super) fn expected(rules: &[Rule]) -> Option<String> {
     let mut phrases: Vec<String> = Vec::new();
     let operators = rules.contains(&Rule::add_op);
     for phrase in rules.iter().filter_map(|r| phrase(*r)) {
-        let counted = operators && matches!(phrase.as_str(), "`and`" | "`or`" | "`is`" | "`in`" | "`not`" | "`by`" | "`over`");
+        let counted =
+            operators && matches!(phrase.as_str(), "`and`" | "`or`" | "`is`" | "`in`" | "`not`" | "`by`" | "`over`");
         if !phrases.contains(&phrase) && !counted {
             phrases.push(phrase);
         }
@@ -99,16 +111,22 @@ fn unclosed(scan: &Scan, from: usize, to: usize) -> Option<Diagnostic> {
     Some(match scan.tokens[lonely].kind {
         TokenKind::Open(b) => {
             let close = if b == b'(' { ")" } else { "]" };
-            Diagnostic::new(Code::Unclosed, span, format!("this `{word}` is not closed")).help(format!("write `{close}` where it ends"))
+            Diagnostic::new(Code::Unclosed, span, format!("this `{word}` is not closed"))
+                .help(format!("write `{close}` where it ends"))
         }
-        _ => Diagnostic::new(Code::StrayClose, span, format!("this `{word}` closes nothing")).help("take it away, or write the bracket that opens"),
+        _ => Diagnostic::new(Code::StrayClose, span, format!("this `{word}` closes nothing"))
+            .help("take it away, or write the bracket that opens"),
     })
 }
 
 /// Operators and quotes that other languages write differently.
 fn foreign(scan: &Scan, from: usize, at: usize) -> Option<Diagnostic> {
     // `a && b` fails at the second sign, `a <> b` too.
-    let start = if at > from && glued(scan, at - 1) && matches!(scan.word(at - 1), "&" | "|" | "<" | "=") { at - 1 } else { at };
+    let start = if at > from && glued(scan, at - 1) && matches!(scan.word(at - 1), "&" | "|" | "<" | "=") {
+        at - 1
+    } else {
+        at
+    };
     let rest = &scan.text[scan.tokens[start].start..];
     let (written, ours, what) = [
         ("&&", "and", "conditions are joined by `and`"),
@@ -149,21 +167,38 @@ fn word_help(scan: &Scan, at: usize, rules: &[Rule], keyword: &str) -> Option<St
             return Some(format!("did you mean `{step}` by `{}`?", scan.word(at - 1)));
         }
     }
+    if keyword == "message" && scan.text[..scan.tokens[at].start].ends_with('"') {
+        return Some("a `\"` ends the message; a text within one of its holes is written `\\\"text\\\"`".to_owned());
+    }
+    if matches!(word, "like" | "ilike" | "matches") && at > 1 && scan.word(at - 1) == "not" {
+        let item = scan.word(at - 2);
+        return Some(format!("`not` stands before the comparison: `not {item} {word} …`"));
+    }
     let help = match scan.tokens[at].kind {
         TokenKind::Sign(b'\'') => "texts stand in double quotes: `\"text\"`",
         TokenKind::Sign(b'#') => "a comment begins with `//`",
-        TokenKind::Sign(b'=' | b'<' | b'>') if rules.contains(&Rule::k_and) => "comparisons do not chain: write `a < b and b < c`",
+        TokenKind::Sign(b'=' | b'<' | b'>') if rules.contains(&Rule::k_and) => {
+            "comparisons do not chain: write `a < b and b < c`"
+        }
         TokenKind::Sign(b',') if rules.contains(&Rule::add_op) && at > 1 && keyword != "match" => {
             "a list of values stands in brackets: `x in [1, 2]`"
         }
         TokenKind::Number if word.len() > 1 && word.ends_with(|c: char| c.is_ascii_alphabetic()) => {
             "a duration is a number and one of `ms s m h d w`, as in `10m`"
         }
-        TokenKind::Number if rules.contains(&Rule::duration) => "a duration has a unit, as in `10m`; the units are `ms s m h d w`",
-        TokenKind::Word if matches!(word, "AND" | "OR" | "NOT" | "IN" | "IS") => "keywords are written in small letters",
+        TokenKind::Number if rules.contains(&Rule::duration) => {
+            "a duration has a unit, as in `10m`; the units are `ms s m h d w`"
+        }
+        TokenKind::Word if matches!(word, "AND" | "OR" | "NOT" | "IN" | "IS") => {
+            "keywords are written in small letters"
+        }
         TokenKind::Word if word == "null" || word == "nil" => "a missing value is asked for with `x is missing`",
-        TokenKind::Word if matches!(word, "SELECT" | "select") => "a rule has no `select`: what it reports stands in `emit { … }`",
-        TokenKind::Word if scan.is_sign(at + 1, b':') && rules.contains(&Rule::add_op) => "values are separated by commas: `{ a: 1, b: 2 }`",
+        TokenKind::Word if matches!(word, "SELECT" | "select") => {
+            "a rule has no `select`: what it reports stands in `emit { … }`"
+        }
+        TokenKind::Word if scan.is_sign(at + 1, b':') && rules.contains(&Rule::add_op) => {
+            "values are separated by commas: `{ a: 1, b: 2 }`"
+        }
         TokenKind::Sign(b',') if rules.contains(&Rule::int) => "a repetition has its least number: `{0,3}`",
         TokenKind::Sign(b',') if keyword == "match" => "steps are joined by `then`, `&` or `|`",
         _ => return None,
@@ -178,10 +213,13 @@ fn order_help(keyword: &str, word: &str) -> Option<String> {
     }
     let step = matches!(word, "{" | "+" | "*" | "?" | "next" | "any" | "apart" | "by" | "where" | "until");
     if step {
-        return Some("a step is written in the order `name: type quantifier contiguity apart by where until`".to_owned());
+        return Some(
+            "a step is written in the order `name: type quantifier contiguity apart by where until`".to_owned(),
+        );
     }
     (word == "within").then(|| {
-        "`within` begins the rule's own line, or stands behind a group, behind an absence or directly after `then`".to_owned()
+        "`within` begins the rule's own line, or stands behind a group, behind an absence or directly after `then`"
+            .to_owned()
     })
 }
 
@@ -198,10 +236,25 @@ fn phrase(rule: Rule) -> Option<String> {
         Rule::EOI => "the end",
         Rule::ident | Rule::arg_name => "a name",
         Rule::type_name | Rule::step_name | Rule::step | Rule::element | Rule::group => "a step of a pattern",
-        Rule::expr | Rule::name | Rule::and_expr | Rule::not_expr | Rule::comparison | Rule::coalesce | Rule::sum
-        | Rule::product | Rule::unary | Rule::postfix | Rule::call | Rule::paren | Rule::literal | Rule::boolean
-        | Rule::minus | Rule::arg => "a value",
-        Rule::cmp_op | Rule::in_op | Rule::is_op | Rule::or_else | Rule::add_op | Rule::mul_op | Rule::dots => "an operator",
+        Rule::expr
+        | Rule::name
+        | Rule::and_expr
+        | Rule::not_expr
+        | Rule::comparison
+        | Rule::coalesce
+        | Rule::sum
+        | Rule::product
+        | Rule::unary
+        | Rule::postfix
+        | Rule::call
+        | Rule::paren
+        | Rule::literal
+        | Rule::boolean
+        | Rule::minus
+        | Rule::arg => "a value",
+        Rule::cmp_op | Rule::in_op | Rule::is_op | Rule::or_else | Rule::add_op | Rule::mul_op | Rule::dots => {
+            "an operator"
+        }
         Rule::duration => "a duration such as `10m`",
         Rule::timestamp => "a timestamp such as `2026-01-31T10:00:00Z`",
         Rule::int | Rule::number | Rule::percent => "a number",

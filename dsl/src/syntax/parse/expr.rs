@@ -162,14 +162,19 @@ impl Builder<'_> {
     /// `by`
     pub fn by(&mut self, pair: Pair<Rule>) -> By {
         match find(&pair, Rule::by_types) {
-            Some(types) => By::PerType(types.into_inner().map(|p| (self.ident(&only(p.clone())), self.key_fields(&p))).collect()),
+            Some(types) => {
+                By::PerType(types.into_inner().map(|p| (self.ident(&only(p.clone())), self.key_fields(&p))).collect())
+            }
             None => By::Fields(self.key_fields(&pair)),
         }
     }
 
     fn key_fields(&mut self, pair: &Pair<Rule>) -> Vec<KeyField> {
         all(pair, Rule::key_field)
-            .map(|p| KeyField { name: self.ident(&must(&p, Rule::ident)), optional: find(&p, Rule::optional).is_some() })
+            .map(|p| KeyField {
+                name: self.ident(&must(&p, Rule::ident)),
+                optional: find(&p, Rule::optional).is_some(),
+            })
             .collect()
     }
 }

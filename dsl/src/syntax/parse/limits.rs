@@ -34,8 +34,13 @@ pub(super) fn rule_size(span: Span) -> Option<Diagnostic> {
 }
 
 fn too_large(what: &str, span: Span, given: usize, limit: usize) -> Diagnostic {
-    Diagnostic::new(Code::TooLarge, span, format!("{what} has {given} bytes, the limit is {limit}"))
-        .help("long lists of values belong into a `list` or a `table`")
+    Diagnostic::new(Code::TooLarge, span, format!("{what} has {given} bytes, the limit is {limit}")).help(
+        if what == "the file" {
+            "split it: all files of a folder are one rule set"
+        } else {
+            "split it into several rules"
+        },
+    )
 }
 
 /// What is open at one bracket.
@@ -134,7 +139,9 @@ fn after_operand(scan: &Scan, index: usize) -> bool {
     let Some(before) = index.checked_sub(1) else { return false };
     match scan.tokens[before].kind {
         TokenKind::Number | TokenKind::Text | TokenKind::Close(_) => true,
-        TokenKind::Word => !matches!(scan.word(before), "and" | "or" | "not" | "in" | "like" | "where" | "until" | "when"),
+        TokenKind::Word => {
+            !matches!(scan.word(before), "and" | "or" | "not" | "in" | "like" | "where" | "until" | "when")
+        }
         _ => false,
     }
 }
@@ -145,5 +152,6 @@ fn too_deep(scan: &Scan, index: usize, brackets: bool) -> Diagnostic {
     } else {
         format!("more than {TREE_DEPTH_MAX} operators lean on each other here")
     };
-    Diagnostic::new(Code::NestingTooDeep, scan.span(index), message).help("name a part of it as a `feature`, or make two rules of one")
+    Diagnostic::new(Code::NestingTooDeep, scan.span(index), message)
+        .help("name a part of it as a `feature`, or make two rules of one")
 }

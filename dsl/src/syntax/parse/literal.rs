@@ -35,7 +35,11 @@ impl Builder<'_> {
     pub fn int(&mut self, pair: &Pair<Rule>) -> i64 {
         pair.as_str().parse().unwrap_or_else(|_| {
             let message = format!("`{}` does not fit into 64 bits", pair.as_str());
-            self.bad(pair, message, "the greatest int is 9223372036854775807; a larger number needs a point: `1.0` is a decimal or float");
+            self.bad(
+                pair,
+                message,
+                "the greatest int is 9223372036854775807; a larger number needs a point: `1.0` is a decimal or float",
+            );
             0
         })
     }
@@ -62,7 +66,11 @@ impl Builder<'_> {
             _ => 604_800_000,
         };
         let ms = digits.parse::<i64>().ok().and_then(|n| n.checked_mul(unit)).unwrap_or_else(|| {
-            self.bad(pair, format!("`{text}` is too long for a duration"), "a duration has less than 2^63 milliseconds");
+            self.bad(
+                pair,
+                format!("`{text}` is too long for a duration"),
+                "a duration has less than 2^63 milliseconds",
+            );
             0
         });
         DurationLit { ms, span }
@@ -74,7 +82,11 @@ impl Builder<'_> {
         text.parse::<jiff::Timestamp>().map_or_else(
             |_| {
                 let zoned = text.ends_with(['Z', 'z']) || text.rfind(['+', '-']).is_some_and(|at| at > 10);
-                let help = if zoned { "a timestamp reads `2026-01-31T10:00:00Z`" } else { "it has no zone: write `Z` or `+02:00` at its end" };
+                let help = if zoned {
+                    "a timestamp reads `2026-01-31T10:00:00Z`"
+                } else {
+                    "it has no zone: write `Z` or `+02:00` at its end"
+                };
                 self.bad(pair, format!("`{text}` is no timestamp"), help);
                 0
             },
@@ -94,7 +106,11 @@ impl Builder<'_> {
             None => Literal::Ip(ip),
             Some(Ok(bits)) if bits <= most => Literal::Cidr(ip, bits),
             Some(_) => {
-                self.bad(pair, format!("`{text}` is no network"), &format!("the number after `/` is at most {most} here"));
+                self.bad(
+                    pair,
+                    format!("`{text}` is no network"),
+                    &format!("the number after `/` is at most {most} here"),
+                );
                 Literal::Cidr(ip, most)
             }
         }
@@ -150,7 +166,8 @@ impl Builder<'_> {
         let span = self.raw_place(offset, offset + 1 + wide);
         let written = &rest[..1 + wide];
         let finding = self.complain(Code::BadEscape, span, format!("`{written}` is no escape of a text"));
-        finding.help = Some("a backslash is written twice; known are `\\\" \\\\ \\/ \\b \\f \\n \\r \\t \\u0041`".to_owned());
+        finding.help =
+            Some("a backslash is written twice; known are `\\\" \\\\ \\/ \\b \\f \\n \\r \\t \\u0041`".to_owned());
         if !written.ends_with('u') {
             finding.fix = Some(crate::diagnostics::Fix { span, replacement: format!("\\{written}") });
         }

@@ -24,7 +24,13 @@ impl Builder<'_> {
                 at += 2;
             } else if c == '{' {
                 let Some(end) = hole_end(text, at + 1) else {
-                    self.bad_hole(&map, at, text.len(), "this hole has no closing `}`", "a brace that is meant as one is written `{{`");
+                    self.bad_hole(
+                        &map,
+                        at,
+                        text.len(),
+                        "this hole has no closing `}`",
+                        "a brace that is meant as one is written `{{`",
+                    );
                     break;
                 };
                 if !plain.is_empty() {
@@ -34,7 +40,13 @@ impl Builder<'_> {
                 at = end + 1;
             } else {
                 if c == '}' {
-                    self.bad_hole(&map, at, at + 1, "this `}` closes no hole", "a brace that is meant as one is written `}}`");
+                    self.bad_hole(
+                        &map,
+                        at,
+                        at + 1,
+                        "this `}` closes no hole",
+                        "a brace that is meant as one is written `}}`",
+                    );
                 }
                 plain.push(c);
                 at += c.len_utf8();

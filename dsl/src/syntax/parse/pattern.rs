@@ -38,12 +38,17 @@ impl Builder<'_> {
         let Some(other) = joins.iter().find(|j| j.as_rule() != first.as_rule()) else { return };
         let (a, b) = (join_word(first), join_word(other));
         let (first, other) = (self.span(first), self.span(other));
-        let finding = self.complain(Code::MixedJoins, other, format!("`{a}` and `{b}` stand side by side: which binds first?"));
+        let finding =
+            self.complain(Code::MixedJoins, other, format!("`{a}` and `{b}` stand side by side: which binds first?"));
         finding.primary.text = format!("`{b}` here");
         finding.secondary.push(crate::diagnostics::Label { span: first, text: format!("`{a}` here") });
         let help = match (a, b) {
-            ("then", _) => format!("put the `{b}` in parentheses, `A then (B {b} C)`, or the `then`, `(A then B) {b} C`"),
-            (_, "then") => format!("put the `{a}` in parentheses, `(A {a} B) then C`, or the `then`, `A {a} (B then C)`"),
+            ("then", _) => {
+                format!("put the `{b}` in parentheses, `A then (B {b} C)`, or the `then`, `(A then B) {b} C`")
+            }
+            (_, "then") => {
+                format!("put the `{a}` in parentheses, `(A {a} B) then C`, or the `then`, `A {a} (B then C)`")
+            }
             _ => format!("put one of them in parentheses: `(A {a} B) {b} C` or `A {a} (B {b} C)`"),
         };
         finding.help = Some(help);
@@ -62,7 +67,8 @@ impl Builder<'_> {
                 let absence = self.absence(pair);
                 if let Some(limit) = link.within {
                     let text = "the limit of an absence stands behind it";
-                    self.complain(Code::MisplacedAbsence, limit.span, text).help = Some("write `then not N within 5m`".to_owned());
+                    self.complain(Code::MisplacedAbsence, limit.span, text).help =
+                        Some("write `then not N within 5m`".to_owned());
                 }
                 (ElementKind::Absence(absence.clone()), absence.span)
             }
@@ -94,8 +100,13 @@ impl Builder<'_> {
                 Pattern { span: step.span, kind: PatternKind::Step(step) }
             }
             _ => {
-                let finding = self.complain(Code::MisplacedAbsence, span, "`not` forbids something after a step and stands behind `then` alone");
-                finding.help = Some("write `A then not N`, or count in a condition: `where count(n) over 10m == 0`".to_owned());
+                let finding = self.complain(
+                    Code::MisplacedAbsence,
+                    span,
+                    "`not` forbids something after a step and stands behind `then` alone",
+                );
+                finding.help =
+                    Some("write `A then not N`, or count in a condition: `where count(n) over 10m == 0`".to_owned());
                 let step = self.absence(pair).steps.remove(0);
                 Pattern { span, kind: PatternKind::Step(step) }
             }

@@ -8,11 +8,11 @@ use super::explain::{explain, unknown_clause};
 use super::scan::{Scan, TokenKind};
 use super::split::{CLAUSES, Piece, clauses};
 use crate::diagnostics::{Diagnostic, nearest};
-use crate::syntax::ast::{
-    Clause, ClauseKind, Decl, EmitClause, Ident, MatchClause, MatchMode, MessageClause, Report, RuleDecl, Skip, StopClause,
-    StringLit, SuppressClause, WindowClause,
-};
 use crate::syntax::Span;
+use crate::syntax::ast::{
+    Clause, ClauseKind, Decl, EmitClause, Ident, MatchClause, MatchMode, MessageClause, Report, RuleDecl, Skip,
+    StopClause, StringLit, SuppressClause, WindowClause,
+};
 
 /// Reads a rule. A rule whose head cannot be read has no name and is left out.
 pub(super) fn read(scan: &Scan, piece: Piece, diagnostics: &mut Vec<Diagnostic>) -> Option<Decl> {

@@ -10,8 +10,8 @@ use crate::diagnostics::{Code, Diagnostic, nearest};
 
 /// The names of clauses, in the order in which a rule usually has them.
 pub(super) const CLAUSES: [&str; 17] = [
-    "title", "severity", "risk", "tags", "by", "match", "window", "within", "when", "emit", "message", "suppress", "skip",
-    "report", "stop", "lateness", "time",
+    "title", "severity", "risk", "tags", "by", "match", "window", "within", "when", "emit", "message", "suppress",
+    "skip", "report", "stop", "lateness", "time",
 ];
 
 /// The keywords of declarations.
@@ -72,7 +72,8 @@ fn unknown(scan: &Scan, at: usize, guess: Option<&str>) -> Diagnostic {
     }
     if CLAUSES.contains(&scan.word(at)) {
         let message = format!("the clause `{}` stands outside of a rule", scan.word(at));
-        return Diagnostic::new(Code::UnknownDeclaration, span, message).help("clauses stand between the braces of `rule NAME { … }`");
+        return Diagnostic::new(Code::UnknownDeclaration, span, message)
+            .help("clauses stand between the braces of `rule NAME { … }`");
     }
     let found = Diagnostic::new(Code::UnknownDeclaration, span, format!("`{}` begins no declaration", scan.word(at)));
     match guess {

@@ -4,7 +4,8 @@ use super::expr::{key_part, timestamp_text};
 use super::{Printer, WIDTH, is_name, quoted};
 use crate::syntax::Span;
 use crate::syntax::ast::{
-    Decl, EventDecl, Expr, FieldDecl, Ident, StringLit, TableDecl, TestDecl, TestEvent, TestStep, TestStepKind, TypeExpr,
+    Decl, EventDecl, Expr, FieldDecl, Ident, StringLit, TableDecl, TestDecl, TestEvent, TestStep, TestStepKind,
+    TypeExpr,
 };
 
 impl Printer<'_> {
@@ -20,7 +21,8 @@ impl Printer<'_> {
             Decl::Test(test) => self.test(test),
             Decl::List(list) => self.out.push_str(&format!("list {} of {}", list.name.text, type_text(&list.ty))),
             Decl::Model(model) => {
-                let inputs: Vec<String> = model.inputs.iter().map(|(n, t)| format!("{} {}", n.text, type_text(t))).collect();
+                let inputs: Vec<String> =
+                    model.inputs.iter().map(|(n, t)| format!("{} {}", n.text, type_text(t))).collect();
                 let output = type_text(&model.output);
                 self.out.push_str(&format!("model {}({}) -> {output}", model.name.text, inputs.join(", ")));
             }
@@ -50,7 +52,12 @@ impl Printer<'_> {
         };
         let key: Vec<String> = table.key.iter().map(column).collect();
         let head_end = table.key.last().map_or(table.name.span.end, |(n, t)| t.as_ref().map_or(n.span, |t| t.span).end);
-        self.fields(&format!("table {} key {} ", table.name.text, key.join(", ")), head_end, &table.columns, table.span);
+        self.fields(
+            &format!("table {} key {} ", table.name.text, key.join(", ")),
+            head_end,
+            &table.columns,
+            table.span,
+        );
     }
 
     /// Fields on one line if they fit and hold no comments, else one a line with the types under each other.
@@ -177,7 +184,6 @@ fn nested(kind: &TestStepKind) -> Option<(Option<u32>, &[TestStep])> {
         _ => None,
     }
 }
-
 
 fn type_text(ty: &TypeExpr) -> String {
     let element = ty.element.as_ref().map(|e| format!("<{}>", e.text)).unwrap_or_default();

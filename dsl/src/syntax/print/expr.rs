@@ -3,7 +3,8 @@
 use super::{Printer, escaped, is_name, quoted};
 use crate::syntax::Span;
 use crate::syntax::ast::{
-    BinaryOp, By, Call, DurationLit, Expr, ExprKind, Ident, InTarget, KeyField, Literal, MessagePart, UnaryOp, Window, WindowKind,
+    BinaryOp, By, Call, DurationLit, Expr, ExprKind, Ident, InTarget, KeyField, Literal, MessagePart, UnaryOp, Window,
+    WindowKind,
 };
 use crate::syntax::parse::{CHAIN_MAX, term_count};
 
@@ -102,10 +103,14 @@ impl Printer<'_> {
     }
 
     fn call(&self, call: &Call) -> String {
-        let args: Vec<String> = call.args.iter().map(|a| match &a.name {
-            Some(name) => format!("{}: {}", name.text, self.expr(&a.value)),
-            None => self.expr(&a.value),
-        }).collect();
+        let args: Vec<String> = call
+            .args
+            .iter()
+            .map(|a| match &a.name {
+                Some(name) => format!("{}: {}", name.text, self.expr(&a.value)),
+                None => self.expr(&a.value),
+            })
+            .collect();
         let mut text = format!("{}({}", call.name.text, args.join(", "));
         if let Some(filter) = &call.filter {
             text.push_str(&format!("{}where {}", if args.is_empty() { "" } else { " " }, self.expr(filter)));
@@ -167,7 +172,8 @@ impl Printer<'_> {
         if pairs.is_empty() {
             return "{}".to_owned();
         }
-        let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{}: {}", name.text, self.expr(value))).collect();
+        let pairs: Vec<String> =
+            pairs.iter().map(|(name, value)| format!("{}: {}", name.text, self.expr(value))).collect();
         format!("{{ {} }}", pairs.join(", "))
     }
 
@@ -190,17 +196,21 @@ pub(super) fn by_text(by: &By) -> String {
     match by {
         By::Fields(fields) => key_fields(fields),
         By::PerType(types) => {
-            let types: Vec<String> = types.iter().map(|(event, fields)| match fields.as_slice() {
-                [_] => format!("{}: {}", event.text, key_fields(fields)),
-                _ => format!("{}: ({})", event.text, key_fields(fields)),
-            }).collect();
+            let types: Vec<String> = types
+                .iter()
+                .map(|(event, fields)| match fields.as_slice() {
+                    [_] => format!("{}: {}", event.text, key_fields(fields)),
+                    _ => format!("{}: ({})", event.text, key_fields(fields)),
+                })
+                .collect();
             format!("{{ {} }}", types.join(", "))
         }
     }
 }
 
 fn key_fields(fields: &[KeyField]) -> String {
-    let fields: Vec<String> = fields.iter().map(|f| format!("{}{}", f.name.text, if f.optional { "?" } else { "" })).collect();
+    let fields: Vec<String> =
+        fields.iter().map(|f| format!("{}{}", f.name.text, if f.optional { "?" } else { "" })).collect();
     fields.join(", ")
 }
 
@@ -219,7 +229,9 @@ pub(super) fn timestamp_text(ms: i64) -> String {
 /// A key of a table in a test: a bare word where it can be one.
 pub(super) fn key_part(printer: &Printer, expr: &Expr) -> String {
     match &expr.kind {
-        ExprKind::Literal(Literal::Text(text)) if is_name(text) && !matches!(text.as_str(), "true" | "false") => text.clone(),
+        ExprKind::Literal(Literal::Text(text)) if is_name(text) && !matches!(text.as_str(), "true" | "false") => {
+            text.clone()
+        }
         _ => printer.expr(expr),
     }
 }

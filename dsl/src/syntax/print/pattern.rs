@@ -18,7 +18,9 @@ impl Printer<'_> {
         };
         match &pattern.kind {
             PatternKind::Step(step) => vec![self.step(step)],
-            PatternKind::Sequence(elements) => elements.iter().enumerate().map(|(i, e)| self.element(e, i == 0)).collect(),
+            PatternKind::Sequence(elements) => {
+                elements.iter().enumerate().map(|(i, e)| self.element(e, i == 0)).collect()
+            }
             PatternKind::All(parts) => joined(parts, "&"),
             PatternKind::Any(parts) => joined(parts, "|"),
             PatternKind::Group(group) => vec![self.group(group)],

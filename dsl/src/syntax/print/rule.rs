@@ -3,8 +3,8 @@
 use super::expr::by_text;
 use super::{Printer, WIDTH, is_name, quoted};
 use crate::syntax::ast::{
-    BinaryOp, Clause, ClauseKind, EmitClause, Expr, ExprKind, MatchClause, MatchMode, MessageClause, PatternKind, Report, RuleDecl,
-    Skip, StopClause, StringLit, SuppressClause, WindowClause,
+    BinaryOp, Clause, ClauseKind, EmitClause, Expr, ExprKind, MatchClause, MatchMode, MessageClause, PatternKind,
+    Report, RuleDecl, Skip, StopClause, StringLit, SuppressClause, WindowClause,
 };
 
 /// Where the content of a clause begins.
@@ -88,7 +88,9 @@ impl Printer<'_> {
         let whole = [(clause.span.start, clause.span.end)];
         let places: Vec<(u32, u32)> = match &inner.pattern.kind {
             PatternKind::Sequence(elements) => elements.iter().map(|e| (e.span.start, e.span.end)).collect(),
-            PatternKind::All(parts) | PatternKind::Any(parts) => parts.iter().map(|p| (p.span.start, p.span.end)).collect(),
+            PatternKind::All(parts) | PatternKind::Any(parts) => {
+                parts.iter().map(|p| (p.span.start, p.span.end)).collect()
+            }
             _ => whole.to_vec(),
         };
         // Comments inside an element go above it.
@@ -141,7 +143,11 @@ impl Printer<'_> {
 
 fn tag(tag: &StringLit) -> String {
     let part = |p: &str| !p.is_empty() && p.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-    if is_name(&tag.value) && !tag.value.is_empty() || tag.value.split('.').all(part) { tag.value.clone() } else { quoted(&tag.value) }
+    if is_name(&tag.value) && !tag.value.is_empty() || tag.value.split('.').all(part) {
+        tag.value.clone()
+    } else {
+        quoted(&tag.value)
+    }
 }
 
 fn skip_text(skip: &Skip) -> String {

@@ -155,7 +155,10 @@ fn judge(arguments: &Arguments) -> Result<(), Failure> {
 
 fn open_state(path: &Path, arguments: &Arguments) -> Result<StateFolder, String> {
     if arguments.output == Path::new("-") {
-        return Err("--state needs an output file: what went to standard output cannot be taken back; add --output FILE".to_owned());
+        return Err(
+            "--state needs an output file: what went to standard output cannot be taken back; add --output FILE"
+                .to_owned(),
+        );
     }
     if !std::fs::metadata(&arguments.input).is_ok_and(|m| m.is_file()) {
         return Err("--state needs an input file: a run that was stopped reads on from its place".to_owned());

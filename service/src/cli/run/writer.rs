@@ -106,8 +106,12 @@ impl Sink for Writer {
         let (kind, reason) = match rejected.reason {
             Reason::Bad(reject) => ("bad", reject.to_string()),
             Reason::Aside(put) => match put.reason {
-                Aside::Late { watermark } => ("late", format!("its time {} is behind the watermark {watermark}", put.at)),
-                Aside::Ahead { limit } => ("ahead", format!("its time {} is ahead of {limit}, the latest allowed", put.at)),
+                Aside::Late { watermark } => {
+                    ("late", format!("its time {} is behind the watermark {watermark}", put.at))
+                }
+                Aside::Ahead { limit } => {
+                    ("ahead", format!("its time {} is ahead of {limit}, the latest allowed", put.at))
+                }
             },
         };
         let line = serde_json::json!({"line": rejected.line, "kind": kind, "reason": reason});

@@ -80,13 +80,15 @@ pub fn decode(plan: &Plan, line: &[u8], origin: Origin, batch: &mut Batch) -> Re
     if line.len() > LINE_BYTES_MAX {
         return Err(Reject::TooLong { given: line.len(), limit: LINE_BYTES_MAX });
     }
-    let line = std::str::from_utf8(line).map_err(|e| Reject::NotJson(format!("not UTF-8 at byte {}", e.valid_up_to())))?;
+    let line =
+        std::str::from_utf8(line).map_err(|e| Reject::NotJson(format!("not UTF-8 at byte {}", e.valid_up_to())))?;
     let members: Members<'_> = serde_json::from_str(line).map_err(|e| Reject::NotJson(e.to_string()))?;
     let mut decoded = Decoded::default();
     let mut events: Vec<EventId> = Vec::new();
     for discriminator in &plan.discriminators {
         let Some(raw) = find(&members, &discriminator.path) else { continue };
-        let value = if raw.starts_with('"') { field::text(&raw).unwrap_or_default().into_owned() } else { raw.into_owned() };
+        let value =
+            if raw.starts_with('"') { field::text(&raw).unwrap_or_default().into_owned() } else { raw.into_owned() };
         events.extend(discriminator.values.get(&value).into_iter().flatten());
     }
     events.sort_unstable();

@@ -367,13 +367,13 @@ fn float(raw: &str) -> Result<f64, Surprise> {
     Ok(if negative { -v } else { v })
 }
 
-const POWERS: [f64; 17] =
-    [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16];
+const POWERS: [f64; 17] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16];
 
 /// The shape of a line that the full parser has taken; none where it has no shape worth remembering.
 fn learn(plan: &Plan, line: &[u8], quotes: &[u32]) -> Option<Shape> {
     let text = std::str::from_utf8(line).ok()?;
-    let colon: &[u8] = if line.get(quotes.get(1).map(|q| *q as usize + 1)?..)?.starts_with(b": ") { b": " } else { b":" };
+    let colon: &[u8] =
+        if line.get(quotes.get(1).map(|q| *q as usize + 1)?..)?.starts_with(b": ") { b": " } else { b":" };
     let mut members: Vec<Member> = Vec::new();
     let mut values: Vec<&str> = Vec::new();
     let mut comma: &[u8] = b",";
