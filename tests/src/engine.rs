@@ -7,6 +7,7 @@ use lapwing::data::alert::Alert;
 use lapwing::data::pipeline::{Lines, Options, Pipeline, Rejected, Sink};
 use lapwing_dsl::load;
 use lapwing_dsl::syntax::Sources;
+use lapwing_engine::index::Index;
 use serde_json::Value as Json;
 
 /// Collects what comes out.
@@ -51,6 +52,8 @@ pub struct Way {
     pub batches: Vec<usize>,
     /// Whether the pipeline is saved and loaded between batches.
     pub restored: bool,
+    /// Whether every rule is asked for every event, without the help of the index.
+    pub all_asked: bool,
 }
 
 /// Judges lines at once.
@@ -60,8 +63,11 @@ pub fn judge(text: &str, lines: &[String], options: &Options, threads: usize) ->
 
 /// Judges lines in some way.
 pub fn judge_in(text: &str, lines: &[String], options: &Options, way: &Way) -> Result<Collected, String> {
-    let rules = Arc::new(compile(text)?.rule_set(1).map_err(|e| format!("{e:?}"))?);
-    let mut pipeline = Pipeline::new(rules, options.clone(), way.threads.max(1));
+    let mut rules = compile(text)?.rule_set(1).map_err(|e| format!("{e:?}"))?;
+    if way.all_asked {
+        rules.index = Index::without_witnesses(&rules.schema, &rules.rules);
+    }
+    let mut pipeline = Pipeline::new(Arc::new(rules), options.clone(), way.threads.max(1));
     let mut collected = Collected::default();
     let mut first = 0usize;
     for count in way.batches.iter().copied().chain([usize::MAX]) {
@@ -71,6 +77,34 @@ pub fn judge_in(text: &str, lines: &[String], options: &Options, way: &Way) -> R
         first = until;
         if way.restored {
             pipeline = restored(pipeline, options, way.threads.max(1))?;
+        }
+    }
+    pipeline.finish(&mut collected);
+    Ok(collected)
+}
+
+/// Judges lines with the rule set changed on the way: each change names the line before which it takes over.
+pub fn judge_changed(
+    text: &str,
+    changes: &[(usize, String)],
+    lines: &[String],
+    options: &Options,
+    restore: bool,
+) -> Result<Collected, String> {
+    let rule_set =
+        |text: &str, generation| compile(text)?.rule_set(generation).map(Arc::new).map_err(|e| format!("{e:?}"));
+    let mut pipeline = Pipeline::new(rule_set(text, 1)?, options.clone(), 1);
+    let mut collected = Collected::default();
+    let mut first = 0;
+    for (i, (until, next)) in changes.iter().map(|(l, t)| (*l, Some(t))).chain([(lines.len(), None)]).enumerate() {
+        let bytes = lines[first..until].join("\n");
+        pipeline.take(&Lines { bytes: bytes.as_bytes(), first: first as u64 }, &mut collected);
+        first = until;
+        if let Some(next) = next {
+            pipeline.swap(rule_set(next, i as u64 + 2)?);
+        }
+        if restore {
+            pipeline = restored(pipeline, options, 1)?;
         }
     }
     pipeline.finish(&mut collected);

@@ -80,7 +80,7 @@ fn check(name: &str, least: usize) {
         let ways = [
             Way { threads: 1, ..Way::default() },
             Way { threads: 4, ..Way::default() },
-            Way { threads: 1, batches: one_by_one, restored: true },
+            Way { threads: 1, batches: one_by_one, restored: true, ..Way::default() },
         ];
         for way in &ways {
             if let Err(why) = run(case, way) {

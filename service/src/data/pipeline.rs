@@ -278,7 +278,8 @@ impl Pipeline {
         let mut rejected = Vec::new();
         let newest = generations.len() - 1;
         for (g, pieces) in decoded.into_iter().enumerate() {
-            let above = generations[g].above;
+            // What is older than all of them is the live one's, which finds it late.
+            let above = if g == 0 { Millis::MIN } else { generations[g].above };
             let up_to = generations.get(g + 1).map_or(Millis::MAX, |next| next.above);
             for piece in pieces {
                 self.counted.rule_errors += piece.errors;

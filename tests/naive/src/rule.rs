@@ -12,6 +12,7 @@ use crate::value::{self, Value};
 pub type Key = Vec<Value>;
 
 /// The clauses of one rule.
+#[derive(Clone)]
 pub struct Rule<'a> {
     /// Its name.
     pub name: &'a str,

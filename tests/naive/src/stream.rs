@@ -22,8 +22,10 @@ pub fn run(files: &[File], lines: &[Json], options: &Options) -> Outcome {
 /// As [`run`], with changes of the rule set in order of their lines.
 pub fn run_with_changes(files: &[File], changes: &[Change<'_>], lines: &[Json], options: &Options) -> Outcome {
     let first = Change { at_line: 0, files };
-    let generations: Vec<Generation<'_>> =
-        std::iter::once(&first).chain(changes).map(|change| Generation::new(change.files)).collect();
+    let mut generations: Vec<Generation<'_>> = Vec::new();
+    for change in std::iter::once(&first).chain(changes) {
+        generations.push(Generation::new(change.files, generations.last()));
+    }
     let (events, cuts, outcome) = read(&generations, changes, lines, options);
     let states = generations[0].rules.iter().map(|_| RuleState::default()).collect();
     let world = World { types: generations[0].types.clone(), history: Vec::new(), clock: i64::MIN };
@@ -60,7 +62,8 @@ struct Generation<'a> {
 }
 
 impl<'a> Generation<'a> {
-    fn new(files: &'a [File]) -> Generation<'a> {
+    /// A rule that is the same as before is the very same, so that its runs' places are.
+    fn new(files: &'a [File], before: Option<&Generation<'a>>) -> Generation<'a> {
         let decls = || files.iter().flat_map(|f| &f.decls);
         let mut types: Vec<&EventDecl> =
             decls().filter_map(|d| if let Decl::Event(e) = d { Some(e) } else { None }).collect();
@@ -69,6 +72,13 @@ impl<'a> Generation<'a> {
             .filter_map(|d| if let Decl::Rule(r) = d { Some((Rule::new(r)?, migrate::text_of(r))) } else { None })
             .collect();
         rules.sort_by(|(a, _), (b, _)| a.name.cmp(b.name));
+        for (rule, text) in &mut rules {
+            let same = |(i, _): &(usize, &Rule<'_>)| before.is_some_and(|b| b.texts[*i] == *text);
+            let old = before.and_then(|b| b.rules.iter().enumerate().filter(|(_, r)| r.name == rule.name).find(same));
+            if let Some((_, old)) = old {
+                *rule = old.clone();
+            }
+        }
         let (rules, texts) = rules.into_iter().unzip();
         Generation { types, rules, texts }
     }

@@ -56,7 +56,13 @@ impl Case {
 
     /// The whole rule text.
     pub fn text(&self) -> String {
-        self.rules.iter().fold(EVENTS.to_owned(), |text, rule| text + &rule.text())
+        self.text_of(|_| true)
+    }
+
+    /// The text of some of the rules, by their numbers.
+    pub fn text_of(&self, keep: impl Fn(usize) -> bool) -> String {
+        let kept = self.rules.iter().enumerate().filter(|(i, _)| keep(*i));
+        kept.fold(EVENTS.to_owned(), |text, (_, rule)| text + &rule.text())
     }
 
     /// The events as lines.

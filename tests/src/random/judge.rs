@@ -6,12 +6,13 @@ use lapwing::data::pipeline::{Options, Reason};
 use lapwing_dsl::syntax::ast::File;
 use lapwing_engine::limits::Limits;
 use lapwing_engine::order::Order;
+use lapwing_naive::Change;
 use serde_json::{Value as Json, json};
 
 use super::case::{Case, times};
 use super::rng::Rng;
 use super::stream::shuffled;
-use crate::engine::{Collected, Way, judge_in};
+use crate::engine::{Collected, Way, judge_changed, judge_in};
 
 /// How a case ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +43,7 @@ fn compare(case: &Case) -> Verdict {
         Ok(engine) => engine,
         Err(refused) => return Verdict::Refused(refused),
     };
-    let naive = naive(case, &text);
+    let naive = naive(case, &text, &[]);
     let alerts: Vec<Json> = engine.alerts.iter().map(plain).collect();
     if let Some(difference) = difference("naive", &naive.0, "engine", &alerts) {
         return Verdict::Differ(difference);
@@ -68,7 +69,45 @@ fn compare(case: &Case) -> Verdict {
     {
         return Verdict::Differ(difference);
     }
+    if let Some(difference) = changed(case) {
+        return Verdict::Differ(difference);
+    }
     Verdict::Agree(alerts.len())
+}
+
+/// Rules go, and come back, while events flow.
+fn changed(case: &Case) -> Option<String> {
+    let mut rng = Rng::new(case.seed ^ 0x54a9);
+    if case.rules.len() < 2 || case.events.len() < 3 {
+        return None;
+    }
+    let gone = rng.below(case.rules.len());
+    // A window that begins anew knows nothing of the past; the naive matcher's knows all of it.
+    let text = case.rules[gone].text();
+    let comes_back = ![" over ", "lag(", "first_seen("].iter().any(|window| text.contains(window));
+    let first = rng.below(case.events.len() - 1);
+    let second = first + 1 + rng.below(case.events.len() - first - 1);
+    let mut changes = vec![(first, case.text_of(|i| i != gone))];
+    if comes_back {
+        changes.push((second, case.text()));
+    }
+    let (wanted, late_lines) = naive(case, &case.text(), &changes);
+    for restore in [false, true] {
+        let found = match judge_changed(&case.text(), &changes, &case.lines(), &options(case), restore) {
+            Ok(found) => found,
+            Err(why) => return Some(format!("rules changed at {first} and {second}: {why}")),
+        };
+        let alerts: Vec<Json> = found.alerts.iter().map(plain).collect();
+        let at: Vec<usize> = changes.iter().map(|c| c.0).collect();
+        let name = format!("engine, rule {gone} changed before lines {at:?}, restored: {restore}");
+        if let Some(difference) = difference("naive", &wanted, &name, &alerts) {
+            return Some(difference);
+        }
+        if late(&found) != late_lines {
+            return Some(format!("{name}: late {:?}, naive {late_lines:?}", late(&found)));
+        }
+    }
+    None
 }
 
 fn options(case: &Case) -> Options {
@@ -78,7 +117,7 @@ fn options(case: &Case) -> Options {
     Options { order, lateness: case.lateness, limits, ..Options::default() }
 }
 
-/// Four threads, random batches, and a restore after every batch.
+/// Four threads, random batches, a restore after every batch, and no index.
 fn ways(case: &Case) -> Vec<(String, Way)> {
     let mut rng = Rng::new(case.seed ^ 0x5eed);
     let mut batches = || {
@@ -93,18 +132,21 @@ fn ways(case: &Case) -> Vec<(String, Way)> {
     };
     vec![
         ("four threads".to_owned(), Way { threads: 4, ..Way::default() }),
-        ("batches".to_owned(), Way { threads: 1, batches: batches(), restored: false }),
-        ("restored".to_owned(), Way { threads: 1, batches: batches(), restored: true }),
+        ("batches".to_owned(), Way { threads: 1, batches: batches(), ..Way::default() }),
+        ("restored".to_owned(), Way { threads: 1, batches: batches(), restored: true, ..Way::default() }),
+        ("without the index".to_owned(), Way { all_asked: true, ..Way::default() }),
     ]
 }
 
 /// Alerts and late lines of the naive matcher.
-fn naive(case: &Case, text: &str) -> (Vec<Json>, Vec<u64>) {
+fn naive(case: &Case, text: &str, changes: &[(usize, String)]) -> (Vec<Json>, Vec<u64>) {
     let options = lapwing_naive::Options {
         order: if case.arrival { lapwing_naive::Order::Arrival } else { lapwing_naive::Order::EventTime },
         lateness_ms: case.lateness,
     };
-    let outcome = lapwing_naive::run(&[parse(text)], &case.events, &options);
+    let files: Vec<(usize, [File; 1])> = changes.iter().map(|(line, text)| (*line, [parse(text)])).collect();
+    let changes: Vec<Change<'_>> = files.iter().map(|(at_line, files)| Change { at_line: *at_line, files }).collect();
+    let outcome = lapwing_naive::run_with_changes(&[parse(text)], &changes, &case.events, &options);
     // As text and back, as the engine's are: a float is then read by the same reader.
     let reread = |json: Json| serde_json::from_str(&json.to_string()).expect("what was written is read");
     let alerts = outcome.alerts.iter().map(|a| {
