@@ -1,6 +1,8 @@
 //! Parser, printer and limits over whole texts: what is valid parses, prints to the same tree and prints the
 //! same twice; what is not gives all its mistakes; nothing panics or overflows a stack.
 
+#![expect(clippy::disallowed_methods, reason = "a test keeps its snapshots in files; the crate does not")]
+
 use lapwing_dsl::syntax::{FileId, Sources, ast, parse, print};
 
 const PAGE: &str = include_str!("data/page.lap");
