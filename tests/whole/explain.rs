@@ -13,8 +13,11 @@ fn seed_rules() {
     let caps = Caps { runs_per_key_max: limits.runs_per_key_max, window_entries_max: limits.window_entries_max };
     for name in ["failed_logins", "impossible_travel", "mass_sharing", "rising_withdrawals"] {
         let program = rules.loaded.programs.iter().find(|p| p.rule.name == name).expect("a seed rule");
-        let found =
-            format!("{}\n{}", explain(program, &rules.loaded.schema, &caps), dot(program, &rules.loaded.schema));
+        let found = format!(
+            "{}\n{}",
+            explain(program, &rules.loaded.schema, &caps, &lapwing_engine::index::Index::witness_of),
+            dot(program, &rules.loaded.schema)
+        );
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("explain").join(format!("{name}.txt"));
         if std::env::var_os("LAPWING_REWRITE").is_some() {
             fs::write(&path, &found).expect("the folder is there");

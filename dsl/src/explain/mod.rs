@@ -9,6 +9,7 @@ mod words;
 
 use serde::Serialize;
 
+use crate::ir::Expr;
 use crate::program::Program;
 use crate::schema::Schema;
 
@@ -38,14 +39,17 @@ pub struct Explanation {
     pub automaton: Vec<String>,
 }
 
+/// Which term of a condition the engine's index finds a first step by.
+pub type Witness<'w> = &'w dyn Fn(&[Expr]) -> Option<usize>;
+
 /// Explains a rule.
-pub fn explain(program: &Program, schema: &Schema, caps: &Caps) -> Explanation {
+pub fn explain(program: &Program, schema: &Schema, caps: &Caps, witness: Witness<'_>) -> Explanation {
     let words = words::Words { rule: &program.rule, schema };
     Explanation {
         rule: program.rule.name.clone(),
         reading: words.reading(),
         plan: plan::plan(program, &words),
-        index: plan::index(program, &words),
+        index: plan::index(program, &words, witness),
         state: plan::state(program, &words, caps),
         automaton: picture::text(program, &words),
     }

@@ -52,13 +52,14 @@ fn terms(lines: &mut Vec<String>, when: &str, terms: &[Expr], words: &Words<'_>,
 }
 
 /// How an event finds each first step.
-pub fn index(program: &Program, words: &Words<'_>) -> Vec<String> {
+pub fn index(program: &Program, words: &Words<'_>, witness: super::Witness<'_>) -> Vec<String> {
     let line = |id: &StepId| {
         let event = program.rule.steps[id.0 as usize].event;
         let terms = &program.conditions[id.0 as usize].event;
+        let found = witness(terms).map_or("its type".to_owned(), |i| words.term(&terms[i], event));
         let terms: Vec<_> = terms.iter().map(|t| words.term(t, event)).collect();
         let terms = if terms.is_empty() { "all of them".to_owned() } else { terms.join(" and ") };
-        format!("`{}` begins a run: `{}` events, {terms}", words.step(*id), words.event(event))
+        format!("`{}` begins a run: `{}` events, {terms}; found by {found}", words.step(*id), words.event(event))
     };
     program.first_steps.iter().map(line).collect()
 }

@@ -93,9 +93,9 @@ impl Index {
         Index { events, terms_max }
     }
 
-    /// The witness under which a rule's step is filed, in words; none where it is found by its type alone.
-    pub fn witness_of(condition: &[Expr]) -> Option<Witness> {
-        choose(condition).map(|(_, witness, _)| witness)
+    /// Which term of a condition is the witness that a first step is filed under; none where it is found by its event type alone.
+    pub fn witness_of(condition: &[Expr]) -> Option<usize> {
+        choose(condition).map(|(term, ..)| term)
     }
 
     /// Memory for look-ups.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use lapwing_dsl::explain::{Caps, dot, explain, svg};
+use lapwing_engine::index::Index;
 use lapwing_engine::limits::Limits;
 
 use super::{Exit, compiled, refuse};
@@ -54,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Exit {
     let limits = Limits::default();
     let caps = Caps { runs_per_key_max: limits.runs_per_key_max, window_entries_max: limits.window_entries_max };
     let schema = &rules.loaded.schema;
-    let explained = programs.iter().map(|p| explain(p, schema, &caps));
+    let explained = programs.iter().map(|p| explain(p, schema, &caps, &Index::witness_of));
     match arguments.format {
         Form::Text => print!("{}", explained.map(|e| e.to_string()).collect::<Vec<_>>().join("\n")),
         Form::Json => {
