@@ -102,7 +102,8 @@ impl<'a> Matcher<'a, '_> {
     /// Lets an event begin new runs.
     pub fn begin(&self, event: &Rc<Event>, made: &mut Made<'a>) {
         for way in self.walker().begin(self.rule.pattern) {
-            if let Way::Wait(awaits) = way {
+            if let Way::Wait(mut awaits) = way {
+                awaits.iter_mut().for_each(|one| together(&mut one.path.decisions, 0));
                 let nothing =
                     Run { bound: Vec::new(), decisions: Vec::new(), waits: Waits::Steps(Vec::new()), continues: None };
                 if let Some(one) = awaits.iter().find(|one| self.accepts(&nothing, one, event)) {
@@ -183,7 +184,12 @@ impl<'a> Matcher<'a, '_> {
         bound.push(Bound { label: &one.step.label().text, event: event.clone() });
         let stack = after_binding(one.stack.clone(), event.at);
         let path = Path { decisions: one.path.decisions.clone(), absences: Vec::new() };
-        for way in self.walker().go_on(stack, path) {
+        let before = path.decisions.len();
+        for mut way in self.walker().go_on(stack, path) {
+            match &mut way {
+                Way::Wait(awaits) => awaits.iter_mut().for_each(|one| together(&mut one.path.decisions, before)),
+                Way::Through(path) => together(&mut path.decisions, before),
+            }
             let next = |decisions, waits| Run { bound: bound.clone(), decisions, waits, continues: run.continues };
             match way {
                 Way::Wait(awaits) => made.runs.push(next(awaits[0].path.decisions.clone(), Waits::Steps(awaits))),
@@ -292,6 +298,15 @@ impl<'a> Matcher<'a, '_> {
             Some(d) => Some(last_at(run).saturating_add(d.ms)),
             None => self.rule.within.map(|d| run.bound[0].event.at.saturating_add(d)),
         }
+    }
+}
+
+/// What is decided between two events is one decision, compared as a whole before what comes after it: 0 begins it, and its parts count
+/// from 1.
+fn together(decisions: &mut Vec<u32>, before: usize) {
+    if decisions.len() > before {
+        decisions[before..].iter_mut().for_each(|d| *d += 1);
+        decisions.insert(before, 0);
     }
 }
 
