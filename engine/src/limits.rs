@@ -6,22 +6,13 @@
 pub struct Limits {
     /// Live runs of one rule for one key. A thousand starts wait at once only where a rule is far too wide; each event walks them all.
     pub runs_per_key_max: usize,
-    /// Live runs of one rule over all keys of one key group (there are 256).
-    pub runs_per_rule_max: usize,
-    /// Live runs of all rules in one key group.
-    pub runs_max: usize,
     /// Entries of one window for one key.
     pub window_entries_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            runs_per_key_max: 1_024,
-            runs_per_rule_max: 1_000_000,
-            runs_max: 4_000_000,
-            window_entries_max: 1_000_000,
-        }
+        Limits { runs_per_key_max: 1_024, window_entries_max: 1_000_000 }
     }
 }
 
@@ -31,24 +22,18 @@ impl Default for Limits {
 pub enum Cap {
     /// [`Limits::runs_per_key_max`]
     RunsPerKey = 1,
-    /// [`Limits::runs_per_rule_max`]
-    RunsPerRule = 2,
-    /// [`Limits::runs_max`]
-    Runs = 4,
     /// [`Limits::window_entries_max`]
     WindowEntries = 8,
 }
 
 impl Cap {
     /// All of them.
-    pub const ALL: [Cap; 4] = [Cap::RunsPerKey, Cap::RunsPerRule, Cap::Runs, Cap::WindowEntries];
+    pub const ALL: [Cap; 2] = [Cap::RunsPerKey, Cap::WindowEntries];
 
     /// Its name in alerts, metrics and configuration.
     pub fn name(self) -> &'static str {
         match self {
             Cap::RunsPerKey => "runs_per_key_max",
-            Cap::RunsPerRule => "runs_per_rule_max",
-            Cap::Runs => "runs_max",
             Cap::WindowEntries => "window_entries_max",
         }
     }
