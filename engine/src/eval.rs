@@ -64,6 +64,22 @@ pub struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
+    /// For expressions that read one event alone; `none` is an empty forest.
+    pub fn of_event(event: EventView<'a>, none: &'a BoundEvents, errors: &'a Cell<u64>) -> Self {
+        Scope {
+            program: None,
+            event: Some(event),
+            current: None,
+            step: StepId(0),
+            bound: none,
+            last: None,
+            element: (None, None),
+            key: &[],
+            windows: &NoWindows,
+            errors,
+        }
+    }
+
     /// Whether all conditions hold.
     pub fn all_hold(&self, conditions: &[Expr]) -> bool {
         conditions.iter().all(|c| self.holds(c))

@@ -14,8 +14,8 @@ use smallvec::SmallVec;
 
 use crate::Millis;
 use crate::batch::{EventView, Hit};
-use crate::bound::{BoundEvent, BoundEvents, BoundId};
-use crate::eval::{NoWindows, Scope, Windows, tuple};
+use crate::bound::{BoundEvent, BoundEvents};
+use crate::eval::{Scope, Windows, tuple};
 use crate::limits::Limits;
 use crate::order::Ordered;
 use crate::output::{Match, Output, Place};
@@ -31,9 +31,6 @@ use crate::window::WindowState;
 
 /// Slots are looked through for what has gone at most once in this time.
 const SWEEP_GRAIN: Millis = 8_192;
-
-/// How many events' keys are touched ahead.
-const WARM: usize = 32;
 
 /// What a shard counts; totals since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -187,47 +184,13 @@ impl Shard {
     /// Moves the shard over events and then to the time after them.
     pub fn step(&mut self, input: &Ordered, out: &mut Vec<Output>) {
         let rules = self.rules.clone();
-        for (i, event) in input.events.iter().enumerate() {
-            if i % WARM == 0 {
-                self.warm(&rules, input, i);
-            }
+        for event in &input.events {
             self.pass_time(event.clock, event.sequence, out);
             let batch = &*input.batches[event.batch as usize];
             let row = &batch.rows[event.row as usize];
             self.event(&rules, EventView { batch, row }, event.sequence, out);
         }
         self.pass_time(input.until, input.next_sequence, out);
-    }
-
-    /// Touches the state of the next events' keys, so that the memory of many is fetched at once and not of one after the other.
-    /// Nothing but speed depends on it.
-    fn warm(&mut self, rules: &RuleSet, input: &Ordered, from: usize) {
-        let mut found: SmallVec<[(usize, u32); 2 * WARM]> = SmallVec::new();
-        for event in input.events[from..].iter().take(WARM) {
-            let batch = &*input.batches[event.batch as usize];
-            let row = &batch.rows[event.row as usize];
-            let view = EventView { batch, row };
-            for extraction in &rules.events[row.event.0 as usize].extractions {
-                self.key_bytes.clear();
-                let space = &rules.spaces[extraction.space as usize];
-                for (field, optional) in extraction.fields.iter().zip(&space.optional) {
-                    crate::key::push(&mut self.key_bytes, &view.field(*field), *optional);
-                }
-                let hash = self.hasher.hash(rules.seeds[extraction.space as usize], &self.key_bytes);
-                let group = group_of(hash, space.pinned);
-                if self.owns(group) {
-                    let slot = self.groups[group].find(extraction.space, hash, &self.key_bytes);
-                    found.extend(slot.map(|slot| (group, slot)));
-                }
-            }
-        }
-        let runs: SmallVec<[(usize, u32); 2 * WARM]> =
-            found.iter().filter_map(|(g, slot)| self.groups[*g].first_run(*slot).map(|run| (*g, run))).collect();
-        let bound: SmallVec<[(usize, BoundId); 2 * WARM]> =
-            runs.iter().filter_map(|(g, run)| self.groups[*g].last_bound(*run).map(|b| (*g, b))).collect();
-        for (group, bound) in bound {
-            std::hint::black_box(self.groups[group].bound.get(bound).captured.first().map(Value::is_missing));
-        }
     }
 
     /// Fires what is due strictly before `clock`.
@@ -375,7 +338,7 @@ impl Shard {
             return;
         }
         let none = BoundEvents::default();
-        let scope = event_scope(event, &none, &self.errors);
+        let scope = Scope::of_event(event, &none, &self.errors);
         if spec.filter.as_ref().is_some_and(|f| !scope.holds(f)) {
             return;
         }
@@ -519,7 +482,7 @@ impl Shard {
             return false;
         }
         let none = BoundEvents::default();
-        stop.filter.as_ref().is_none_or(|f| event_scope(event, &none, &self.errors).holds(f))
+        stop.filter.as_ref().is_none_or(|f| Scope::of_event(event, &none, &self.errors).holds(f))
     }
 
     /// Selects what is reported, and puts the cell and the bound events back.
@@ -721,22 +684,6 @@ fn hits_of(hits: &[Hit], rule: u32) -> &[Hit] {
     &hits[start..end]
 }
 
-/// A scope for expressions that read one event alone.
-fn event_scope<'a>(event: EventView<'a>, none: &'a BoundEvents, errors: &'a Count<u64>) -> Scope<'a> {
-    Scope {
-        program: None,
-        event: Some(event),
-        current: None,
-        step: StepId(0),
-        bound: none,
-        last: None,
-        element: (None, None),
-        key: &[],
-        windows: &NoWindows,
-        errors,
-    }
-}
-
 /// Reads the windows of one rule for one key.
 struct SlotWindows<'a> {
     shard: &'a Shard,
@@ -844,7 +791,7 @@ impl SlotWindows<'_> {
             return Value::Missing;
         }
         let none = BoundEvents::default();
-        let scope = event_scope(event, &none, &self.shard.errors);
+        let scope = Scope::of_event(event, &none, &self.shard.errors);
         match spec.args.as_slice() {
             [one] => scope.value(one).into_static(),
             several => tuple(several.iter().map(|a| scope.value(a))),

@@ -11,7 +11,7 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use crate::Millis;
-use crate::bound::{BoundEvents, BoundId};
+use crate::bound::BoundEvents;
 use crate::output::Match;
 use crate::run::Run;
 use crate::slab::Slab;
@@ -210,19 +210,6 @@ impl Group {
             next = stored.next;
             Some((stored.rule, &stored.run))
         })
-    }
-
-    /// Number of a key's first run; [`None`] where it has none.
-    #[inline]
-    pub fn first_run(&self, slot: u32) -> Option<u32> {
-        let first = self.slot(slot).first;
-        (first != NONE).then_some(first)
-    }
-
-    /// The last event that a run of this number has bound.
-    #[inline]
-    pub fn last_bound(&self, run: u32) -> Option<BoundId> {
-        self.runs.get(run).map(|s| s.run.last)
     }
 
     /// The rules that hold something of a key, ascending.

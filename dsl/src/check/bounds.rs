@@ -325,7 +325,7 @@ fn constraint(term: &Expr) -> Option<(&Expr, Constraint)> {
     Some(match &term.kind {
         ExprKind::Compare(op, a, b) => match (constant(a), constant(b)) {
             (None, Some(v)) => (a, Constraint::Compare(*op, v.clone())),
-            (Some(v), None) => (b, Constraint::Compare(mirrored(*op), v.clone())),
+            (Some(v), None) => (b, Constraint::Compare(op.mirrored(), v.clone())),
             _ => return None,
         },
         ExprKind::InSet(a, set) => (a, Constraint::Among(set.clone())),
@@ -334,7 +334,7 @@ fn constraint(term: &Expr) -> Option<(&Expr, Constraint)> {
         ExprKind::Not(inner) => match &inner.kind {
             ExprKind::Compare(op, a, b) => match (constant(a), constant(b)) {
                 (None, Some(v)) => (a, Constraint::Compare(opposite(*op), v.clone())),
-                (Some(v), None) => (b, Constraint::Compare(opposite(mirrored(*op)), v.clone())),
+                (Some(v), None) => (b, Constraint::Compare(opposite(op.mirrored()), v.clone())),
                 _ => return None,
             },
             ExprKind::InSet(a, set) => (a, Constraint::Outside(set.clone())),
@@ -437,17 +437,6 @@ fn outcome(op: Comparison, order: Ordering) -> bool {
         Comparison::Le => order.is_le(),
         Comparison::Gt => order.is_gt(),
         Comparison::Ge => order.is_ge(),
-    }
-}
-
-/// `5 < x` is `x > 5`.
-fn mirrored(op: Comparison) -> Comparison {
-    match op {
-        Comparison::Lt => Comparison::Gt,
-        Comparison::Le => Comparison::Ge,
-        Comparison::Gt => Comparison::Lt,
-        Comparison::Ge => Comparison::Le,
-        same => same,
     }
 }
 

@@ -13,7 +13,7 @@ pub mod witness;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use lapwing_dsl::ir::{Expr, StepId};
+use lapwing_dsl::ir::Expr;
 use lapwing_dsl::schema::{FieldId, Schema};
 use lapwing_dsl::value::Value;
 
@@ -23,7 +23,7 @@ use self::range::Ranges;
 use self::witness::{Witness, choose};
 use crate::batch::{Batch, EventView, Hit};
 use crate::bound::BoundEvents;
-use crate::eval::{NoWindows, Scope};
+use crate::eval::Scope;
 use crate::rule_set::RuleEntry;
 
 /// For each event type, how its values find first steps.
@@ -139,18 +139,7 @@ impl EventIndex {
             scratch.found.sort_unstable();
         }
         let Scratch { judged, holds, event: number, found, hits, none, .. } = scratch;
-        let scope = Scope {
-            program: None,
-            event: Some(event),
-            current: None,
-            step: StepId(0),
-            bound: none,
-            last: None,
-            element: (None, None),
-            key: &[],
-            windows: &NoWindows,
-            errors,
-        };
+        let scope = Scope::of_event(event, none, errors);
         let mut term_holds = |term: u32| {
             let t = term as usize;
             if judged[t] != *number {

@@ -89,7 +89,7 @@ fn one(field: FieldId, value: Value<'static>) -> Witness {
 fn compared(op: Comparison, a: &Expr, b: &Expr) -> Option<(Witness, bool)> {
     let (item, constant, op) = match (&a.kind, &b.kind) {
         (_, ExprKind::Const(_)) => (a, b, op),
-        (ExprKind::Const(_), _) => (b, a, flipped(op)),
+        (ExprKind::Const(_), _) => (b, a, op.mirrored()),
         _ => return None,
     };
     let (field, plain) = field_of(item)?;
@@ -111,16 +111,6 @@ fn compared(op: Comparison, a: &Expr, b: &Expr) -> Option<(Witness, bool)> {
     // Where the bounds are not exact, nothing at them may be lost.
     let bounds = if exact { bounds } else { Bounds { low_open: false, high_open: false, ..bounds } };
     Some((Witness::Within(field, bounds), exact))
-}
-
-fn flipped(op: Comparison) -> Comparison {
-    match op {
-        Comparison::Lt => Comparison::Gt,
-        Comparison::Le => Comparison::Ge,
-        Comparison::Gt => Comparison::Lt,
-        Comparison::Ge => Comparison::Le,
-        same => same,
-    }
 }
 
 /// The candidate's field, and whether it stands there unchanged (not widened).
