@@ -10,6 +10,7 @@ use lapwing_dsl::value::Value;
 use crate::Millis;
 use crate::batch::Origin;
 use crate::slab::Slab;
+use crate::state::record::OwnEvent;
 
 /// A bound event: an index into a [`BoundEvents`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +58,87 @@ impl BoundEvent {
     }
 }
 
+/// A bound event to read: one that runs share, or one that stands in its run's record.
+#[derive(Clone, Copy, Debug)]
+pub enum BoundRef<'a> {
+    /// In [`BoundEvents`].
+    Shared(&'a BoundEvent),
+    /// In the record.
+    Own(OwnEvent<'a>),
+}
+
+impl<'a> BoundRef<'a> {
+    /// The step it is bound to.
+    #[inline]
+    pub fn step(self) -> StepId {
+        match self {
+            BoundRef::Shared(node) => node.step,
+            BoundRef::Own(own) => own.step(),
+        }
+    }
+
+    /// Its time.
+    #[inline]
+    pub fn at(self) -> Millis {
+        match self {
+            BoundRef::Shared(node) => node.at,
+            BoundRef::Own(own) => own.at(),
+        }
+    }
+
+    /// Its number in processing order.
+    pub fn sequence(self) -> u64 {
+        match self {
+            BoundRef::Shared(node) => node.sequence,
+            BoundRef::Own(own) => own.sequence(),
+        }
+    }
+
+    /// Which of the ways on the run had taken before it.
+    pub fn rank(self) -> u16 {
+        match self {
+            BoundRef::Shared(node) => node.rank,
+            BoundRef::Own(own) => own.rank(),
+        }
+    }
+
+    /// Where it came from.
+    pub fn origin(self) -> Origin {
+        match self {
+            BoundRef::Shared(node) => node.origin,
+            BoundRef::Own(own) => own.origin(),
+        }
+    }
+
+    /// The event bound before it.
+    #[inline]
+    pub fn before(self) -> Option<BoundId> {
+        match self {
+            BoundRef::Shared(node) => node.before,
+            BoundRef::Own(own) => own.before(),
+        }
+    }
+
+    /// One of the fields that are read later.
+    #[inline]
+    pub fn captured(self, i: usize) -> Value<'a> {
+        match self {
+            BoundRef::Shared(node) => node.captured[i].borrow(),
+            BoundRef::Own(own) => own.captured(i),
+        }
+    }
+
+    /// It and those before it, newest first.
+    pub fn newest_first(self, bound: &'a BoundEvents) -> impl Iterator<Item = BoundRef<'a>> {
+        let mut next = Some(self);
+        std::iter::from_fn(move || {
+            let event = next?;
+            next = event.before().map(|id| BoundRef::Shared(bound.get(id)));
+            Some(event)
+        })
+    }
+}
+
 /// All bound events of a key group.
 #[derive(Clone, Debug, Default)]
 pub struct BoundEvents {
@@ -81,6 +163,16 @@ impl BoundEvents {
         }
         let node = BoundEvent::from_parts(before, step, rank, origin, at, sequence, captured, 1);
         BoundId(self.nodes.add(node))
+    }
+
+    /// Takes over an event that stood elsewhere, with what it holds.
+    pub fn put_back(&mut self, node: BoundEvent) -> BoundId {
+        BoundId(self.nodes.add(node))
+    }
+
+    /// Takes out an event that one holder has and that goes on standing elsewhere: what it holds stays held.
+    pub fn take_out(&mut self, id: BoundId) {
+        self.nodes.remove(id.0);
     }
 
     /// The event.
@@ -128,29 +220,6 @@ impl BoundEvents {
         let mut chain: Vec<_> = self.newest_first(last).collect();
         chain.reverse();
         chain
-    }
-
-    /// Whether this names an event that is held.
-    pub fn has(&self, id: BoundId) -> bool {
-        self.nodes.get(id.0).is_some()
-    }
-
-    /// All places, to be saved.
-    pub fn raw(&self) -> &Slab<BoundEvent> {
-        &self.nodes
-    }
-
-    /// From what was saved; `None` where chains lead nowhere or in a circle, or the free places are not the free ones.
-    pub fn from_raw(nodes: Vec<Option<BoundEvent>>, free: Vec<u32>) -> Option<Self> {
-        // Along a chain the numbers of the events fall, so that none leads back to its beginning.
-        let falls = nodes.iter().flatten().all(|n| {
-            n.before.is_none_or(|b| {
-                let before = nodes.get(b.0 as usize).and_then(Option::as_ref);
-                before.is_some_and(|before| before.sequence < n.sequence)
-            })
-        });
-        let nodes = Slab::from_places(nodes, free)?;
-        falls.then_some(BoundEvents { nodes })
     }
 
     /// How many events are held.

@@ -14,26 +14,26 @@ use smallvec::SmallVec;
 
 use crate::aggregate::{aggregate, distinct};
 use crate::batch::EventView;
-use crate::bound::{BoundEvent, BoundEvents, BoundId};
+use crate::bound::{BoundEvents, BoundRef};
 use crate::planted::{Bug, bug};
 
 /// Reads windows as of the current event.
 pub trait Windows {
     /// The value of a rule's window. `last` is the last event bound, where a whole match is looked at.
-    fn window(&self, window: WindowId, last: Option<&BoundEvent>) -> Value<'static>;
+    fn window(&self, window: WindowId, last: Option<BoundRef<'_>>) -> Value<'static>;
     /// Whether one of the rule's windows has lost entries that would count now.
-    fn lost(&self, last: &BoundEvent) -> bool;
+    fn lost(&self, last: BoundRef<'_>) -> bool;
 }
 
 /// No windows: where the check allows none.
 pub struct NoWindows;
 
 impl Windows for NoWindows {
-    fn window(&self, _: WindowId, _: Option<&BoundEvent>) -> Value<'static> {
+    fn window(&self, _: WindowId, _: Option<BoundRef<'_>>) -> Value<'static> {
         Value::Missing
     }
 
-    fn lost(&self, _: &BoundEvent) -> bool {
+    fn lost(&self, _: BoundRef<'_>) -> bool {
         false
     }
 }
@@ -46,15 +46,15 @@ pub struct Scope<'a> {
     /// The candidate event.
     pub event: Option<EventView<'a>>,
     /// Where the candidate is an event bound before (time completed the match, or a new rule judges it again): that.
-    pub current: Option<BoundId>,
+    pub current: Option<BoundRef<'a>>,
     /// The step the candidate is judged for.
     pub step: StepId,
     /// The bound events of the key's group.
     pub bound: &'a BoundEvents,
     /// The run's last bound event.
-    pub last: Option<BoundId>,
+    pub last: Option<BoundRef<'a>>,
     /// Inside an aggregate: the element and the one before.
-    pub element: (Option<BoundId>, Option<BoundId>),
+    pub element: (Option<BoundRef<'a>>, Option<BoundRef<'a>>),
     /// The key.
     pub key: &'a [Value<'static>],
     /// Windows as of now.
@@ -133,7 +133,7 @@ impl<'a> Scope<'a> {
             K::Const(v) => v.borrow(),
             K::Field(of, field) => self.field(*of, *field),
             K::Key(i) => self.key.get(*i as usize).map_or(Value::Missing, Value::borrow),
-            K::Window(id) => self.windows.window(*id, self.current.map(|c| self.bound.get(c))),
+            K::Window(id) => self.windows.window(*id, self.current),
             K::Aggregate { aggregate, step, args } => self.aggregate(*aggregate, *step, args, expr),
             K::And(_) | K::Or(_) | K::Not(_) | K::PrevOr(_) => Value::from_truth(self.truth(expr)),
             K::Neg(a) => self.fault(negate(self.value(a))),
@@ -206,36 +206,36 @@ impl<'a> Scope<'a> {
         }
     }
 
-    fn bound_field(&self, id: Option<BoundId>, field: FieldId) -> Value<'a> {
-        let (Some(id), Some(program)) = (id, self.program) else { return Value::Missing };
-        let node = self.bound.get(id);
-        match program.capture(node.step, field) {
-            Some(i) => node.captured[i].borrow(),
+    #[inline]
+    fn bound_field(&self, event: Option<BoundRef<'a>>, field: FieldId) -> Value<'a> {
+        let (Some(event), Some(program)) = (event, self.program) else { return Value::Missing };
+        match program.capture(event.step(), field) {
+            Some(i) => event.captured(i),
             None => Value::Missing,
         }
     }
 
-    fn pick(&self, step: StepId, pick: Pick) -> Option<BoundId> {
-        let mut of_step = self.bound.newest_first(self.last?).filter(|(_, n)| n.step == step).map(|(id, _)| id);
+    fn pick(&self, step: StepId, pick: Pick) -> Option<BoundRef<'a>> {
+        let mut of_step = self.last?.newest_first(self.bound).filter(|e| e.step() == step);
         match pick {
             Pick::Last(n) => of_step.nth(n as usize),
             Pick::First(n) => {
-                let all: Vec<BoundId> = of_step.collect();
+                let all: SmallVec<[BoundRef<'a>; 8]> = of_step.collect();
                 all.len().checked_sub(1 + n as usize).map(|i| all[i])
             }
         }
     }
 
     /// The element before the candidate; for a first element the event bound just before, if that is of the same type.
-    fn prev(&self) -> Option<BoundId> {
+    fn prev(&self) -> Option<BoundRef<'a>> {
         let last = self.last?;
-        let own = |n: &BoundEvent| n.step == self.step || bug(Bug::Prev);
-        if let Some((id, _)) = self.bound.newest_first(last).find(|(_, n)| own(n)) {
-            return Some(id);
+        let own = |e: &BoundRef<'a>| e.step() == self.step || bug(Bug::Prev);
+        if let Some(event) = last.newest_first(self.bound).find(own) {
+            return Some(event);
         }
         let steps = &self.program?.rule.steps;
         let event = |step: StepId| steps[step.0 as usize].event;
-        (event(self.bound.get(last).step) == event(self.step)).then_some(last)
+        (event(last.step()) == event(self.step)).then_some(last)
     }
 
     fn aggregate(&self, kind: Aggregate, step: StepId, args: &'a [Expr], expr: &Expr) -> Value<'a> {
@@ -243,15 +243,16 @@ impl<'a> Scope<'a> {
             return self.fault(aggregate(kind, Vec::new(), &expr.ty));
         };
         if kind == Aggregate::Count && args.is_empty() {
-            let n = self.bound.newest_first(last).filter(|(_, n)| n.step == step).count();
+            let n = last.newest_first(self.bound).filter(|e| e.step() == step).count();
             return Value::Int(n as i64);
         }
-        let chain = self.bound.oldest_first(last);
+        let mut chain: Vec<BoundRef<'a>> = last.newest_first(self.bound).filter(|e| e.step() == step).collect();
+        chain.reverse();
         let mut before = None;
         let mut values = Vec::new();
-        for (id, _) in chain.iter().filter(|(_, n)| n.step == step) {
-            let scope = Scope { element: (Some(*id), before), ..*self };
-            before = Some(*id);
+        for event in chain {
+            let scope = Scope { element: (Some(event), before), ..*self };
+            before = Some(event);
             values.push(match args {
                 [one] => scope.value(one),
                 several => tuple(several.iter().map(|a| scope.value(a))),

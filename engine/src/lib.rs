@@ -20,6 +20,7 @@ pub mod run;
 pub mod shard;
 pub mod slab;
 pub mod slot;
+pub mod state;
 pub mod store;
 pub mod suppress;
 pub mod window;

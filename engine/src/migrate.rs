@@ -13,7 +13,7 @@ use lapwing_dsl::program::Program;
 use lapwing_dsl::schema::{EventId, Schema};
 
 use crate::Millis;
-use crate::bound::{BoundEvents, BoundId};
+use crate::bound::{BoundEvents, BoundId, BoundRef};
 use crate::eval::{NoWindows, Scope};
 use crate::rule_set::{RuleEntry, RuleSet, WindowEntry};
 use crate::run::{Memory, Run};
@@ -141,15 +141,15 @@ impl Shard {
             .collect();
         let mut swapped = Swapped::default();
         let clock = self.clock;
-        let mut moved: Vec<(u32, Cell)> = Vec::new();
+        let mut moved: Vec<Cell> = Vec::new();
         for group in &mut self.groups {
-            for i in group.in_order() {
-                let space = spaces[group.slot(i).space as usize];
+            for mut i in group.in_order() {
+                let space = spaces[group.space(i) as usize];
                 for rule in group.rules(i) {
                     let (fate, index) = &fates[rule as usize];
                     let entry = &old.rules[rule as usize];
                     let target = index.filter(|_| space.is_some());
-                    let mut cell = group.take_cell(i, rule, Vec::new());
+                    let mut cell = group.take_cell(i, rule, &entry.program, Vec::new());
                     let bound = &mut group.bound;
                     let before = cell.runs.len();
                     cell.runs.retain_mut(|run| {
@@ -168,11 +168,10 @@ impl Shard {
                             let candidates = more.candidates.iter_mut().map(|c| &mut c.body);
                             candidates.chain(more.open.iter_mut().map(|o| &mut o.body)).for_each(|b| b.rule = index);
                         }
-                        moved.push((i, cell));
+                        moved.push(cell);
                     }
                 }
-                let slot = group.slot_mut(i);
-                if let Some(more) = &mut slot.more {
+                if let Some(more) = group.more_mut(i) {
                     more.windows.retain_mut(|w| match windows[w.window as usize] {
                         Some(index) if space.is_some() => {
                             w.window = index;
@@ -181,12 +180,14 @@ impl Shard {
                         _ => false,
                     });
                 }
-                slot.tidy();
-                slot.space = space.unwrap_or(slot.space);
-                for (i, cell) in moved.drain(..) {
-                    group.put_cell(i, cell);
+                group.tidy(i);
+                if let Some(space) = space {
+                    group.set_space(i, space);
                 }
-                if group.slot(i).is_empty() {
+                for cell in moved.drain(..) {
+                    i = group.put_cell(i, cell).0;
+                }
+                if group.holds_nothing(i) {
                     group.remove(i);
                 }
             }
@@ -225,7 +226,7 @@ fn survives(run: &mut Run, fate: &Fate, old: &RuleEntry, new: &RuleEntry, bound:
 /// Whether every bound event meets the new conditions of its step, as far as what was kept of it tells.
 fn judge(last: BoundId, conditions: &[Vec<Expr>], program: &Program, bound: &BoundEvents) -> bool {
     let errors = Count::new(0);
-    bound.newest_first(last).all(|(id, node)| {
+    bound.newest_first(last).all(|(_, node)| {
         conditions[node.step.0 as usize].iter().all(|condition| {
             if !is_kept(condition, node.step, program) {
                 return false;
@@ -233,10 +234,10 @@ fn judge(last: BoundId, conditions: &[Vec<Expr>], program: &Program, bound: &Bou
             let scope = Scope {
                 program: Some(program),
                 event: None,
-                current: Some(id),
+                current: Some(BoundRef::Shared(node)),
                 step: node.step,
                 bound,
-                last: node.before,
+                last: node.before.map(|b| BoundRef::Shared(bound.get(b))),
                 element: (None, None),
                 key: &[],
                 windows: &NoWindows,

@@ -13,6 +13,8 @@ use lapwing_dsl::value::Type;
 
 use crate::batch::Layout;
 use crate::index::Index;
+use crate::run::{Memory, NO_DECISION};
+use crate::state::record::Begin;
 
 /// All live rules.
 #[derive(Clone, Debug)]
@@ -58,6 +60,10 @@ pub struct RuleEntry {
     pub sees: Vec<u64>,
     /// Whether timers, and not only its own events, move its runs.
     pub timed: bool,
+    /// Whether an event that binds nothing changes no more than the runs it ends: they can be judged where they stand.
+    pub plain: bool,
+    /// How a run of the rule begins, where there is one way and it needs no more than a record.
+    pub begin: Option<Begin>,
 }
 
 /// A key space.
@@ -147,7 +153,11 @@ impl RuleSet {
         };
         let mut entries = Vec::with_capacity(rules.len());
         for rule in &rules {
-            entries.push(builder.add(rule, &schema)?);
+            let mut entry = builder.add(rule, &schema)?;
+            if let Some(begin) = &mut entry.begin {
+                begin.rule = entries.len() as u32;
+            }
+            entries.push(entry);
         }
         for plan in &mut builder.events {
             for extraction in &mut plan.extractions {
@@ -228,6 +238,8 @@ impl Builder {
             input,
             sees,
             timed: is_timed(&live.program),
+            plain: is_plain(&live.program),
+            begin: begin(&live.program),
         })
     }
 
@@ -313,6 +325,39 @@ fn strip_spans(expr: &mut lapwing_dsl::ir::Expr) {
 fn is_timed(program: &Program) -> bool {
     use lapwing_dsl::syntax::ast::Report;
     program.rule.report != Report::Early || program.nfa.states.iter().any(|s| s.is_pending())
+}
+
+/// Whether nothing but the end of runs follows an event that no run takes.
+fn is_plain(program: &Program) -> bool {
+    use lapwing_dsl::syntax::ast::MatchMode;
+    !is_timed(program) && program.rule.mode != MatchMode::Last && program.rule.stop.is_none()
+}
+
+/// How a run begins, where there is one way; its rule's index is for the rule set to say.
+fn begin(program: &Program) -> Option<Begin> {
+    let nfa = &program.nfa;
+    let [start] = nfa.starts.as_slice() else { return None };
+    let [leaf] = nfa.state(*start).leaves.as_slice() else { return None };
+    let step = leaf.step.0 as usize;
+    let asks_more = !program.conditions[step].run.is_empty() || program.rule.steps[step].until.is_some();
+    if !is_plain(program) || nfa.registers > 0 || nfa.loops.len() > 1 || asks_more {
+        return None;
+    }
+    // What a first event makes of a new run depends on nothing but the automaton.
+    let mut open = leaf.forks.iter().filter_map(|fork| {
+        let mut memory = Memory::new(nfa);
+        memory.carry_out(&fork.instructions, nfa, 0).then_some((fork.target, memory))
+    });
+    let (Some((Some(target), memory)), None) = (open.next(), open.next()) else { return None };
+    Some(Begin {
+        rule: 0,
+        step: leaf.step,
+        rank_before: NO_DECISION,
+        state: target,
+        rank: NO_DECISION,
+        count: memory.count(0),
+        lasts: memory.deadline(program, nfa.state(target), 0, 0),
+    })
 }
 
 /// For each event type, for each field, whether some rule reads it.

@@ -1,43 +1,43 @@
 //! State by key: one slot a key, in 256 fixed key groups and one for pinned rules.
 //!
 //! A slot holds what rules have of its key: runs, windows, open alerts. A rule costs a key nothing until it has something to
-//! keep, and a slot that holds nothing goes.
+//! keep, and a slot that holds nothing goes. A slot is a block of words (see [`crate::state`]):
+//!
+//! ```text
+//! 0  32 bits of the key's hash, length of the key in bytes 32
+//! 1  words in use 32, what only some keys hold 32
+//! 2  key space 16, time of the next sweep 48
+//! 3  … the key's bytes, then a record for each run
+//! ```
+//!
+//! A slot's number holds until the slot is next written to.
 
 use std::hash::Hasher;
 
 use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
-use hashbrown::HashTable;
+use lapwing_dsl::program::Program;
 use smallvec::SmallVec;
 
 use crate::Millis;
 use crate::bound::BoundEvents;
 use crate::output::Match;
-use crate::run::Run;
+use crate::run::{Run, RunMore};
 use crate::slab::Slab;
+use crate::state::blocks::{BlockId, Blocks};
+use crate::state::record::{self, Record};
+use crate::state::table::Table;
 use crate::window::WindowState;
 
 /// How many key groups there are, the pinned one aside.
 pub const GROUPS: usize = 256;
 /// The key group of pinned rules and their windows.
 pub const PINNED: usize = GROUPS;
+/// Sweeps are planned at whole multiples of this time.
+pub const SWEEP_GRAIN: Millis = 8_192;
 
-/// The state of one key.
-#[derive(Clone, Debug)]
-pub struct Slot {
-    /// Hash of space and key.
-    pub hash: u64,
-    /// The key's bytes.
-    pub key: SmallVec<[u8; 16]>,
-    /// When to look whether something has gone; [`Millis::MAX`] where no look is planned.
-    pub sweep_at: Millis,
-    /// Windows, and what few rules need.
-    pub more: Option<Box<SlotMore>>,
-    /// The first of its runs in [`Group`]'s slab; [`NONE`]: there is none.
-    first: u32,
-    /// Index of the key space.
-    pub space: u16,
-}
+/// The number of a key's slot in its group.
+pub type SlotId = BlockId;
 
 /// What only some keys hold.
 #[derive(Clone, Debug, Default)]
@@ -46,17 +46,6 @@ pub struct SlotMore {
     pub windows: Vec<WindowCell>,
     /// What rules hold beside runs.
     pub cells: Vec<(u32, CellMore)>,
-}
-
-/// No run.
-const NONE: u32 = u32::MAX;
-
-/// A run where it is kept: runs of one key are a list, those of one rule next to each other and in their order.
-#[derive(Clone, Debug)]
-struct Stored {
-    run: Run,
-    rule: u32,
-    next: u32,
 }
 
 /// What one rule holds of a key, taken out to be moved.
@@ -125,102 +114,231 @@ pub struct WindowCell {
     pub lost_until: Millis,
 }
 
-impl Slot {
-    /// The state of a window.
-    pub fn window(&self, window: u32) -> Option<&WindowCell> {
-        self.windows().iter().find(|w| w.window == window)
-    }
+/// Nothing of what only some keys hold.
+const NONE: u32 = u32::MAX;
+/// Words before the key.
+const HEAD: usize = 3;
+/// No sweep is planned.
+const NEVER: i64 = (1 << 47) - 1;
 
-    /// What windows hold.
-    pub fn windows(&self) -> &[WindowCell] {
-        self.more.as_ref().map_or(&[], |m| &m.windows)
-    }
-
-    /// Whether it holds nothing.
-    pub fn is_empty(&self) -> bool {
-        self.first == NONE && self.more.is_none()
-    }
-
-    /// Gives up what is empty.
-    pub fn tidy(&mut self) {
-        if let Some(more) = &mut self.more {
-            more.cells.retain(|(_, c)| !c.is_empty());
-            if more.cells.is_empty() && more.windows.is_empty() {
-                self.more = None;
-            }
-        }
-    }
+/// What becomes of a run where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It stays as it is.
+    Kept,
+    /// It waits on, and has seen an event.
+    Waits,
+    /// It goes.
+    Gone,
 }
 
-/// The slots of one key group, with their runs and the events these have bound.
+/// The slots of one key group, with the events that runs of the group share.
 #[derive(Clone, Debug, Default)]
 pub struct Group {
-    table: HashTable<u32>,
-    slots: Slab<Slot>,
-    runs: Slab<Stored>,
-    /// Events that runs of the group have bound.
+    table: Table,
+    blocks: Blocks,
+    some: Slab<SlotMore>,
+    run_some: Slab<(u32, Box<RunMore>)>,
+    /// How many runs live.
+    runs: usize,
+    /// Events that more than one run of the group has bound, or that have one bound behind them.
     pub bound: BoundEvents,
+    /// Memory for records on their way.
+    words: Vec<u64>,
+}
+
+/// The 32 bits of a key's hash that its group finds it by.
+#[inline]
+pub fn tag_of(hash: u64) -> u32 {
+    hash as u32
+}
+
+fn low(word: u64) -> u32 {
+    word as u32
+}
+
+fn high(word: u64) -> u32 {
+    (word >> 32) as u32
+}
+
+fn pair(low: u32, high: u32) -> u64 {
+    u64::from(low) | u64::from(high) << 32
 }
 
 impl Group {
+    /// Asks the processor to have a key's place in the table at hand.
+    #[inline]
+    pub fn prefetch_place(&self, hash: u64) {
+        self.table.prefetch(tag_of(hash));
+    }
+
+    /// Asks the processor to have the beginning of a key's slot at hand.
+    #[inline]
+    pub fn prefetch_slot(&self, hash: u64) {
+        if let Some(slot) = self.table.all(tag_of(hash)).next() {
+            for line in self.blocks.get(slot).chunks(8).take(3) {
+                crate::state::prefetch(&line[0]);
+            }
+        }
+    }
+
     /// The slot of a key.
     #[inline]
-    pub fn find(&self, space: u16, hash: u64, key: &[u8]) -> Option<u32> {
-        let same = |i: &u32| {
-            let slot = self.slot(*i);
-            slot.hash == hash && slot.space == space && *slot.key == *key
-        };
-        self.table.find(hash, same).copied()
+    pub fn find(&self, space: u16, hash: u64, key: &[u8]) -> Option<SlotId> {
+        self.table.find(tag_of(hash), |slot| self.space(slot) == space && self.key(slot) == key)
     }
 
     /// The slot of a key, made where there is none.
-    pub fn find_or_add(&mut self, space: u16, hash: u64, key: &[u8]) -> u32 {
-        if let Some(i) = self.find(space, hash, key) {
-            return i;
+    pub fn find_or_add(&mut self, space: u16, hash: u64, key: &[u8]) -> SlotId {
+        if let Some(slot) = self.find(space, hash, key) {
+            return slot;
         }
-        self.add(Slot { hash, space, key: key.into(), sweep_at: Millis::MAX, more: None, first: NONE })
+        self.words.clear();
+        self.words.extend([pair(tag_of(hash), key.len() as u32), 0, (NEVER << 16) as u64 | u64::from(space)]);
+        let used = HEAD + key.len().div_ceil(8);
+        self.words.resize(used, 0);
+        bytemuck::cast_slice_mut::<u64, u8>(&mut self.words[HEAD..])[..key.len()].copy_from_slice(key);
+        self.words[1] = pair(used as u32, NONE);
+        // Room for a first run.
+        let slot = self.blocks.add(used + 10);
+        self.blocks.get_mut(slot)[..used].copy_from_slice(&self.words);
+        self.table.insert(tag_of(hash), slot);
+        slot
     }
 
-    /// Adds the slot of a new key.
-    pub fn add(&mut self, slot: Slot) -> u32 {
-        let hash = slot.hash;
-        let i = self.slots.add(slot);
-        let slots = &self.slots;
-        self.table.insert_unique(hash, i, |i| slots.get(*i).map_or(0, |s| s.hash));
-        i
-    }
-
-    /// The slot.
+    /// The key's bytes.
     #[inline]
-    pub fn slot(&self, i: u32) -> &Slot {
-        self.slots.get(i).expect("a slot in the table is in use")
+    pub fn key(&self, slot: SlotId) -> &[u8] {
+        let words = self.blocks.get(slot);
+        &bytemuck::cast_slice(&words[HEAD..])[..high(words[0]) as usize]
     }
 
-    /// The slot, to change.
+    /// Index of the key space.
     #[inline]
-    pub fn slot_mut(&mut self, i: u32) -> &mut Slot {
-        self.slots.get_mut(i).expect("a slot in the table is in use")
+    pub fn space(&self, slot: SlotId) -> u16 {
+        self.blocks.get(slot)[2] as u16
     }
 
-    /// The runs of a key with their rules.
-    pub fn runs(&self, slot: u32) -> impl Iterator<Item = (u32, &Run)> {
-        let mut next = self.slot(slot).first;
-        std::iter::from_fn(move || {
-            let stored = self.runs.get(next)?;
-            next = stored.next;
-            Some((stored.rule, &stored.run))
-        })
+    /// The rule set has changed: the key space has another index.
+    pub fn set_space(&mut self, slot: SlotId, space: u16) {
+        let word = &mut self.blocks.get_mut(slot)[2];
+        *word = *word & !0xffff | u64::from(space);
+    }
+
+    /// The 32 bits of the key's hash that the slot is found by.
+    pub fn tag(&self, slot: SlotId) -> u32 {
+        low(self.blocks.get(slot)[0])
+    }
+
+    /// The slots found by these 32 bits.
+    pub fn tagged(&self, tag: u32) -> SmallVec<[SlotId; 2]> {
+        self.table.all(tag).collect()
+    }
+
+    /// When to look whether something has gone; none where no look is planned.
+    #[inline]
+    pub fn sweep_at(&self, slot: SlotId) -> Option<Millis> {
+        let grains = self.blocks.get(slot)[2] as i64 >> 16;
+        (grains != NEVER).then_some(grains * SWEEP_GRAIN)
+    }
+
+    /// Plans a look. What is too far ahead to be written is looked at earlier.
+    pub fn set_sweep_at(&mut self, slot: SlotId, at: Option<Millis>) -> Option<Millis> {
+        let grains = at.map_or(NEVER, |at| at.div_euclid(SWEEP_GRAIN).clamp(-NEVER, NEVER - 1));
+        let word = &mut self.blocks.get_mut(slot)[2];
+        *word = (grains << 16) as u64 | *word & 0xffff;
+        self.sweep_at(slot)
+    }
+
+    /// What only some keys hold.
+    #[inline]
+    pub fn more(&self, slot: SlotId) -> Option<&SlotMore> {
+        self.some.get(high(self.blocks.get(slot)[1]))
+    }
+
+    /// What only some keys hold, to change.
+    #[inline]
+    pub fn more_mut(&mut self, slot: SlotId) -> Option<&mut SlotMore> {
+        self.some.get_mut(high(self.blocks.get(slot)[1]))
+    }
+
+    /// What only some keys hold, made where there is none.
+    pub fn more_or_add(&mut self, slot: SlotId) -> &mut SlotMore {
+        let mut number = high(self.blocks.get(slot)[1]);
+        if number == NONE {
+            number = self.some.add(SlotMore::default());
+            let word = &mut self.blocks.get_mut(slot)[1];
+            *word = pair(low(*word), number);
+        }
+        self.some.get_mut(number).expect("a slot names what is there")
+    }
+
+    /// The state of a window.
+    pub fn window(&self, slot: SlotId, window: u32) -> Option<&WindowCell> {
+        self.windows(slot).iter().find(|w| w.window == window)
+    }
+
+    /// What windows hold.
+    pub fn windows(&self, slot: SlotId) -> &[WindowCell] {
+        self.more(slot).map_or(&[], |m| &m.windows)
+    }
+
+    /// What a rule holds of a key beside runs.
+    pub fn cell_more(&self, slot: SlotId, rule: u32) -> Option<&CellMore> {
+        self.more(slot)?.cells.iter().find(|(r, _)| *r == rule).map(|(_, more)| more)
+    }
+
+    /// What a rule holds of a key beside runs, made where there is none.
+    pub fn cell_more_or_add(&mut self, slot: SlotId, rule: u32) -> &mut CellMore {
+        let cells = &mut self.more_or_add(slot).cells;
+        let i = cells.iter().position(|(r, _)| *r == rule).unwrap_or_else(|| {
+            cells.push((rule, CellMore::default()));
+            cells.len() - 1
+        });
+        &mut cells[i].1
+    }
+
+    /// Gives up what is empty.
+    pub fn tidy(&mut self, slot: SlotId) {
+        let Some(more) = self.more_mut(slot) else { return };
+        more.cells.retain(|(_, c)| !c.is_empty());
+        if more.cells.is_empty() && more.windows.is_empty() {
+            let word = &mut self.blocks.get_mut(slot)[1];
+            let number = high(*word);
+            *word = pair(low(*word), NONE);
+            self.some.remove(number);
+        }
+    }
+
+    /// Where the first record stands, and where the last one ends.
+    #[inline]
+    fn span(&self, slot: SlotId) -> (usize, usize) {
+        let words = self.blocks.get(slot);
+        (HEAD + (high(words[0]) as usize).div_ceil(8), low(words[1]) as usize)
+    }
+
+    /// The records of a key's runs; those of one rule in their order.
+    #[inline]
+    pub fn records(&self, slot: SlotId) -> Records<'_> {
+        let (from, to) = self.span(slot);
+        Records { words: &self.blocks.get(slot)[from..to] }
+    }
+
+    /// What the run of a record holds beside it, with its count of passes.
+    pub fn run_more(&self, record: Record<'_>) -> Option<(u32, &RunMore)> {
+        let (count, more) = self.run_some.get(record.more()?)?;
+        Some((*count, more))
     }
 
     /// The rules that hold something of a key, ascending.
-    pub fn rules(&self, slot: u32) -> SmallVec<[u32; 8]> {
+    pub fn rules(&self, slot: SlotId) -> SmallVec<[u32; 8]> {
         let mut rules: SmallVec<[u32; 8]> = SmallVec::new();
-        for (rule, _) in self.runs(slot) {
-            if rules.last() != Some(&rule) {
-                rules.push(rule);
+        for record in self.records(slot) {
+            if rules.last() != Some(&record.rule()) {
+                rules.push(record.rule());
             }
         }
-        if let Some(more) = &self.slot(slot).more {
+        if let Some(more) = self.more(slot) {
             rules.extend(more.cells.iter().map(|(rule, _)| *rule));
         }
         if rules.len() > 1 {
@@ -230,90 +348,142 @@ impl Group {
         rules
     }
 
-    /// Takes out what a rule holds of a key; `runs` is emptied and used for its runs.
-    pub fn take_cell(&mut self, slot: u32, rule: u32, mut runs: Vec<Run>) -> Cell {
-        runs.clear();
-        let mut before = NONE;
-        let mut at = self.slot(slot).first;
-        while let Some(stored) = self.runs.get(at) {
-            let (own, next) = (stored.rule == rule, stored.next);
-            if own {
-                match self.runs.get_mut(before) {
-                    Some(before) => before.next = next,
-                    None => self.slot_mut(slot).first = next,
+    /// Carries out what was decided of each record, in their order.
+    pub fn apply(&mut self, slot: SlotId, fates: &[Fate]) {
+        let (from, to) = self.span(slot);
+        let words = self.blocks.get_mut(slot);
+        let (mut read, mut write) = (from, from);
+        for fate in fates {
+            let record = Record::first_of(&words[read..to]);
+            let length = record.length();
+            match fate {
+                Fate::Gone => {
+                    if let Some(held) = record.held() {
+                        self.bound.release(held);
+                    }
+                    if let Some(number) = record.more() {
+                        self.run_some.remove(number);
+                    }
+                    self.runs -= 1;
+                    read += length;
+                    continue;
                 }
-                runs.extend(self.runs.remove(at).map(|s| s.run));
-            } else {
-                if !runs.is_empty() {
-                    // A rule's runs stand next to each other.
-                    break;
-                }
-                before = at;
+                Fate::Waits => record::grow_stale(&mut words[read]),
+                Fate::Kept => {}
             }
-            at = next;
+            if write != read {
+                words.copy_within(read..read + length, write);
+            }
+            read += length;
+            write += length;
         }
+        words[1] = pair(write as u32, high(words[1]));
+    }
+
+    /// Takes out what a rule holds of a key; `runs` is emptied and used for its runs.
+    pub fn take_cell(&mut self, slot: SlotId, rule: u32, program: &Program, mut runs: Vec<Run>) -> Cell {
+        runs.clear();
+        let (from, to) = self.span(slot);
+        let words = self.blocks.get_mut(slot);
+        let (mut read, mut write) = (from, from);
+        while read < to {
+            let record = Record::first_of(&words[read..to]);
+            let length = record.length();
+            if record.rule() == rule {
+                let mut run = record.run(&mut self.bound, |step| program.captures[step.0 as usize].len());
+                if let Some((count, more)) = record.more().and_then(|number| self.run_some.remove(number)) {
+                    (run.count, run.more) = (count, Some(more));
+                }
+                runs.push(run);
+            } else {
+                if write != read {
+                    words.copy_within(read..read + length, write);
+                }
+                write += length;
+            }
+            read += length;
+        }
+        words[1] = pair(write as u32, high(words[1]));
+        self.runs -= runs.len();
         Cell { rule, runs, more: self.take_more(slot, rule) }
     }
 
-    /// Takes out all runs of a key with their rules, in order of the rules.
-    pub fn take_runs(&mut self, slot: u32, runs: &mut Vec<(u32, Run)>) {
-        let mut at = std::mem::replace(&mut self.slot_mut(slot).first, NONE);
-        while let Some(stored) = self.runs.remove(at) {
-            at = stored.next;
-            runs.push((stored.rule, stored.run));
-        }
-        // The sort is stable: runs of one rule keep their order.
-        if !runs.is_sorted_by_key(|(rule, _)| *rule) {
-            runs.sort_by_key(|(rule, _)| *rule);
-        }
-    }
-
     /// Takes out what a rule holds of a key beside runs.
-    pub fn take_more(&mut self, slot: u32, rule: u32) -> Option<CellMore> {
-        let more = self.slot_mut(slot).more.as_mut()?;
+    fn take_more(&mut self, slot: SlotId, rule: u32) -> Option<CellMore> {
+        let more = self.more_mut(slot)?;
         let i = more.cells.iter().position(|(r, _)| *r == rule)?;
         Some(more.cells.swap_remove(i).1)
     }
 
-    /// Puts back what a rule holds of a key; gives back the memory of its runs.
-    pub fn put_cell(&mut self, slot: u32, mut cell: Cell) -> Vec<Run> {
-        let mut first = self.slot(slot).first;
-        while let Some(run) = cell.runs.pop() {
-            first = self.runs.add(Stored { run, rule: cell.rule, next: first });
+    /// Puts back what a rule holds of a key; gives the slot's number and the memory of the runs.
+    pub fn put_cell(&mut self, slot: SlotId, mut cell: Cell) -> (SlotId, Vec<Run>) {
+        let mut words = std::mem::take(&mut self.words);
+        words.clear();
+        self.runs += cell.runs.len();
+        for mut run in cell.runs.drain(..) {
+            let more = run.more.take().map(|more| self.run_some.add((run.count, more)));
+            record::push(cell.rule, &run, more, &mut self.bound, &mut words);
         }
-        let slot = self.slot_mut(slot);
-        slot.first = first;
+        let slot = self.append(slot, &words);
+        self.words = words;
         if let Some(more) = cell.more.filter(|m| !m.is_empty()) {
-            slot.more.get_or_insert_default().cells.push((cell.rule, more));
+            self.more_or_add(slot).cells.push((cell.rule, more));
         }
-        slot.tidy();
-        cell.runs
+        self.tidy(slot);
+        (slot, cell.runs)
+    }
+
+    /// Adds the records of runs that have begun. Returns the slot's number.
+    pub fn add_records(&mut self, slot: SlotId, words: &[u64], runs: usize) -> SlotId {
+        self.runs += runs;
+        self.append(slot, words)
+    }
+
+    /// Gives up memory that the slot no longer needs. Returns the slot's number.
+    pub fn fit(&mut self, slot: SlotId) -> SlotId {
+        let (_, used) = self.span(slot);
+        self.resize(slot, used, used)
+    }
+
+    fn resize(&mut self, slot: SlotId, used: usize, words: usize) -> SlotId {
+        let new = self.blocks.resize(slot, used, words);
+        if new != slot {
+            let tag = self.tag(new);
+            self.table.replace(tag, slot, new);
+        }
+        new
+    }
+
+    fn append(&mut self, slot: SlotId, words: &[u64]) -> SlotId {
+        let (_, used) = self.span(slot);
+        let all = used + words.len();
+        let new = self.resize(slot, used, all);
+        let block = self.blocks.get_mut(new);
+        block[used..all].copy_from_slice(words);
+        block[1] = pair(all as u32, high(block[1]));
+        new
+    }
+
+    /// Whether a slot holds nothing.
+    #[inline]
+    pub fn holds_nothing(&self, slot: SlotId) -> bool {
+        let (from, to) = self.span(slot);
+        from == to && self.more(slot).is_none()
     }
 
     /// Frees a slot that holds nothing.
-    pub fn remove(&mut self, i: u32) {
-        let hash = self.slot(i).hash;
-        if let Ok(entry) = self.table.find_entry(hash, |j| *j == i) {
-            entry.remove();
-            self.slots.remove(i);
-        }
+    pub fn remove(&mut self, slot: SlotId) {
+        self.table.remove(self.tag(slot), slot);
+        self.blocks.remove(slot);
         if self.table.is_empty() {
             *self = Group::default();
         }
     }
 
-    /// Whether this number names a slot in use.
-    pub fn holds(&self, i: u32) -> bool {
-        self.slots.get(i).is_some()
-    }
-
     /// Numbers of the slots in use, ordered by space and key.
-    pub fn in_order(&self) -> Vec<u32> {
-        let mut all: Vec<u32> = self.table.iter().copied().collect();
-        all.sort_unstable_by(|a, b| {
-            let (a, b) = (self.slot(*a), self.slot(*b));
-            (a.space, &a.key).cmp(&(b.space, &b.key))
-        });
+    pub fn in_order(&self) -> Vec<SlotId> {
+        let mut all: Vec<SlotId> = self.table.iter().collect();
+        all.sort_unstable_by(|a, b| (self.space(*a), self.key(*a)).cmp(&(self.space(*b), self.key(*b))));
         all
     }
 
@@ -324,12 +494,32 @@ impl Group {
 
     /// How many runs live.
     pub fn run_count(&self) -> usize {
-        self.runs.len()
+        self.runs
     }
 
     /// Whether it holds no key.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
+    }
+}
+
+/// The records of a key's runs.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    words: &'a [u64],
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record<'a>> {
+        if self.words.is_empty() {
+            return None;
+        }
+        let record = Record::first_of(self.words);
+        self.words = &self.words[record.length()..];
+        Some(record)
     }
 }
 

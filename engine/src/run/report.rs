@@ -7,7 +7,7 @@ use lapwing_dsl::value::Value;
 
 use super::Complete;
 use crate::batch::EventView;
-use crate::bound::BoundEvents;
+use crate::bound::{BoundEvents, BoundRef};
 use crate::eval::{Scope, Windows};
 use crate::limits::Cap;
 use crate::output::{AlertId, Evidence, Match, Status};
@@ -35,13 +35,14 @@ pub struct Reporter<'a> {
 
 impl Reporter<'_> {
     fn scope<'s>(&'s self, complete: &Complete, bound: &'s BoundEvents) -> Scope<'s> {
+        let last = BoundRef::Shared(bound.get(complete.last));
         Scope {
             program: Some(&self.entry.program),
             event: self.event,
-            current: Some(complete.last),
-            step: bound.get(complete.last).step,
+            current: Some(last),
+            step: last.step(),
             bound,
-            last: Some(complete.last),
+            last: Some(last),
             element: (None, None),
             key: self.key,
             windows: self.windows,
@@ -98,7 +99,11 @@ impl Reporter<'_> {
             risk: rule.risk.as_ref().map(|r| scope.value(r).into_static()),
             message,
             suppress_by,
-            caps: if self.windows.lost(bound.get(complete.last)) { Cap::WindowEntries as u8 } else { 0 },
+            caps: if self.windows.lost(BoundRef::Shared(bound.get(complete.last))) {
+                Cap::WindowEntries as u8
+            } else {
+                0
+            },
         }
     }
 }

@@ -342,9 +342,7 @@ impl Selection<'_> {
             }
             !goes
         });
-        let more = self.cell.more.get_or_insert_default();
-        more.caps |= Cap::RunsPerKey as u8;
-        more.caps_until = more.caps_until.max(until);
+        self.cell.more.get_or_insert_default().capped(Cap::RunsPerKey, until);
     }
 
     /// An alert that a run taken by a cap might have touched says so.
@@ -380,6 +378,12 @@ fn could_beat(bound: &BoundEvents, run: &Run, best: &Candidate) -> bool {
 }
 
 impl CellMore {
+    /// A cap bit: it may matter until then.
+    pub fn capped(&mut self, cap: Cap, until: crate::Millis) {
+        self.caps_until = if self.caps == 0 { until } else { self.caps_until.max(until) };
+        self.caps |= cap as u8;
+    }
+
     /// Forgets caps that no longer matter.
     pub fn forget_caps(&mut self, now: crate::Millis) {
         if self.caps != 0 && self.caps_until < now {

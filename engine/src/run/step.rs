@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::{Complete, Memory, NO_DECISION, Run};
 use crate::Millis;
 use crate::batch::{EventView, Hit};
-use crate::bound::{BoundEvents, BoundId};
+use crate::bound::{BoundEvents, BoundRef};
 use crate::eval::{Scope, Windows};
 use crate::planted::{Bug, bug};
 use crate::rule_set::RuleEntry;
@@ -44,14 +44,36 @@ enum Known {
     Holds,
 }
 
+/// A run as an event finds it.
+#[derive(Clone, Copy)]
+pub struct Waiting<'r> {
+    /// Where it waits.
+    pub state: StateId,
+    /// Whether it has seen no event since it came there.
+    pub fresh: bool,
+    /// When it ends.
+    pub deadline: Millis,
+    /// Time of its first event.
+    pub first_at: Millis,
+    /// Its last event.
+    pub last: BoundRef<'r>,
+}
+
 /// What an event does to a run.
-enum Effect {
+pub enum Effect {
     /// The run waits on.
     Stays,
+    /// The run waits on, and no longer than this.
+    StaysUntil(Millis),
     /// The run ends.
     Ends,
     /// The event is bound to the awaited step of this number.
-    Takes { leaf: usize, stays: bool },
+    Takes {
+        /// Which of the state's leaves.
+        leaf: usize,
+        /// Whether the run also waits on.
+        stays: bool,
+    },
     /// The last absence has held: the match is complete; with the deadline of an absence that ended before.
     Completes(Option<Millis>),
 }
@@ -107,9 +129,21 @@ impl<'a> Offer<'a> {
     }
 
     fn advance_one(&mut self, mut run: Run, bound: &mut BoundEvents, moved: &mut Moved) {
-        match self.effect(&mut run, bound) {
+        let waiting = Waiting {
+            state: run.state,
+            fresh: run.fresh,
+            deadline: run.deadline,
+            first_at: run.first_at,
+            last: BoundRef::Shared(bound.get(run.last)),
+        };
+        match self.effect(&waiting, bound) {
             Effect::Stays => {
                 run.fresh = false;
+                moved.runs.push(run);
+            }
+            Effect::StaysUntil(deadline) => {
+                run.fresh = false;
+                run.deadline = deadline;
                 moved.runs.push(run);
             }
             Effect::Ends => bound.release(run.last),
@@ -138,7 +172,8 @@ impl<'a> Offer<'a> {
         }
     }
 
-    fn effect(&mut self, run: &mut Run, bound: &BoundEvents) -> Effect {
+    /// What the event does to a run.
+    pub fn effect(&mut self, run: &Waiting<'_>, bound: &BoundEvents) -> Effect {
         if run.deadline < self.clock {
             return Effect::Ends;
         }
@@ -176,10 +211,10 @@ impl<'a> Offer<'a> {
     }
 
     /// A run that is complete but for absences at the end.
-    fn effect_on_pending(&mut self, run: &mut Run, bound: &BoundEvents) -> Effect {
+    fn effect_on_pending(&mut self, run: &Waiting<'_>, bound: &BoundEvents) -> Effect {
         let program = self.program();
         let state = program.nfa.state(run.state);
-        let last_at = bound.get(run.last).at;
+        let last_at = run.last.at();
         let whole = program.rule.within.map_or(Millis::MAX, |w| run.first_at.saturating_add(w));
         let limit = |a: &lapwing_dsl::nfa::Absence| match (a.last, a.within) {
             (false, _) => run.deadline,
@@ -198,15 +233,12 @@ impl<'a> Offer<'a> {
         match rest {
             None => Effect::Completes(None),
             Some(rest) if rest < self.clock => Effect::Completes(Some(rest)),
-            Some(rest) => {
-                run.deadline = rest;
-                Effect::Stays
-            }
+            Some(rest) => Effect::StaysUntil(rest),
         }
     }
 
     /// Whether the event can be the step's, as far as the run is concerned.
-    fn fits(&mut self, step: StepId, last: Option<BoundId>, bound: &BoundEvents) -> bool {
+    fn fits(&mut self, step: StepId, last: Option<BoundRef<'_>>, bound: &BoundEvents) -> bool {
         let program = self.program();
         let condition = &program.conditions[step.0 as usize];
         let spec = &program.rule.steps[step.0 as usize];
@@ -239,7 +271,7 @@ impl<'a> Offer<'a> {
         if event_holds && scope.all_hold(&condition.key) { Known::Holds } else { Known::Fails }
     }
 
-    fn until_holds(&self, step: StepId, last: BoundId, bound: &BoundEvents) -> bool {
+    fn until_holds(&self, step: StepId, last: BoundRef<'_>, bound: &BoundEvents) -> bool {
         let spec = &self.program().rule.steps[step.0 as usize];
         let Some(until) = &spec.until else { return false };
         spec.event == self.event.row.event
@@ -247,7 +279,7 @@ impl<'a> Offer<'a> {
             && self.scope(step, Some(last), bound).holds(until)
     }
 
-    fn scope<'s>(&'s self, step: StepId, last: Option<BoundId>, bound: &'s BoundEvents) -> Scope<'s> {
+    fn scope<'s>(&'s self, step: StepId, last: Option<BoundRef<'s>>, bound: &'s BoundEvents) -> Scope<'s> {
         Scope {
             program: Some(self.program()),
             event: Some(self.event),

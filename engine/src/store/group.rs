@@ -1,6 +1,6 @@
 //! One key group as bytes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lapwing_dsl::ir::StepId;
 use lapwing_dsl::nfa::StateId;
@@ -8,21 +8,25 @@ use lapwing_dsl::program::Program;
 
 use super::FORMAT_VERSION;
 use super::codec::{Corrupt, Reader, Writer};
-use crate::bound::{BoundEvent, BoundEvents, BoundId};
+use crate::bound::{BoundEvents, BoundId, BoundRef};
 use crate::output::{AlertId, Evidence, Match, Status};
 use crate::planted::{Bug, bug};
 use crate::rule_set::RuleSet;
 use crate::run::{Run, RunMore};
-use crate::slot::{Candidate, Cell, CellMore, Group, KeyHasher, OpenAlert, WindowCell};
+use crate::slot::{Candidate, Cell, CellMore, Group, KeyHasher, OpenAlert, SlotId, WindowCell};
+use crate::state::record::Record;
 use crate::window::WindowState;
 
-/// Writes a group.
-pub fn save(group: &Group) -> Vec<u8> {
+/// Writes a group. Equal state gives equal bytes: keys are written in their order, shared events as the runs come to them.
+pub fn save(group: &Group, rules: &RuleSet) -> Vec<u8> {
+    let mut slots = Writer::default();
+    let mut shared = Shared { numbers: BTreeMap::new(), nodes: Writer::default() };
+    slots.list(group.in_order().into_iter(), |w, slot| save_slot(w, rules, group, slot, &mut shared));
     let mut w = Writer::default();
     w.u64(FORMAT_VERSION.into());
-    save_bound(&mut w, &group.bound);
-    // In order of the keys, so that equal state gives equal bytes.
-    w.list(group.in_order().into_iter(), |w, i| save_slot(w, group, i));
+    w.len(shared.numbers.len());
+    w.bytes.extend(shared.nodes.bytes);
+    w.bytes.extend(slots.bytes);
     w.bytes
 }
 
@@ -33,62 +37,98 @@ pub fn load(bytes: &[u8], rules: &RuleSet, hasher: KeyHasher) -> Result<Group, C
         return Err(Corrupt("the format's version is not known to this engine"));
     }
     let mut group = Group::default();
-    group.bound = load_bound(&mut r)?;
+    let mut nodes: Vec<BoundId> = Vec::new();
     for _ in 0..r.len()? {
-        load_slot(&mut r, rules, &mut group, hasher)?;
+        let node = load_event(&mut r, &nodes, &mut group.bound)?;
+        nodes.push(node);
+    }
+    for _ in 0..r.len()? {
+        load_slot(&mut r, rules, &mut group, hasher, &nodes)?;
     }
     r.end()?;
-    check_holders(&group)?;
+    // They were held once more while it was not yet known by whom.
+    if nodes.iter().any(|id| group.bound.get(*id).holders() < 2) {
+        return Err(Corrupt("a bound event that nothing holds"));
+    }
+    nodes.into_iter().rev().for_each(|id| group.bound.release(id));
     Ok(group)
 }
 
-fn save_bound(w: &mut Writer, bound: &BoundEvents) {
-    w.list(bound.raw().places(), |w, node| w.option(node, save_node));
-    w.list(bound.raw().free().iter(), |w, i| w.u64((*i).into()));
+/// The bound events that several runs or later events hold, by the order in which they were come to.
+struct Shared {
+    numbers: BTreeMap<BoundId, u64>,
+    nodes: Writer,
 }
 
-fn save_node(w: &mut Writer, node: &BoundEvent) {
-    w.option(node.before, |w, b| w.u64(b.0.into()));
-    w.u64(node.step.0.into());
-    w.u64(node.rank.into());
-    w.origin(node.origin);
-    w.i64(node.at);
-    w.u64(node.sequence);
-    w.list(node.captured.iter(), |w, v| w.value(v));
-    w.u64(node.holders().into());
+impl Shared {
+    /// The number of an event, which is written if it was not yet.
+    fn number(&mut self, id: BoundId, bound: &BoundEvents) -> u64 {
+        // The oldest first, so that each finds the one before it written.
+        let mut chain = vec![id];
+        while let Some(before) = chain.last().and_then(|id| bound.get(*id).before) {
+            if self.numbers.contains_key(&before) {
+                break;
+            }
+            chain.push(before);
+        }
+        for id in chain.into_iter().rev() {
+            if !self.numbers.contains_key(&id) {
+                let before = bound.get(id).before.map(|b| self.numbers[&b]);
+                save_event(&mut self.nodes, BoundRef::Shared(bound.get(id)), before, bound.get(id).captured.len());
+                self.numbers.insert(id, self.numbers.len() as u64);
+            }
+        }
+        self.numbers[&id]
+    }
 }
 
-fn load_bound(r: &mut Reader<'_>) -> Result<BoundEvents, Corrupt> {
-    let nodes = r.list(|r| r.option(load_node))?;
-    let free = r.list(|r| r.u32())?;
-    BoundEvents::from_raw(nodes, free).ok_or(Corrupt("bound events do not fit together"))
+fn save_event(w: &mut Writer, event: BoundRef<'_>, before: Option<u64>, captured: usize) {
+    w.option(before, Writer::u64);
+    w.u64(event.step().0.into());
+    w.u64(event.rank().into());
+    w.origin(event.origin());
+    w.i64(event.at());
+    w.u64(event.sequence());
+    w.list(0..captured, |w, i| w.value(&event.captured(i)));
 }
 
-fn load_node(r: &mut Reader<'_>) -> Result<BoundEvent, Corrupt> {
-    let before = r.option(|r| r.u32().map(BoundId))?;
+/// Reads an event; it is held once.
+fn load_event(r: &mut Reader<'_>, nodes: &[BoundId], bound: &mut BoundEvents) -> Result<BoundId, Corrupt> {
+    let missing = Corrupt("a bound event that is not there");
+    let before = r.option(|r| nodes.get(r.u32()? as usize).copied().ok_or(missing))?;
     let (step, rank, origin) = (StepId(r.u16()?), r.u16()?, r.origin()?);
     let (at, sequence) = (r.i64()?, r.u64()?);
+    if before.is_some_and(|b| bound.get(b).sequence >= sequence) {
+        return Err(Corrupt("bound events do not stand in their order"));
+    }
     let captured = r.list(|r| r.value())?.into_boxed_slice();
-    Ok(BoundEvent::from_parts(before, step, rank, origin, at, sequence, captured, r.u32()?))
+    Ok(bound.add(before, step, rank, origin, at, sequence, captured))
 }
 
-fn save_slot(w: &mut Writer, group: &Group, i: u32) {
-    let slot = group.slot(i);
-    w.u64(slot.space.into());
-    w.slice(&slot.key);
-    w.list(group.rules(i).into_iter(), |w, rule| {
-        let runs: Vec<&Run> = group.runs(i).filter(|(r, _)| *r == rule).map(|(_, run)| run).collect();
-        let more = slot.more.iter().flat_map(|m| &m.cells).find(|(r, _)| *r == rule).map(|(_, more)| more);
-        save_cell(w, rule, &runs, more);
+fn save_slot(w: &mut Writer, rules: &RuleSet, group: &Group, slot: SlotId, shared: &mut Shared) {
+    w.u64(group.space(slot).into());
+    w.slice(group.key(slot));
+    w.list(group.rules(slot).into_iter(), |w, rule| {
+        w.u64(rule.into());
+        let program = &rules.rules[rule as usize].program;
+        let records: Vec<Record<'_>> = group.records(slot).filter(|r| r.rule() == rule).collect();
+        w.list(records.into_iter(), |w, record| save_run(w, program, group, record, shared));
+        w.option(group.cell_more(slot, rule), save_more);
     });
-    w.list(slot.windows().iter(), |w, window| {
+    w.list(group.windows(slot).iter(), |w, window| {
         w.u64(window.window.into());
         w.i64(window.lost_until);
         save_window(w, &window.state);
     });
 }
 
-fn load_slot(r: &mut Reader<'_>, rules: &RuleSet, group: &mut Group, hasher: KeyHasher) -> Result<(), Corrupt> {
+fn load_slot(
+    r: &mut Reader<'_>,
+    rules: &RuleSet,
+    group: &mut Group,
+    hasher: KeyHasher,
+    nodes: &[BoundId],
+) -> Result<(), Corrupt> {
     let space = r.u16()?;
     if space as usize >= rules.spaces.len() {
         return Err(Corrupt("a key is of an unknown space"));
@@ -98,9 +138,15 @@ fn load_slot(r: &mut Reader<'_>, rules: &RuleSet, group: &mut Group, hasher: Key
     if group.find(space, hash, key).is_some() {
         return Err(Corrupt("a key stands there twice"));
     }
-    let slot = group.find_or_add(space, hash, key);
+    let mut slot = group.find_or_add(space, hash, key);
     let mut seen = BTreeSet::new();
-    let cells = r.list(|r| load_cell(r, rules, &group.bound))?;
+    for _ in 0..r.len()? {
+        let cell = load_cell(r, rules, group, nodes)?;
+        if !seen.insert(cell.rule) {
+            return Err(Corrupt("a rule stands twice with one key"));
+        }
+        slot = group.put_cell(slot, cell).0;
+    }
     let windows = r.list(|r| {
         let window = r.u32()?;
         let entry = rules.windows.get(window as usize).ok_or(Corrupt("a window that no rule has"))?;
@@ -113,96 +159,99 @@ fn load_slot(r: &mut Reader<'_>, rules: &RuleSet, group: &mut Group, hasher: Key
         Ok(WindowCell { window, state, lost_until })
     })?;
     if !windows.is_empty() {
-        group.slot_mut(slot).more.get_or_insert_default().windows = windows;
+        group.more_or_add(slot).windows = windows;
     }
-    for cell in cells {
-        if !seen.insert(cell.rule) {
-            return Err(Corrupt("a rule stands twice with one key"));
-        }
-        group.put_cell(slot, cell);
-    }
-    if group.slot(slot).is_empty() { Err(Corrupt("a key holds nothing")) } else { Ok(()) }
+    if group.holds_nothing(slot) { Err(Corrupt("a key holds nothing")) } else { Ok(()) }
 }
 
-fn save_cell(w: &mut Writer, rule: u32, runs: &[&Run], more: Option<&CellMore>) {
-    w.u64(rule.into());
-    w.list(runs.iter(), |w, run| save_run(w, run));
-    w.option(more, |w, more| {
-        w.list(more.candidates.iter(), save_candidate);
-        w.list(more.open.iter(), |w, open| {
-            w.u64(open.tag.into());
-            save_match(w, &open.body);
-        });
-        w.u64(more.caps.into());
-        w.i64(more.caps_until);
-    });
-}
-
-fn load_cell(r: &mut Reader<'_>, rules: &RuleSet, bound: &BoundEvents) -> Result<Cell, Corrupt> {
+fn load_cell(r: &mut Reader<'_>, rules: &RuleSet, group: &mut Group, nodes: &[BoundId]) -> Result<Cell, Corrupt> {
     let rule = r.u32()?;
     let entry = rules.rules.get(rule as usize).ok_or(Corrupt("a rule that is not in the rule set"))?;
-    let runs = r.list(|r| load_run(r, &entry.program, bound))?;
-    let more = r.option(|r| {
-        let candidates = r.list(|r| load_candidate(r, rule))?;
-        let open = r.list(|r| Ok(OpenAlert { tag: r.u32()?, body: Box::new(load_match(r, rule)?) }))?;
-        let caps = r.u64()? as u8;
-        Ok(CellMore { candidates, open, caps, caps_until: r.i64()? })
-    })?;
+    let runs = r.list(|r| load_run(r, &entry.program, &mut group.bound, nodes))?;
+    let more = r.option(|r| load_more(r, rule))?;
     Ok(Cell { rule, runs, more })
 }
 
-fn save_run(w: &mut Writer, run: &Run) {
-    w.u64(run.state.0.into());
-    w.u64(run.rank.into());
-    w.bool(run.fresh);
-    w.u64(run.last.0.into());
-    w.u64(if bug(Bug::Snapshot) { 0 } else { run.count.into() });
-    w.i64(run.first_at);
-    w.u64(run.first_sequence);
-    w.i64(run.deadline);
-    w.option(run.more.as_deref(), |w, more| {
+fn save_more(w: &mut Writer, more: &CellMore) {
+    w.list(more.candidates.iter(), save_candidate);
+    w.list(more.open.iter(), |w, open| {
+        w.u64(open.tag.into());
+        save_match(w, &open.body);
+    });
+    w.u64(more.caps.into());
+    w.i64(more.caps_until);
+}
+
+fn load_more(r: &mut Reader<'_>, rule: u32) -> Result<CellMore, Corrupt> {
+    let candidates = r.list(|r| load_candidate(r, rule))?;
+    let open = r.list(|r| Ok(OpenAlert { tag: r.u32()?, body: Box::new(load_match(r, rule)?) }))?;
+    let caps = r.u64()? as u8;
+    Ok(CellMore { candidates, open, caps, caps_until: r.i64()? })
+}
+
+fn save_run(w: &mut Writer, program: &Program, group: &Group, record: Record<'_>, shared: &mut Shared) {
+    let (count, more) = match group.run_more(record) {
+        Some((count, more)) => (count, Some(more)),
+        None => (record.count(), None),
+    };
+    w.u64(record.state().0.into());
+    w.u64(record.rank().into());
+    w.bool(record.is_fresh());
+    w.u64(if bug(Bug::Snapshot) { 0 } else { count.into() });
+    w.i64(record.deadline());
+    w.option(more, |w, more| {
         w.list(more.counts.iter(), |w, c| w.u64((*c).into()));
         w.list(more.registers.iter(), |w, r| w.option(*r, Writer::i64));
         w.u64(more.tag.into());
         w.option(more.started_version, |w, v| w.u64(v.into()));
     });
+    // An event that only this run holds is written with it, wherever it stands.
+    let own = record.shared().is_none_or(|id| group.bound.get(id).holders() == 1);
+    let last = record.last(&group.bound);
+    if own {
+        let before = last.before().map(|id| shared.number(id, &group.bound));
+        w.bool(true);
+        save_event(w, last, before, program.captures[last.step().0 as usize].len());
+    } else {
+        w.bool(false);
+        w.u64(record.shared().map_or(0, |id| shared.number(id, &group.bound)));
+    }
 }
 
-fn load_run(r: &mut Reader<'_>, program: &Program, bound: &BoundEvents) -> Result<Run, Corrupt> {
-    let run = Run {
-        state: StateId(r.u16()?),
-        rank: r.u16()?,
-        fresh: r.bool()?,
-        last: BoundId(r.u32()?),
-        count: r.u32()?,
-        first_at: r.i64()?,
-        first_sequence: r.u64()?,
-        deadline: r.i64()?,
-        more: r.option(|r| {
-            let counts = r.list(|r| r.u32())?;
-            let registers = r.list(|r| r.option(|r| r.i64()))?;
-            Ok(Box::new(RunMore { counts, registers, tag: r.u32()?, started_version: r.option(|r| r.u32())? }))
-        })?,
+fn load_run(r: &mut Reader<'_>, program: &Program, bound: &mut BoundEvents, nodes: &[BoundId]) -> Result<Run, Corrupt> {
+    let (state, rank, fresh) = (StateId(r.u16()?), r.u16()?, r.bool()?);
+    let (count, deadline) = (r.u32()?, r.i64()?);
+    let more = r.option(|r| {
+        let counts = r.list(|r| r.u32())?;
+        let registers = r.list(|r| r.option(|r| r.i64()))?;
+        Ok(Box::new(RunMore { counts, registers, tag: r.u32()?, started_version: r.option(|r| r.u32())? }))
+    })?;
+    let last = if r.bool()? {
+        load_event(r, nodes, bound)?
+    } else {
+        let id = *nodes.get(r.u32()? as usize).ok_or(Corrupt("a bound event that is not there"))?;
+        bound.hold(id);
+        id
     };
     let nfa = &program.nfa;
     let simple = nfa.loops.len() <= 1 && nfa.registers == 0;
-    let fits = match &run.more {
+    let fits = match &more {
         None => simple,
         Some(more) if simple => more.counts.is_empty() && more.registers.is_empty(),
         Some(more) => more.counts.len() == nfa.loops.len() && more.registers.len() == nfa.registers,
     };
-    if run.state.0 as usize >= nfa.states.len() || !fits || !chain_fits(bound, run.last, program) {
+    if state.0 as usize >= nfa.states.len() || !fits || !chain_fits(bound, last, program) {
         return Err(Corrupt("a run does not fit its rule"));
     }
-    Ok(run)
+    let (first_at, first_sequence) = bound.newest_first(last).last().map_or((0, 0), |(_, n)| (n.at, n.sequence));
+    Ok(Run { state, rank, fresh, last, count, first_at, first_sequence, deadline, more })
 }
 
-/// Whether all events a run has bound are there and hold what the rule keeps of them.
+/// Whether what is kept of all events a run has bound is what the rule keeps of them.
 fn chain_fits(bound: &BoundEvents, last: BoundId, program: &Program) -> bool {
-    bound.has(last)
-        && bound
-            .newest_first(last)
-            .all(|(_, n)| program.captures.get(n.step.0 as usize).is_some_and(|c| c.len() == n.captured.len()))
+    bound
+        .newest_first(last)
+        .all(|(_, n)| program.captures.get(n.step.0 as usize).is_some_and(|c| c.len() == n.captured.len()))
 }
 
 fn save_candidate(w: &mut Writer, c: &Candidate) {
@@ -308,22 +357,4 @@ fn load_window(r: &mut Reader<'_>) -> Result<WindowState, Corrupt> {
         3 => WindowState::Seen(r.list(|r| Ok((r.slice()?.into(), r.i64()?)))?.into_iter().collect()),
         _ => return Err(Corrupt("a window of an unknown kind")),
     })
-}
-
-/// Every bound event is held as often as it says.
-fn check_holders(group: &Group) -> Result<(), Corrupt> {
-    let bound = &group.bound;
-    let mut held = vec![0u32; bound.raw().end() as usize];
-    for node in bound.raw().places().flatten() {
-        if let Some(before) = node.before {
-            held[before.0 as usize] += 1;
-        }
-    }
-    for slot in group.in_order() {
-        for (_, run) in group.runs(slot) {
-            held[run.last.0 as usize] += 1;
-        }
-    }
-    let right = bound.raw().places().zip(&held).all(|(node, held)| node.map_or(0, BoundEvent::holders) == *held);
-    if right { Ok(()) } else { Err(Corrupt("a bound event is not held as often as it says")) }
 }

@@ -1,0 +1,655 @@
+//! A shard: the key groups it owns, their timers, and the step that moves them.
+//!
+//! Every shard is given the same events in the same order and acts on the keys of its own groups; outputs carry their place, so
+//! that merging all shards' gives one order whatever their number.
+
+mod time;
+mod windows;
+
+use std::cell::Cell as Count;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use lapwing_dsl::ir::StepId;
+use smallvec::SmallVec;
+
+use self::time::Timer;
+use self::windows::{SlotWindows, windows_of};
+use crate::Millis;
+use crate::batch::{EventView, Hit};
+use crate::bound::BoundEvents;
+use crate::eval::Scope;
+use crate::limits::{Cap, Limits};
+use crate::order::{Ordered, OrderedEvent};
+use crate::output::{Match, Output, Place};
+use crate::planted::{Bug, bug};
+use crate::rule_set::{RuleEntry, RuleSet};
+use crate::run::Run;
+use crate::run::report::Reporter;
+use crate::run::select::settle;
+use crate::run::step::{Effect, Moved, Offer, Transition, Waiting};
+use crate::slot::{Cell, Fate, GROUPS, Group, KeyHasher, SlotId, group_of};
+use crate::state::record::{self, Record};
+use crate::store::codec::Corrupt;
+
+/// So many events ahead, the memory of their keys' state is asked for.
+const AHEAD: usize = 16;
+
+/// What a shard counts; totals since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Faults in expressions, read as missing values.
+    pub rule_errors: u64,
+    /// Events that had no key for some rule.
+    pub missing_keys: u64,
+    /// Runs that a cap took.
+    pub runs_capped: u64,
+}
+
+/// One shard.
+pub struct Shard {
+    pub(crate) rules: Arc<RuleSet>,
+    limits: Limits,
+    pub(crate) hasher: KeyHasher,
+    sources: Arc<Vec<String>>,
+    index: usize,
+    of: usize,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) timers: BTreeSet<Timer>,
+    /// When to look through which slots: groups with the 32 bits of the hash that find the slot.
+    pub(crate) sweeps: BTreeMap<Millis, Vec<(u16, u32)>>,
+    errors: Count<u64>,
+    counters: Counters,
+    pub(crate) clock: Millis,
+    /// The first of `sweeps`, or earlier.
+    next_sweep: Millis,
+    /// The keys of the events ahead.
+    ahead: Ahead,
+    matches: Vec<Match>,
+    traced: Option<BTreeSet<Transition>>,
+    /// Memory for the runs of a rule that are being moved, before and after.
+    spare: Vec<Run>,
+    moved: Vec<Run>,
+    /// What becomes of each record of the slot at hand.
+    fates: Vec<Fate>,
+    /// Records of runs that begin.
+    begun: Vec<u64>,
+}
+
+/// Events with their keys.
+#[derive(Clone, Debug, Default)]
+struct Ahead {
+    deliveries: Vec<Delivery>,
+    key_bytes: Vec<u8>,
+    /// For each event its deliveries.
+    of_event: Vec<Range<usize>>,
+}
+
+impl Ahead {
+    fn key(&self, delivery: &Delivery) -> &[u8] {
+        &self.key_bytes[delivery.key.0 as usize..delivery.key.1 as usize]
+    }
+}
+
+/// An event under one of its keys.
+#[derive(Clone, Debug)]
+struct Delivery {
+    space: u16,
+    group: u16,
+    hash: u64,
+    key: (u32, u32),
+    /// The extractions that gave the key.
+    mask: u64,
+}
+
+impl Shard {
+    /// Shard `index` of `of`, without state.
+    pub fn new(
+        rules: Arc<RuleSet>,
+        limits: Limits,
+        hasher: KeyHasher,
+        sources: Arc<Vec<String>>,
+        index: usize,
+        of: usize,
+    ) -> Shard {
+        Shard {
+            rules,
+            limits,
+            hasher,
+            sources,
+            index,
+            of,
+            groups: (0..=GROUPS).map(|_| Group::default()).collect(),
+            timers: BTreeSet::new(),
+            sweeps: BTreeMap::new(),
+            errors: Count::new(0),
+            counters: Counters::default(),
+            clock: Millis::MIN,
+            next_sweep: Millis::MIN,
+            ahead: Ahead::default(),
+            matches: Vec::new(),
+            traced: None,
+            spare: Vec::new(),
+            moved: Vec::new(),
+            fates: Vec::new(),
+            begun: Vec::new(),
+        }
+    }
+
+    /// Whether a key group is this shard's.
+    pub fn owns(&self, group: usize) -> bool {
+        group % self.of == self.index
+    }
+
+    /// What it has counted.
+    pub fn counters(&self) -> Counters {
+        Counters { rule_errors: self.errors.get(), ..self.counters }
+    }
+
+    /// How many keys hold state.
+    pub fn keys(&self) -> usize {
+        self.groups.iter().map(Group::len).sum()
+    }
+
+    /// How many runs are live.
+    pub fn runs(&self) -> usize {
+        self.groups.iter().map(Group::run_count).sum()
+    }
+
+    /// Remembers from now on which transitions runs take.
+    pub fn trace(&mut self) {
+        self.traced = Some(BTreeSet::new());
+    }
+
+    /// The transitions taken since [`Shard::trace`].
+    pub fn traced(&self) -> BTreeSet<Transition> {
+        self.traced.clone().unwrap_or_default()
+    }
+
+    /// Writes the state of a key group; none where it is not this shard's or holds nothing.
+    pub fn save_group(&self, group: usize) -> Option<Vec<u8>> {
+        let g = &self.groups[group];
+        (self.owns(group) && !g.is_empty()).then(|| crate::store::group::save(g, &self.rules))
+    }
+
+    /// Takes over the state of a key group that was saved under the present rule set.
+    pub fn load_group(&mut self, group: usize, bytes: &[u8]) -> Result<(), Corrupt> {
+        let place = self.groups.get_mut(group).ok_or(Corrupt("a key group of a number too high"))?;
+        let loaded = crate::store::group::load(bytes, &self.rules, self.hasher)?;
+        let belongs = |slot: &SlotId| {
+            let space = loaded.space(*slot) as usize;
+            let hash = self.hasher.hash(self.rules.seeds[space], loaded.key(*slot));
+            group_of(hash, self.rules.spaces[space].pinned) == group
+        };
+        if !loaded.in_order().iter().all(belongs) {
+            return Err(Corrupt("a key stands in another key group: the secret of the key hash has changed"));
+        }
+        *place = loaded;
+        Ok(())
+    }
+
+    /// Goes on at a time, after all groups were loaded.
+    pub fn resume(&mut self, clock: Millis) {
+        self.clock = clock;
+        self.plan_all();
+    }
+
+    /// Moves the shard over events and then to the time after them.
+    pub fn step(&mut self, input: &Ordered, out: &mut Vec<Output>) {
+        let rules = self.rules.clone();
+        let view = |event: &OrderedEvent| {
+            let batch = &*input.batches[event.batch as usize];
+            EventView { batch, row: &batch.rows[event.row as usize] }
+        };
+        let mut ahead = std::mem::take(&mut self.ahead);
+        for events in input.events.chunks(AHEAD) {
+            self.look_ahead(&rules, events.iter().map(view), &mut ahead);
+            for (event, of) in events.iter().zip(&ahead.of_event) {
+                self.pass_time(event.clock, event.sequence, out);
+                self.event(&rules, view(event), event.sequence, &ahead.deliveries[of.clone()], &ahead, out);
+            }
+        }
+        self.ahead = ahead;
+        self.pass_time(input.until, input.next_sequence, out);
+    }
+
+    // --- one event -----------------------------------------------------------------------------
+
+    fn event(
+        &mut self,
+        rules: &RuleSet,
+        event: EventView<'_>,
+        sequence: u64,
+        deliveries: &[Delivery],
+        ahead: &Ahead,
+        out: &mut Vec<Output>,
+    ) {
+        let plan = &rules.events[event.row.event.0 as usize];
+        let mut places: SmallVec<[At; 4]> = SmallVec::new();
+        for delivery in deliveries {
+            let windows = windows_of(plan, delivery.mask);
+            let group = &mut self.groups[delivery.group as usize];
+            let key = ahead.key(delivery);
+            let slot = if windows.is_empty() {
+                group.find(delivery.space, delivery.hash, key)
+            } else {
+                Some(group.find_or_add(delivery.space, delivery.hash, key))
+            };
+            places.push(At { group: delivery.group, slot, space: delivery.space });
+            for window in windows {
+                self.count(rules, window, event, delivery.group, slot, false);
+            }
+        }
+        for (delivery, at) in deliveries.iter().zip(&mut places) {
+            self.offer(rules, at, delivery, ahead.key(delivery), event, sequence, out);
+        }
+        for (delivery, at) in deliveries.iter().zip(places) {
+            for window in windows_of(plan, delivery.mask) {
+                self.count(rules, window, event, delivery.group, at.slot, true);
+            }
+            if let Some(slot) = self.drop_if_empty(at) {
+                self.plan_sweep(delivery.group, slot);
+            }
+        }
+    }
+
+    /// Finds the keys of events, and asks for the memory of their state.
+    fn look_ahead<'e>(&mut self, rules: &RuleSet, events: impl Iterator<Item = EventView<'e>>, ahead: &mut Ahead) {
+        ahead.deliveries.clear();
+        ahead.key_bytes.clear();
+        ahead.of_event.clear();
+        for event in events {
+            let from = ahead.deliveries.len();
+            self.find_keys(rules, event, ahead);
+            ahead.of_event.push(from..ahead.deliveries.len());
+        }
+        for delivery in &ahead.deliveries {
+            self.groups[delivery.group as usize].prefetch_place(delivery.hash);
+        }
+        for delivery in &ahead.deliveries {
+            self.groups[delivery.group as usize].prefetch_slot(delivery.hash);
+        }
+    }
+
+    /// Appends the event's keys in this shard's groups.
+    fn find_keys(&mut self, rules: &RuleSet, event: EventView<'_>, ahead: &mut Ahead) {
+        let first = ahead.deliveries.len();
+        let bytes = &mut ahead.key_bytes;
+        for (i, extraction) in rules.events[event.row.event.0 as usize].extractions.iter().enumerate() {
+            let space = &rules.spaces[extraction.space as usize];
+            let start = bytes.len();
+            let mut parts = extraction.fields.iter().zip(&space.optional);
+            let present = parts.all(|(field, optional)| crate::key::push(bytes, &event.field(*field), *optional));
+            if !present {
+                bytes.truncate(start);
+                // All shards see the event; one counts it.
+                self.counters.missing_keys += u64::from(self.index == 0);
+                continue;
+            }
+            let hash = self.hasher.hash(rules.seeds[extraction.space as usize], &bytes[start..]);
+            let group = group_of(hash, space.pinned);
+            if !self.owns(group) {
+                bytes.truncate(start);
+                continue;
+            }
+            let same = ahead.deliveries[first..].iter_mut().find(|d| {
+                d.hash == hash
+                    && d.space == extraction.space
+                    && bytes[d.key.0 as usize..d.key.1 as usize] == bytes[start..]
+            });
+            match same {
+                Some(delivery) => {
+                    delivery.mask |= 1 << i;
+                    bytes.truncate(start);
+                }
+                None => ahead.deliveries.push(Delivery {
+                    space: extraction.space,
+                    group: group as u16,
+                    hash,
+                    key: (start as u32, bytes.len() as u32),
+                    mask: 1 << i,
+                }),
+            }
+        }
+    }
+
+    /// Offers an event to the rules of one key. What only waits on, ends or begins is judged where it stands; the runs of a rule
+    /// of which more is to be said are taken out.
+    #[expect(clippy::too_many_arguments, reason = "an event, its key and where that stands")]
+    fn offer(
+        &mut self,
+        rules: &RuleSet,
+        at: &mut At,
+        delivery: &Delivery,
+        key: &[u8],
+        event: EventView<'_>,
+        sequence: u64,
+        out: &mut Vec<Output>,
+    ) {
+        let mut taken_out: SmallVec<[u32; 8]> = SmallVec::new();
+        let mut fates = std::mem::take(&mut self.fates);
+        fates.clear();
+        if let Some(slot) = at.slot {
+            self.judge_in_place(rules, *at, slot, delivery, event, sequence, &mut fates, &mut taken_out);
+        }
+        let mut begun = std::mem::take(&mut self.begun);
+        begun.clear();
+        let count = self.begin_in_place(rules, *at, delivery, event, sequence, &mut fates, &mut begun, &mut taken_out);
+        let group = &mut self.groups[at.group as usize];
+        if let Some(slot) = at.slot
+            && fates.iter().any(|f| *f != Fate::Kept)
+        {
+            group.apply(slot, &fates);
+        }
+        if count > 0 {
+            let slot = at.slot.unwrap_or_else(|| group.find_or_add(delivery.space, delivery.hash, key));
+            at.slot = Some(group.add_records(slot, &begun, count));
+        }
+        self.fates = fates;
+        self.begun = begun;
+        for rule in taken_out {
+            let mut cell = Cell { rule, ..Cell::default() };
+            if let Some(slot) = at.slot {
+                let runs = std::mem::take(&mut self.spare);
+                let program = &rules.rules[rule as usize].program;
+                cell = self.groups[at.group as usize].take_cell(slot, rule, program, runs);
+            }
+            self.offer_to(rules, cell, at, delivery, key, event, hits_of(event.hits(), rule), sequence, out);
+        }
+    }
+
+    /// Decides what becomes of each run of a slot, and which rules' runs are to be taken out.
+    #[expect(clippy::too_many_arguments, reason = "an event, its key, where that stands, and what is found")]
+    fn judge_in_place(
+        &self,
+        rules: &RuleSet,
+        at: At,
+        slot: SlotId,
+        delivery: &Delivery,
+        event: EventView<'_>,
+        sequence: u64,
+        fates: &mut Vec<Fate>,
+        taken_out: &mut SmallVec<[u32; 8]>,
+    ) {
+        let group = &self.groups[at.group as usize];
+        let mut records = group.records(slot).peekable();
+        while let Some(first) = records.peek() {
+            let rule = first.rule();
+            let entry = &rules.rules[rule as usize];
+            let own = |r: &Record<'_>| r.rule() == rule;
+            let sees = entry.sees[event.row.event.0 as usize] & delivery.mask != 0;
+            let judged = sees && entry.plain && self.traced.is_none() && !taken_out.contains(&rule);
+            if !judged {
+                while records.next_if(own).is_some() {
+                    fates.push(Fate::Kept);
+                }
+                if sees && !taken_out.contains(&rule) {
+                    taken_out.push(rule);
+                }
+                continue;
+            }
+            let windows = SlotWindows { shard: self, entry, at, event: Some(event), now: event.row.at };
+            let hits = hits_of(event.hits(), rule);
+            let faults = self.errors.get();
+            let mut offer = Offer::new(entry, event, sequence, self.clock, delivery.mask, hits, &windows, &self.errors);
+            let mut stays = true;
+            while let Some(record) = records.next_if(own) {
+                let fate = if stays { in_place(&mut offer, record, &group.bound) } else { Some(Fate::Kept) };
+                stays &= fate.is_some();
+                fates.push(fate.unwrap_or(Fate::Kept));
+            }
+            if !stays {
+                taken_out.push(rule);
+                // All its runs are judged again.
+                self.errors.set(faults);
+                for (fate, record) in fates.iter_mut().zip(group.records(slot)) {
+                    if own(&record) {
+                        *fate = Fate::Kept;
+                    }
+                }
+            }
+        }
+        if let Some(more) = group.more(slot) {
+            for (rule, _) in &more.cells {
+                let entry = &rules.rules[*rule as usize];
+                let sees = entry.sees[event.row.event.0 as usize] & delivery.mask != 0;
+                if sees && !entry.plain && !taken_out.contains(rule) {
+                    taken_out.push(*rule);
+                }
+            }
+        }
+    }
+
+    /// Appends the records of the runs that begin, and the rules that need more than a record. Returns how many records.
+    #[expect(clippy::too_many_arguments, reason = "an event, its key, where that stands, and what is found")]
+    fn begin_in_place(
+        &mut self,
+        rules: &RuleSet,
+        at: At,
+        delivery: &Delivery,
+        event: EventView<'_>,
+        sequence: u64,
+        fates: &mut [Fate],
+        begun: &mut Vec<u64>,
+        taken_out: &mut SmallVec<[u32; 8]>,
+    ) -> usize {
+        let mut count = 0;
+        let mut hits = event.hits();
+        while let Some(first) = hits.first() {
+            let rule = first.rule;
+            let (own, others) = hits.split_at(hits.iter().take_while(|h| h.rule == rule).count());
+            hits = others;
+            let entry = &rules.rules[rule as usize];
+            let may = |h: &Hit| entry.step_may_take(StepId(h.step), delivery.mask);
+            if entry.space != delivery.space || !own.iter().any(may) || taken_out.contains(&rule) {
+                continue;
+            }
+            let begin = entry.begin.as_ref().filter(|_| self.traced.is_none());
+            let Some(begin) = begin else {
+                taken_out.push(rule);
+                continue;
+            };
+            let condition = &entry.program.conditions[begin.step.0 as usize];
+            if !condition.key.is_empty() {
+                let windows = SlotWindows { shard: self, entry, at, event: Some(event), now: event.row.at };
+                let none = BoundEvents::default();
+                let scope = Scope { windows: &windows, ..Scope::of_event(event, &none, &self.errors) };
+                let scope = Scope { program: Some(&entry.program), step: begin.step, ..scope };
+                if !scope.all_hold(&condition.key) {
+                    continue;
+                }
+            }
+            let fields = entry.program.captures[begin.step.0 as usize].iter().map(|f| event.field(*f));
+            if !record::begin(begin, event.row.at, sequence, event.row.origin, fields, begun) {
+                taken_out.push(rule);
+                continue;
+            }
+            count += 1;
+            if let Some(slot) = at.slot
+                && fates.len() >= self.limits.runs_per_key_max
+            {
+                self.make_room(at.group, slot, rule, fates);
+            }
+        }
+        count
+    }
+
+    /// Keeps the runs of a rule for a key, and the one that begins, within their cap: the oldest start goes first.
+    fn make_room(&mut self, group: u16, slot: SlotId, rule: u32, fates: &mut [Fate]) {
+        let group = &mut self.groups[group as usize];
+        let lives = group.records(slot).zip(&*fates).enumerate();
+        let lives = lives.filter(|(_, (r, fate))| r.rule() == rule && **fate != Fate::Gone).map(|(i, (r, _))| (i, r));
+        let (mut count, mut oldest) = (0, None::<(usize, Record<'_>)>);
+        for (i, record) in lives {
+            count += 1;
+            if oldest.is_none_or(|(_, o)| record.first_sequence() < o.first_sequence()) {
+                oldest = Some((i, record));
+            }
+        }
+        let Some((i, record)) = oldest.filter(|_| count >= self.limits.runs_per_key_max) else { return };
+        let deadline = record.deadline();
+        fates[i] = Fate::Gone;
+        self.counters.runs_capped += 1;
+        group.cell_more_or_add(slot, rule).capped(Cap::RunsPerKey, deadline);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "an event, its key, where that stands and for which rule")]
+    fn offer_to(
+        &mut self,
+        rules: &RuleSet,
+        mut cell: Cell,
+        at: &mut At,
+        delivery: &Delivery,
+        key: &[u8],
+        event: EventView<'_>,
+        hits: &[Hit],
+        sequence: u64,
+        out: &mut Vec<Output>,
+    ) {
+        let rule = cell.rule;
+        let entry = &rules.rules[rule as usize];
+        let mut bound = std::mem::take(&mut self.groups[at.group as usize].bound);
+        let runs = std::mem::take(&mut self.moved);
+        let mut moved = Moved { runs, taken: self.traced.is_some().then(Vec::new), ..Moved::default() };
+        {
+            let windows = SlotWindows { shard: self, entry, at: *at, event: Some(event), now: event.row.at };
+            let mut offer = Offer::new(entry, event, sequence, self.clock, delivery.mask, hits, &windows, &self.errors);
+            if entry.input[event.row.event.0 as usize] & delivery.mask != 0 {
+                offer.advance(cell.runs.drain(..), &mut bound, &mut moved);
+            } else {
+                // An event that only stops is not part of the input.
+                moved.runs.append(&mut cell.runs);
+            }
+            if self.stops(entry, delivery.mask, event) {
+                moved.runs.drain(..).for_each(|r| bound.release(r.last));
+            } else if !hits.is_empty() {
+                offer.begin(&mut bound, &mut moved);
+            }
+        }
+        if let (Some(traced), Some(taken)) = (&mut self.traced, moved.taken.take()) {
+            traced.extend(taken);
+        }
+        if moved.complete.is_empty() && moved.runs.is_empty() && cell.more.is_none() && at.slot.is_none() {
+            self.groups[at.group as usize].bound = bound;
+            self.moved = moved.runs;
+            self.spare = cell.runs;
+            return;
+        }
+        self.moved = std::mem::take(&mut cell.runs);
+        if at.slot.is_none() {
+            at.slot = Some(self.groups[at.group as usize].find_or_add(delivery.space, delivery.hash, key));
+        }
+        let now = Now { event: Some(event), at: event.row.at, sequence, deadline: Millis::MAX };
+        self.settle(at, rule, entry, key, cell, moved, now, bound, out);
+    }
+
+    /// Whether the event is the rule's `stop on`.
+    fn stops(&self, entry: &RuleEntry, mask: u64, event: EventView<'_>) -> bool {
+        let (Some(stop), Some((of, extraction))) = (&entry.program.rule.stop, entry.stop_extraction) else {
+            return false;
+        };
+        if of != event.row.event || mask & (1 << extraction) == 0 {
+            return false;
+        }
+        let none = BoundEvents::default();
+        stop.filter.as_ref().is_none_or(|f| Scope::of_event(event, &none, &self.errors).holds(f))
+    }
+
+    /// Selects what is reported, and puts the cell and the bound events back.
+    #[expect(clippy::too_many_arguments, reason = "a rule's state for a key, taken out and put back")]
+    fn settle(
+        &mut self,
+        at: &mut At,
+        rule: u32,
+        entry: &RuleEntry,
+        key: &[u8],
+        mut cell: Cell,
+        moved: Moved,
+        now: Now<'_>,
+        mut bound: BoundEvents,
+        out: &mut Vec<Output>,
+    ) {
+        if moved.complete.is_empty() && cell.more.is_none() && moved.runs.len() <= 1 {
+            cell.runs = moved.runs;
+        } else {
+            let mut matches = std::mem::take(&mut self.matches);
+            let key_values = if moved.complete.is_empty() {
+                Vec::new()
+            } else {
+                crate::key::decode(key, &self.rules.spaces[at.space as usize].types)
+            };
+            let windows = SlotWindows { shard: self, entry, at: *at, event: now.event, now: now.at };
+            let reporter = Reporter {
+                rule,
+                entry,
+                key: &key_values,
+                key_bytes: key,
+                sources: &self.sources,
+                event: now.event,
+                windows: &windows,
+                errors: &self.errors,
+            };
+            settle(&mut cell, moved, &reporter, &mut bound, &self.limits, &mut matches);
+            for (i, body) in matches.drain(..).enumerate() {
+                let key = if bug(Bug::KeyOrder) { Vec::new() } else { key.to_vec() };
+                let place = Place { sequence: now.sequence, deadline: now.deadline, rule, key, index: i as u32 };
+                out.push(Output { place, body });
+            }
+            self.matches = matches;
+        }
+        if let Some(more) = &mut cell.more {
+            more.forget_caps(self.clock);
+        }
+        if entry.timed {
+            self.set_timers(at.group, rule, entry, key, &cell);
+        }
+        let group = &mut self.groups[at.group as usize];
+        group.bound = bound;
+        if let Some(slot) = at.slot {
+            let (slot, spare) = group.put_cell(slot, cell);
+            at.slot = Some(slot);
+            self.spare = spare;
+        }
+    }
+}
+
+/// What becomes of a run where it stands; none where more is to be done.
+fn in_place(offer: &mut Offer<'_>, record: Record<'_>, bound: &BoundEvents) -> Option<Fate> {
+    let waiting = Waiting {
+        state: record.state(),
+        fresh: record.is_fresh(),
+        deadline: record.deadline(),
+        first_at: record.first_at(),
+        last: record.last(bound),
+    };
+    match offer.effect(&waiting, bound) {
+        Effect::Stays if waiting.fresh => Some(Fate::Waits),
+        Effect::Stays => Some(Fate::Kept),
+        Effect::Ends => Some(Fate::Gone),
+        Effect::StaysUntil(_) | Effect::Takes { .. } | Effect::Completes(_) => None,
+    }
+}
+
+/// Where a key's state stands.
+#[derive(Clone, Copy)]
+struct At {
+    group: u16,
+    slot: Option<SlotId>,
+    space: u16,
+}
+
+/// What moves a rule's runs: an event, or a deadline.
+struct Now<'a> {
+    event: Option<EventView<'a>>,
+    at: Millis,
+    sequence: u64,
+    deadline: Millis,
+}
+
+/// The hits of one rule; they stand together, in order of rules.
+fn hits_of(hits: &[Hit], rule: u32) -> &[Hit] {
+    let start = hits.partition_point(|h| h.rule < rule);
+    let end = hits.partition_point(|h| h.rule <= rule);
+    &hits[start..end]
+}

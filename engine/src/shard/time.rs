@@ -1,0 +1,162 @@
+//! What time does: timers fire, and what has gone is swept away.
+
+use super::{At, Now, Shard};
+use crate::Millis;
+use crate::output::Output;
+use crate::rule_set::RuleEntry;
+use crate::run::step::{Moved, time_passes};
+use crate::slot::{Cell, Fate, SWEEP_GRAIN, SlotId};
+use lapwing_dsl::nfa::StateId;
+
+/// When time has to move a rule's runs for a key. Timers of one instant fire in order of rule, then key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Timer {
+    deadline: Millis,
+    rule: u32,
+    key: Box<[u8]>,
+    group: u16,
+}
+
+impl Shard {
+    /// Fires what is due strictly before `clock`.
+    pub(super) fn pass_time(&mut self, clock: Millis, sequence: u64, out: &mut Vec<Output>) {
+        while let Some(timer) = self.timers.first() {
+            if timer.deadline >= clock {
+                break;
+            }
+            let timer = self.timers.pop_first().expect("a first timer was seen");
+            self.clock = self.clock.max(timer.deadline);
+            self.fire(&timer, sequence, out);
+        }
+        self.clock = self.clock.max(clock);
+        // At the end of time everything goes with the shard.
+        if self.clock <= self.next_sweep || clock == Millis::MAX {
+            return;
+        }
+        while let Some(entry) = self.sweeps.first_entry() {
+            self.next_sweep = *entry.key();
+            if *entry.key() >= self.clock {
+                return;
+            }
+            for (group, tag) in entry.remove() {
+                for slot in self.groups[group as usize].tagged(tag) {
+                    self.sweep(group, slot);
+                }
+            }
+        }
+        self.next_sweep = Millis::MAX;
+    }
+
+    fn fire(&mut self, timer: &Timer, sequence: u64, out: &mut Vec<Output>) {
+        let rules = self.rules.clone();
+        let entry = &rules.rules[timer.rule as usize];
+        let hash = self.hasher.hash(rules.seeds[entry.space as usize], &timer.key);
+        let group = &mut self.groups[timer.group as usize];
+        let Some(slot) = group.find(entry.space, hash, &timer.key) else { return };
+        let mut cell = group.take_cell(slot, timer.rule, &entry.program, std::mem::take(&mut self.spare));
+        let mut at = At { group: timer.group, slot: Some(slot), space: entry.space };
+        let mut moved = Moved::default();
+        let mut bound = std::mem::take(&mut self.groups[at.group as usize].bound);
+        time_passes(std::mem::take(&mut cell.runs), &entry.program, timer.deadline, &mut bound, &mut moved);
+        let now = Now { event: None, at: timer.deadline, sequence, deadline: timer.deadline };
+        self.settle(&mut at, timer.rule, entry, &timer.key, cell, moved, now, bound, out);
+        self.drop_if_empty(at);
+    }
+
+    /// Plans all timers and sweeps anew, from what the slots hold.
+    pub(crate) fn plan_all(&mut self) {
+        self.timers.clear();
+        self.sweeps.clear();
+        let rules = self.rules.clone();
+        for g in 0..self.groups.len() {
+            for slot in self.groups[g].in_order() {
+                self.groups[g].set_sweep_at(slot, None);
+                let group = &self.groups[g];
+                for record in group.records(slot) {
+                    let (rule, deadline) = (record.rule(), record.deadline());
+                    if is_timed(&rules.rules[rule as usize], record.state()) {
+                        self.timers.insert(Timer { deadline, rule, key: group.key(slot).into(), group: g as u16 });
+                    }
+                }
+                self.plan_sweep(g as u16, slot);
+            }
+        }
+    }
+
+    pub(super) fn set_timers(&mut self, group: u16, rule: u32, entry: &RuleEntry, key: &[u8], cell: &Cell) {
+        for run in &cell.runs {
+            if is_timed(entry, run.state) {
+                self.timers.insert(Timer { deadline: run.deadline, rule, key: key.into(), group });
+            }
+        }
+    }
+
+    /// Frees a slot that holds nothing; returns the slot that is left.
+    pub(super) fn drop_if_empty(&mut self, at: At) -> Option<SlotId> {
+        let slot = at.slot?;
+        let group = &mut self.groups[at.group as usize];
+        if group.holds_nothing(slot) {
+            group.remove(slot);
+            return None;
+        }
+        Some(slot)
+    }
+
+    pub(super) fn plan_sweep(&mut self, group: u16, slot: SlotId) {
+        let g = &mut self.groups[group as usize];
+        if g.sweep_at(slot).is_some() {
+            return;
+        }
+        let runs = g.records(slot).map(|r| r.deadline()).min();
+        let windows = &self.rules.windows;
+        let window_ends =
+            g.windows(slot).iter().filter_map(|w| w.state.next_expiry(&windows[w.window as usize].spec.kind)).min();
+        let Some(next) = runs.into_iter().chain(window_ends).min().filter(|t| *t < Millis::MAX) else { return };
+        let at = next.max(self.clock).div_euclid(SWEEP_GRAIN).saturating_add(1).saturating_mul(SWEEP_GRAIN);
+        let tag = g.tag(slot);
+        if let Some(at) = g.set_sweep_at(slot, Some(at)) {
+            self.next_sweep = self.next_sweep.min(at);
+            self.sweeps.entry(at).or_default().push((group, tag));
+        }
+    }
+
+    /// Drops what has gone from a slot, if a look at it is due. Nothing that this does can be seen from outside.
+    fn sweep(&mut self, group: u16, slot: SlotId) {
+        let clock = self.clock;
+        let g = &mut self.groups[group as usize];
+        if g.sweep_at(slot).is_none_or(|at| at > clock) {
+            return;
+        }
+        g.set_sweep_at(slot, None);
+        let rules = &self.rules;
+        // Of rules that time moves, timers see to it.
+        let fate = |rule: u32, deadline| match deadline < clock && !rules.rules[rule as usize].timed {
+            true => Fate::Gone,
+            false => Fate::Kept,
+        };
+        self.fates.clear();
+        self.fates.extend(g.records(slot).map(|r| fate(r.rule(), r.deadline())));
+        g.apply(slot, &self.fates);
+        if let Some(more) = g.more_mut(slot) {
+            for (_, cell) in &mut more.cells {
+                cell.forget_caps(clock);
+            }
+            for window in &mut more.windows {
+                window.state.expire(&rules.windows[window.window as usize].spec.kind, clock);
+            }
+            more.windows.retain(|w| !w.state.is_empty());
+            g.tidy(slot);
+        }
+        let space = g.space(slot);
+        if self.drop_if_empty(At { group, slot: Some(slot), space }).is_some() {
+            let slot = self.groups[group as usize].fit(slot);
+            self.plan_sweep(group, slot);
+        }
+    }
+}
+
+/// Whether time moves a run: it waits only for time, or a report waits for its end.
+fn is_timed(entry: &RuleEntry, state: StateId) -> bool {
+    let late = entry.program.rule.report != lapwing_dsl::syntax::ast::Report::Early;
+    late || entry.program.nfa.state(state).is_pending()
+}

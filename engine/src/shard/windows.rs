@@ -1,0 +1,188 @@
+//! Counts events in windows, and reads them.
+
+use lapwing_dsl::ir::{WindowId, WindowKey, WindowKind};
+use lapwing_dsl::schema::{EventId, FieldId};
+use lapwing_dsl::value::Value;
+use smallvec::SmallVec;
+
+use super::{At, Shard};
+use crate::Millis;
+use crate::batch::EventView;
+use crate::bound::{BoundEvents, BoundRef};
+use crate::eval::{Scope, Windows, tuple};
+use crate::rule_set::{EventPlan, RuleEntry, RuleSet};
+use crate::slot::{SlotId, WindowCell, group_of};
+use crate::window::WindowState;
+
+/// The windows that count an event under a key, those of `first_seen` last.
+pub(super) fn windows_of(plan: &EventPlan, mask: u64) -> SmallVec<[u32; 4]> {
+    let mut windows = SmallVec::new();
+    for (i, extraction) in plan.extractions.iter().enumerate() {
+        if mask & (1 << i) != 0 {
+            for window in &extraction.windows {
+                if !windows.contains(window) {
+                    windows.push(*window);
+                }
+            }
+        }
+    }
+    windows
+}
+
+impl Shard {
+    /// Counts an event in a window: `first_seen` once the rules have asked, the others before.
+    pub(super) fn count(
+        &mut self,
+        rules: &RuleSet,
+        window: u32,
+        event: EventView<'_>,
+        group: u16,
+        slot: Option<SlotId>,
+        after: bool,
+    ) {
+        let spec = &rules.windows[window as usize].spec;
+        let Some(slot) = slot else { return };
+        if matches!(spec.kind, WindowKind::FirstSeen { .. }) != after {
+            return;
+        }
+        let none = BoundEvents::default();
+        let scope = Scope::of_event(event, &none, &self.errors);
+        if spec.filter.as_ref().is_some_and(|f| !scope.holds(f)) {
+            return;
+        }
+        let value = match spec.args.as_slice() {
+            [] => Value::Missing,
+            [one] => scope.value(one).into_static(),
+            several => tuple(several.iter().map(|a| scope.value(a))),
+        };
+        let slot = self.groups[group as usize].more_or_add(slot);
+        let i = slot.windows.iter().position(|w| w.window == window).unwrap_or_else(|| {
+            slot.windows.reserve_exact(1);
+            let state = WindowState::new(&spec.kind, !spec.args.is_empty());
+            slot.windows.push(WindowCell { window, state, lost_until: Millis::MIN });
+            slot.windows.len() - 1
+        });
+        let cell = &mut slot.windows[i];
+        cell.state.add(&spec.kind, event.row.at, value);
+        if cell.state.len() > self.limits.window_entries_max {
+            // Alerts say so for as long as the entry would have counted.
+            cell.lost_until = cell.lost_until.max(cell.state.next_expiry(&spec.kind).unwrap_or(Millis::MAX));
+            cell.state.drop_oldest();
+        }
+    }
+}
+
+/// Reads the windows of one rule for one key.
+pub(super) struct SlotWindows<'a> {
+    pub shard: &'a Shard,
+    pub entry: &'a RuleEntry,
+    pub at: At,
+    pub event: Option<EventView<'a>>,
+    pub now: Millis,
+}
+
+/// The current event of a window: the one at hand, or the last one bound where that is earlier.
+enum Current<'a> {
+    AtHand(EventView<'a>),
+    Bound(BoundRef<'a>),
+}
+
+impl SlotWindows<'_> {
+    /// The current event, and its type. A match that an absence completes has the last event bound as the current one.
+    fn current<'c>(&'c self, last: Option<BoundRef<'c>>) -> Option<(EventId, Current<'c>)> {
+        if let Some(node) = last {
+            let ty = self.entry.program.rule.steps[node.step().0 as usize].event;
+            let at_hand = |e: &EventView<'_>| e.row.origin == node.origin() && e.row.event == ty;
+            if !self.event.as_ref().is_some_and(at_hand) {
+                return Some((ty, Current::Bound(node)));
+            }
+        }
+        self.event.map(|event| (event.row.event, Current::AtHand(event)))
+    }
+
+    fn field<'c>(&self, current: &Current<'c>, field: FieldId) -> Value<'c> {
+        match current {
+            Current::AtHand(event) => event.field(field),
+            Current::Bound(node) => {
+                let place = self.entry.program.capture(node.step(), field);
+                place.map_or(Value::Missing, |i| node.captured(i))
+            }
+        }
+    }
+}
+
+impl SlotWindows<'_> {
+    /// What a window holds for the current event's key; an error where the event has no such key.
+    fn cell(&self, window: u32, last: Option<BoundRef<'_>>) -> Result<Option<&WindowCell>, NoKey> {
+        Ok(match &self.shard.rules.windows[window as usize].spec.key {
+            WindowKey::Rule(_) => {
+                self.at.slot.and_then(|s| self.shard.groups[self.at.group as usize].window(s, window))
+            }
+            WindowKey::Fields { reader, optional, .. } => {
+                let (ty, current) = self.current(last).ok_or(NoKey)?;
+                let (_, fields) = reader.iter().find(|(e, _)| *e == ty).ok_or(NoKey)?;
+                let mut key = Vec::new();
+                let whole = fields
+                    .iter()
+                    .zip(optional)
+                    .all(|(f, optional)| crate::key::push(&mut key, &self.field(&current, *f), *optional));
+                if !whole {
+                    return Err(NoKey);
+                }
+                let space = self.shard.rules.windows[window as usize].space;
+                let hash = self.shard.hasher.hash(self.shard.rules.seeds[space as usize], &key);
+                let group = &self.shard.groups[group_of(hash, true)];
+                group.find(space, hash, &key).and_then(|s| group.window(s, window))
+            }
+        })
+    }
+}
+
+/// The current event gives a window no key.
+struct NoKey;
+
+impl Windows for SlotWindows<'_> {
+    fn window(&self, id: WindowId, last: Option<BoundRef<'_>>) -> Value<'static> {
+        let window = self.entry.window(id);
+        let spec = &self.shard.rules.windows[window as usize].spec;
+        let empty;
+        let Ok(cell) = self.cell(window, last) else { return Value::Missing };
+        let state = match cell {
+            Some(cell) => &cell.state,
+            None => {
+                empty = WindowState::new(&spec.kind, !spec.args.is_empty());
+                &empty
+            }
+        };
+        let asked = match spec.kind {
+            WindowKind::FirstSeen { .. } => self.asked(spec, last),
+            _ => Value::Missing,
+        };
+        state.read(&spec.kind, &spec.ty, self.now, &asked).unwrap_or_else(|_| {
+            self.shard.errors.set(self.shard.errors.get() + 1);
+            Value::Missing
+        })
+    }
+
+    fn lost(&self, last: BoundRef<'_>) -> bool {
+        let lost =
+            |window: &u32| matches!(self.cell(*window, Some(last)), Ok(Some(cell)) if cell.lost_until >= self.now);
+        self.entry.windows.iter().any(lost)
+    }
+}
+
+impl SlotWindows<'_> {
+    /// The current event's value that `first_seen` asks about.
+    fn asked(&self, spec: &lapwing_dsl::ir::Window, last: Option<BoundRef<'_>>) -> Value<'static> {
+        let Some((ty, Current::AtHand(event))) = self.current(last) else { return Value::Missing };
+        if ty != spec.event {
+            return Value::Missing;
+        }
+        let none = BoundEvents::default();
+        let scope = Scope::of_event(event, &none, &self.shard.errors);
+        match spec.args.as_slice() {
+            [one] => scope.value(one).into_static(),
+            several => tuple(several.iter().map(|a| scope.value(a))),
+        }
+    }
+}
