@@ -23,6 +23,7 @@ pub mod slot;
 pub mod state;
 pub mod store;
 pub mod suppress;
+pub mod terms;
 pub mod window;
 
 /// A time or a length of time in milliseconds; times count from 1970.

@@ -131,6 +131,7 @@ impl Shard {
     /// Puts `new` in place of the rule set.
     pub fn swap(&mut self, new: Arc<RuleSet>) -> Swapped {
         let old = std::mem::replace(&mut self.rules, new.clone());
+        self.judged.forget();
         let fates: Vec<(Fate, Option<u32>)> = old.rules.iter().map(|r| fate(r, &old, &new)).collect();
         let spaces: Vec<Option<u16>> =
             old.spaces.iter().map(|s| new.spaces.iter().position(|t| t == s).map(|i| i as u16)).collect();
@@ -149,7 +150,7 @@ impl Shard {
                     let (fate, index) = &fates[rule as usize];
                     let entry = &old.rules[rule as usize];
                     let target = index.filter(|_| space.is_some());
-                    let mut cell = group.take_cell(i, rule, &entry.program, Vec::new());
+                    let mut cell = group.take_cell(i, rule, &old, Vec::new());
                     let bound = &mut group.bound;
                     let before = cell.runs.len();
                     cell.runs.retain_mut(|run| {

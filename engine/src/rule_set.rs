@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use lapwing_dsl::ir::{StepId, WindowId, WindowKey, WindowKind};
+use lapwing_dsl::nfa::StateId;
 use lapwing_dsl::program::Program;
 use lapwing_dsl::schema::{EventId, FieldId, Schema};
 use lapwing_dsl::value::Type;
@@ -15,6 +16,8 @@ use crate::batch::Layout;
 use crate::index::Index;
 use crate::run::{Memory, NO_DECISION};
 use crate::state::record::Begin;
+use crate::state::values::VALUES_MAX;
+use crate::terms::{Terms, TermsBuilder, strip_spans};
 
 /// All live rules.
 #[derive(Clone, Debug)]
@@ -37,6 +40,31 @@ pub struct RuleSet {
     pub events: Vec<EventPlan>,
     /// Which rules an event may begin.
     pub index: Index,
+    /// Conditions on one event alone, each once for all rules.
+    pub terms: Terms,
+    /// What runs wait for: for each rule a stretch of its automaton's states.
+    pub waits: Vec<Wait>,
+    /// Numbers of the conditions that [`Wait::terms`] name.
+    pub wait_terms: Vec<u32>,
+    /// For each rule where its stretch of [`RuleSet::waits`] begins.
+    pub first_wait: Vec<u32>,
+}
+
+/// What a run waits for in one state, laid out to be looked at often.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wait {
+    /// Whether nothing but one step is awaited: no absence, no `next`, no `until`, and nothing of it depends on windows.
+    pub simple: bool,
+    /// Whether the step's condition also reads what the run has bound.
+    pub asks_run: bool,
+    /// The extraction that gives the step's key.
+    pub extraction: u8,
+    /// The step's event type.
+    pub event: u16,
+    /// The step.
+    pub step: u16,
+    /// The conditions on the event alone: a stretch of [`RuleSet::wait_terms`].
+    pub terms: (u32, u32),
 }
 
 /// A live rule.
@@ -172,7 +200,61 @@ impl RuleSet {
         let index = Index::new(&schema, &entries);
         let Builder { spaces, windows, events } = builder;
         let seeds = spaces.iter().map(Space::seed).collect();
-        Ok(RuleSet { generation, schema, layout, rules: entries, spaces, seeds, windows, events, index })
+        let mut set = RuleSet {
+            generation,
+            schema,
+            layout,
+            rules: entries,
+            spaces,
+            seeds,
+            windows,
+            events,
+            index,
+            terms: Terms::default(),
+            waits: Vec::new(),
+            wait_terms: Vec::new(),
+            first_wait: Vec::new(),
+        };
+        set.lay_out_waits();
+        Ok(set)
+    }
+
+    fn lay_out_waits(&mut self) {
+        let mut terms = TermsBuilder::default();
+        for entry in &self.rules {
+            let program = &entry.program;
+            self.first_wait.push(self.waits.len() as u32);
+            for state in &program.nfa.states {
+                let [leaf] = state.leaves.as_slice() else {
+                    self.waits.push(Wait::default());
+                    continue;
+                };
+                let step = &program.rule.steps[leaf.step.0 as usize];
+                let condition = &program.conditions[leaf.step.0 as usize];
+                let from = self.wait_terms.len() as u32;
+                self.wait_terms.extend(condition.event.iter().map(|term| terms.add(step.event, term)));
+                self.waits.push(Wait {
+                    simple: entry.plain
+                        && !state.strict
+                        && state.absences.is_empty()
+                        && step.until.is_none()
+                        && condition.key.is_empty()
+                        && program.rule.windows.is_empty(),
+                    asks_run: !condition.run.is_empty(),
+                    extraction: entry.step_extraction[leaf.step.0 as usize],
+                    event: step.event.0,
+                    step: leaf.step.0,
+                    terms: (from, self.wait_terms.len() as u32),
+                });
+            }
+        }
+        self.terms = terms.finish();
+    }
+
+    /// What a run of a rule waits for in a state.
+    #[inline]
+    pub fn wait(&self, rule: u32, state: StateId) -> &Wait {
+        &self.waits[(self.first_wait[rule as usize] + u32::from(state.0)) as usize]
     }
 
     /// A rule set without rules.
@@ -316,11 +398,6 @@ impl Builder {
     }
 }
 
-fn strip_spans(expr: &mut lapwing_dsl::ir::Expr) {
-    expr.span = Default::default();
-    lapwing_dsl::compile::walk::children_mut(expr, &mut strip_spans);
-}
-
 /// Whether runs of the program are moved by time: absences that complete a match, and reports that wait.
 fn is_timed(program: &Program) -> bool {
     use lapwing_dsl::syntax::ast::Report;
@@ -339,7 +416,9 @@ fn begin(program: &Program) -> Option<Begin> {
     let [start] = nfa.starts.as_slice() else { return None };
     let [leaf] = nfa.state(*start).leaves.as_slice() else { return None };
     let step = leaf.step.0 as usize;
-    let asks_more = !program.conditions[step].run.is_empty() || program.rule.steps[step].until.is_some();
+    let asks_more = !program.conditions[step].run.is_empty()
+        || program.rule.steps[step].until.is_some()
+        || program.captures[step].len() > VALUES_MAX;
     if !is_plain(program) || nfa.registers > 0 || nfa.loops.len() > 1 || asks_more {
         return None;
     }

@@ -16,12 +16,12 @@ use std::hash::Hasher;
 
 use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
-use lapwing_dsl::program::Program;
 use smallvec::SmallVec;
 
 use crate::Millis;
 use crate::bound::BoundEvents;
 use crate::output::Match;
+use crate::rule_set::RuleSet;
 use crate::run::{Run, RunMore};
 use crate::slab::Slab;
 use crate::state::blocks::{BlockId, Blocks};
@@ -130,6 +130,8 @@ pub enum Fate {
     Waits,
     /// It goes.
     Gone,
+    /// It is taken out with the others of its rule: there is more to be done.
+    TakenOut,
 }
 
 /// The slots of one key group, with the events that runs of the group share.
@@ -348,8 +350,8 @@ impl Group {
         rules
     }
 
-    /// Carries out what was decided of each record, in their order.
-    pub fn apply(&mut self, slot: SlotId, fates: &[Fate]) {
+    /// Carries out what was decided of each record, in their order. What is taken out is appended to `taken` with its rule.
+    pub fn apply(&mut self, slot: SlotId, fates: &[Fate], rules: &RuleSet, taken: &mut Vec<(u32, Run)>) {
         let (from, to) = self.span(slot);
         let words = self.blocks.get_mut(slot);
         let (mut read, mut write) = (from, from);
@@ -368,6 +370,18 @@ impl Group {
                     read += length;
                     continue;
                 }
+                Fate::TakenOut => {
+                    let rule = record.rule();
+                    let captures = &rules.rules[rule as usize].program.captures;
+                    let mut run = record.run(&mut self.bound, |step| captures[step.0 as usize].len());
+                    if let Some((count, more)) = record.more().and_then(|number| self.run_some.remove(number)) {
+                        (run.count, run.more) = (count, Some(more));
+                    }
+                    taken.push((rule, run));
+                    self.runs -= 1;
+                    read += length;
+                    continue;
+                }
                 Fate::Waits => record::grow_stale(&mut words[read]),
                 Fate::Kept => {}
             }
@@ -381,35 +395,18 @@ impl Group {
     }
 
     /// Takes out what a rule holds of a key; `runs` is emptied and used for its runs.
-    pub fn take_cell(&mut self, slot: SlotId, rule: u32, program: &Program, mut runs: Vec<Run>) -> Cell {
+    pub fn take_cell(&mut self, slot: SlotId, rule: u32, rules: &RuleSet, mut runs: Vec<Run>) -> Cell {
+        let fate = |r: Record<'_>| if r.rule() == rule { Fate::TakenOut } else { Fate::Kept };
+        let fates: Vec<Fate> = self.records(slot).map(fate).collect();
+        let mut taken = Vec::new();
+        self.apply(slot, &fates, rules, &mut taken);
         runs.clear();
-        let (from, to) = self.span(slot);
-        let words = self.blocks.get_mut(slot);
-        let (mut read, mut write) = (from, from);
-        while read < to {
-            let record = Record::first_of(&words[read..to]);
-            let length = record.length();
-            if record.rule() == rule {
-                let mut run = record.run(&mut self.bound, |step| program.captures[step.0 as usize].len());
-                if let Some((count, more)) = record.more().and_then(|number| self.run_some.remove(number)) {
-                    (run.count, run.more) = (count, Some(more));
-                }
-                runs.push(run);
-            } else {
-                if write != read {
-                    words.copy_within(read..read + length, write);
-                }
-                write += length;
-            }
-            read += length;
-        }
-        words[1] = pair(write as u32, high(words[1]));
-        self.runs -= runs.len();
+        runs.extend(taken.into_iter().map(|(_, run)| run));
         Cell { rule, runs, more: self.take_more(slot, rule) }
     }
 
     /// Takes out what a rule holds of a key beside runs.
-    fn take_more(&mut self, slot: SlotId, rule: u32) -> Option<CellMore> {
+    pub fn take_more(&mut self, slot: SlotId, rule: u32) -> Option<CellMore> {
         let more = self.more_mut(slot)?;
         let i = more.cells.iter().position(|(r, _)| *r == rule)?;
         Some(more.cells.swap_remove(i).1)

@@ -31,6 +31,7 @@ use crate::run::select::settle;
 use crate::run::step::{Effect, Moved, Offer, Transition, Waiting};
 use crate::slot::{Cell, Fate, GROUPS, Group, KeyHasher, SlotId, group_of};
 use crate::state::record::{self, Record};
+use crate::terms::Judged;
 use crate::store::codec::Corrupt;
 
 /// So many events ahead, the memory of their keys' state is asked for.
@@ -68,9 +69,15 @@ pub struct Shard {
     ahead: Ahead,
     matches: Vec<Match>,
     traced: Option<BTreeSet<Transition>>,
-    /// Memory for the runs of a rule that are being moved, before and after.
+    /// Memory for runs that are taken out: all with their rules, those of one rule, what becomes of these.
+    taken: Vec<(u32, Run)>,
     spare: Vec<Run>,
     moved: Vec<Run>,
+    /// The rules whose runs are taken out.
+    taken_out: Vec<u32>,
+    marks: Marks,
+    /// What is known of conditions for the event at hand.
+    pub(crate) judged: Judged,
     /// What becomes of each record of the slot at hand.
     fates: Vec<Fate>,
     /// Records of runs that begin.
@@ -130,8 +137,12 @@ impl Shard {
             ahead: Ahead::default(),
             matches: Vec::new(),
             traced: None,
+            taken: Vec::new(),
             spare: Vec::new(),
             moved: Vec::new(),
+            taken_out: Vec::new(),
+            marks: Marks::default(),
+            judged: Judged::default(),
             fates: Vec::new(),
             begun: Vec::new(),
         }
@@ -207,6 +218,7 @@ impl Shard {
             self.look_ahead(&rules, events.iter().map(view), &mut ahead);
             for (event, of) in events.iter().zip(&ahead.of_event) {
                 self.pass_time(event.clock, event.sequence, out);
+                self.judged.next_event(&rules.terms);
                 self.event(&rules, view(event), event.sequence, &ahead.deliveries[of.clone()], &ahead, out);
             }
         }
@@ -327,9 +339,20 @@ impl Shard {
         sequence: u64,
         out: &mut Vec<Output>,
     ) {
-        let mut taken_out: SmallVec<[u32; 8]> = SmallVec::new();
         let mut fates = std::mem::take(&mut self.fates);
+        let mut taken_out = std::mem::take(&mut self.taken_out);
         fates.clear();
+        taken_out.clear();
+        self.marks.next(rules.rules.len());
+        // Rules that begin in a way of their own do not begin where they stand.
+        for hits in event.hits().chunk_by(|a, b| a.rule == b.rule) {
+            let rule = hits[0].rule;
+            let entry = &rules.rules[rule as usize];
+            if (entry.begin.is_none() || self.traced.is_some()) && begins(entry, delivery, hits) {
+                self.marks.set(rule);
+                taken_out.push(rule);
+            }
+        }
         if let Some(slot) = at.slot {
             self.judge_in_place(rules, *at, slot, delivery, event, sequence, &mut fates, &mut taken_out);
         }
@@ -337,10 +360,11 @@ impl Shard {
         begun.clear();
         let count = self.begin_in_place(rules, *at, delivery, event, sequence, &mut fates, &mut begun, &mut taken_out);
         let group = &mut self.groups[at.group as usize];
+        let mut taken = std::mem::take(&mut self.taken);
         if let Some(slot) = at.slot
             && fates.iter().any(|f| *f != Fate::Kept)
         {
-            group.apply(slot, &fates);
+            group.apply(slot, &fates, rules, &mut taken);
         }
         if count > 0 {
             let slot = at.slot.unwrap_or_else(|| group.find_or_add(delivery.space, delivery.hash, key));
@@ -348,21 +372,29 @@ impl Shard {
         }
         self.fates = fates;
         self.begun = begun;
-        for rule in taken_out {
-            let mut cell = Cell { rule, ..Cell::default() };
-            if let Some(slot) = at.slot {
-                let runs = std::mem::take(&mut self.spare);
-                let program = &rules.rules[rule as usize].program;
-                cell = self.groups[at.group as usize].take_cell(slot, rule, program, runs);
+        // The sort is stable: runs of one rule keep their order.
+        taken.sort_by_key(|(rule, _)| *rule);
+        taken_out.sort_unstable();
+        let mut runs = taken.drain(..).peekable();
+        for rule in taken_out.drain(..) {
+            let mut own = std::mem::take(&mut self.spare);
+            own.clear();
+            while let Some((_, run)) = runs.next_if(|(r, _)| *r == rule) {
+                own.push(run);
             }
+            let more = at.slot.and_then(|slot| self.groups[at.group as usize].take_more(slot, rule));
+            let cell = Cell { rule, runs: own, more };
             self.offer_to(rules, cell, at, delivery, key, event, hits_of(event.hits(), rule), sequence, out);
         }
+        drop(runs);
+        self.taken = taken;
+        self.taken_out = taken_out;
     }
 
     /// Decides what becomes of each run of a slot, and which rules' runs are to be taken out.
     #[expect(clippy::too_many_arguments, reason = "an event, its key, where that stands, and what is found")]
     fn judge_in_place(
-        &self,
+        &mut self,
         rules: &RuleSet,
         at: At,
         slot: SlotId,
@@ -370,43 +402,26 @@ impl Shard {
         event: EventView<'_>,
         sequence: u64,
         fates: &mut Vec<Fate>,
-        taken_out: &mut SmallVec<[u32; 8]>,
+        taken_out: &mut Vec<u32>,
     ) {
+        let first = taken_out.len();
+        let mut marks = std::mem::take(&mut self.marks);
         let group = &self.groups[at.group as usize];
-        let mut records = group.records(slot).peekable();
-        while let Some(first) = records.peek() {
-            let rule = first.rule();
-            let entry = &rules.rules[rule as usize];
-            let own = |r: &Record<'_>| r.rule() == rule;
-            let sees = entry.sees[event.row.event.0 as usize] & delivery.mask != 0;
-            let judged = sees && entry.plain && self.traced.is_none() && !taken_out.contains(&rule);
-            if !judged {
-                while records.next_if(own).is_some() {
-                    fates.push(Fate::Kept);
-                }
-                if sees && !taken_out.contains(&rule) {
-                    taken_out.push(rule);
-                }
-                continue;
-            }
-            let windows = SlotWindows { shard: self, entry, at, event: Some(event), now: event.row.at };
-            let hits = hits_of(event.hits(), rule);
-            let faults = self.errors.get();
-            let mut offer = Offer::new(entry, event, sequence, self.clock, delivery.mask, hits, &windows, &self.errors);
-            let mut stays = true;
-            while let Some(record) = records.next_if(own) {
-                let fate = if stays { in_place(&mut offer, record, &group.bound) } else { Some(Fate::Kept) };
-                stays &= fate.is_some();
-                fates.push(fate.unwrap_or(Fate::Kept));
-            }
-            if !stays {
-                taken_out.push(rule);
-                // All its runs are judged again.
-                self.errors.set(faults);
-                for (fate, record) in fates.iter_mut().zip(group.records(slot)) {
-                    if own(&record) {
-                        *fate = Fate::Kept;
-                    }
+        let judge = Judge { shard: self, rules, group, at, event, sequence, mask: delivery.mask };
+        for record in group.records(slot) {
+            let fate = if marks.has(record.rule()) { Some(Fate::TakenOut) } else { judge.fate(record) };
+            let fate = fate.unwrap_or_else(|| {
+                marks.set(record.rule());
+                taken_out.push(record.rule());
+                Fate::TakenOut
+            });
+            fates.push(fate);
+        }
+        if taken_out.len() > first {
+            // Runs of these rules that were judged before the first of which there is more to be said go with it.
+            for (fate, record) in fates.iter_mut().zip(group.records(slot)) {
+                if marks.has(record.rule()) {
+                    *fate = Fate::TakenOut;
                 }
             }
         }
@@ -414,14 +429,16 @@ impl Shard {
             for (rule, _) in &more.cells {
                 let entry = &rules.rules[*rule as usize];
                 let sees = entry.sees[event.row.event.0 as usize] & delivery.mask != 0;
-                if sees && !entry.plain && !taken_out.contains(rule) {
+                if sees && !entry.plain && !marks.has(*rule) {
+                    marks.set(*rule);
                     taken_out.push(*rule);
                 }
             }
         }
+        self.marks = marks;
     }
 
-    /// Appends the records of the runs that begin, and the rules that need more than a record. Returns how many records.
+    /// Appends the records of the runs that begin in the usual way. Returns how many.
     #[expect(clippy::too_many_arguments, reason = "an event, its key, where that stands, and what is found")]
     fn begin_in_place(
         &mut self,
@@ -432,24 +449,16 @@ impl Shard {
         sequence: u64,
         fates: &mut [Fate],
         begun: &mut Vec<u64>,
-        taken_out: &mut SmallVec<[u32; 8]>,
+        taken_out: &mut Vec<u32>,
     ) -> usize {
         let mut count = 0;
-        let mut hits = event.hits();
-        while let Some(first) = hits.first() {
-            let rule = first.rule;
-            let (own, others) = hits.split_at(hits.iter().take_while(|h| h.rule == rule).count());
-            hits = others;
+        for hits in event.hits().chunk_by(|a, b| a.rule == b.rule) {
+            let rule = hits[0].rule;
             let entry = &rules.rules[rule as usize];
-            let may = |h: &Hit| entry.step_may_take(StepId(h.step), delivery.mask);
-            if entry.space != delivery.space || !own.iter().any(may) || taken_out.contains(&rule) {
+            let Some(begin) = &entry.begin else { continue };
+            if self.marks.has(rule) || !begins(entry, delivery, hits) {
                 continue;
             }
-            let begin = entry.begin.as_ref().filter(|_| self.traced.is_none());
-            let Some(begin) = begin else {
-                taken_out.push(rule);
-                continue;
-            };
             let condition = &entry.program.conditions[begin.step.0 as usize];
             if !condition.key.is_empty() {
                 let windows = SlotWindows { shard: self, entry, at, event: Some(event), now: event.row.at };
@@ -462,7 +471,14 @@ impl Shard {
             }
             let fields = entry.program.captures[begin.step.0 as usize].iter().map(|f| event.field(*f));
             if !record::begin(begin, event.row.at, sequence, event.row.origin, fields, begun) {
+                // More text than a record holds.
                 taken_out.push(rule);
+                let group = &self.groups[at.group as usize];
+                for (fate, record) in fates.iter_mut().zip(at.slot.into_iter().flat_map(|s| group.records(s))) {
+                    if record.rule() == rule {
+                        *fate = Fate::TakenOut;
+                    }
+                }
                 continue;
             }
             count += 1;
@@ -614,20 +630,108 @@ impl Shard {
     }
 }
 
-/// What becomes of a run where it stands; none where more is to be done.
-fn in_place(offer: &mut Offer<'_>, record: Record<'_>, bound: &BoundEvents) -> Option<Fate> {
-    let waiting = Waiting {
-        state: record.state(),
-        fresh: record.is_fresh(),
-        deadline: record.deadline(),
-        first_at: record.first_at(),
-        last: record.last(bound),
-    };
-    match offer.effect(&waiting, bound) {
-        Effect::Stays if waiting.fresh => Some(Fate::Waits),
-        Effect::Stays => Some(Fate::Kept),
-        Effect::Ends => Some(Fate::Gone),
-        Effect::StaysUntil(_) | Effect::Takes { .. } | Effect::Completes(_) => None,
+/// Whether an event's hits may begin a rule's runs for a key.
+fn begins(entry: &RuleEntry, delivery: &Delivery, hits: &[Hit]) -> bool {
+    entry.space == delivery.space && hits.iter().any(|h| entry.step_may_take(StepId(h.step), delivery.mask))
+}
+
+/// Judges the runs of a slot where they stand.
+struct Judge<'a> {
+    shard: &'a Shard,
+    rules: &'a RuleSet,
+    group: &'a Group,
+    at: At,
+    event: EventView<'a>,
+    sequence: u64,
+    mask: u64,
+}
+
+impl Judge<'_> {
+    /// What becomes of a run; none where more is to be done than can be done where it stands.
+    #[inline]
+    fn fate(&self, record: Record<'_>) -> Option<Fate> {
+        let wait = self.rules.wait(record.rule(), record.state());
+        if !wait.simple || self.shard.traced.is_some() {
+            return self.fate_of_any(record);
+        }
+        if record.deadline() < self.shard.clock {
+            return Some(Fate::Gone);
+        }
+        let row = self.event.row;
+        if wait.event != row.event.0 || self.mask & 1 << wait.extraction == 0 || row.at > record.deadline() {
+            return Some(Fate::Kept);
+        }
+        let terms = &self.rules.wait_terms[wait.terms.0 as usize..wait.terms.1 as usize];
+        let Shard { judged, errors, .. } = self.shard;
+        if !terms.iter().all(|t| judged.holds(&self.rules.terms, *t, self.event, errors)) {
+            return Some(Fate::Kept);
+        }
+        if wait.asks_run {
+            let program = &*self.rules.rules[record.rule() as usize].program;
+            let scope = Scope {
+                program: Some(program),
+                step: StepId(wait.step),
+                last: Some(record.last(&self.group.bound)),
+                ..Scope::of_event(self.event, &self.group.bound, errors)
+            };
+            if !scope.all_hold(&program.conditions[wait.step as usize].run) {
+                return Some(Fate::Kept);
+            }
+        }
+        None
+    }
+
+    fn fate_of_any(&self, record: Record<'_>) -> Option<Fate> {
+        let entry = &self.rules.rules[record.rule() as usize];
+        if entry.sees[self.event.row.event.0 as usize] & self.mask == 0 {
+            return Some(Fate::Kept);
+        }
+        let Shard { traced, clock, errors, .. } = self.shard;
+        if !entry.plain || traced.is_some() {
+            return None;
+        }
+        let windows =
+            SlotWindows { shard: self.shard, entry, at: self.at, event: Some(self.event), now: self.event.row.at };
+        let hits = hits_of(self.event.hits(), record.rule());
+        let mut offer = Offer::new(entry, self.event, self.sequence, *clock, self.mask, hits, &windows, errors);
+        let waiting = Waiting {
+            state: record.state(),
+            fresh: record.is_fresh(),
+            deadline: record.deadline(),
+            first_at: record.first_at(),
+            last: record.last(&self.group.bound),
+        };
+        match offer.effect(&waiting, &self.group.bound) {
+            Effect::Stays if waiting.fresh => Some(Fate::Waits),
+            Effect::Stays => Some(Fate::Kept),
+            Effect::Ends => Some(Fate::Gone),
+            Effect::StaysUntil(_) | Effect::Takes { .. } | Effect::Completes(_) => None,
+        }
+    }
+}
+
+/// Which rules something was decided of, for the slot at hand.
+#[derive(Clone, Debug, Default)]
+struct Marks {
+    slot: u32,
+    of: Vec<u32>,
+}
+
+impl Marks {
+    /// Goes on to the next slot.
+    fn next(&mut self, rules: usize) {
+        if self.of.len() != rules || self.slot == u32::MAX {
+            *self = Marks { slot: 0, of: vec![0; rules] };
+        }
+        self.slot += 1;
+    }
+
+    fn has(&self, rule: u32) -> bool {
+        self.of[rule as usize] == self.slot
+    }
+
+    fn set(&mut self, rule: u32) {
+        self.of[rule as usize] = self.slot;
     }
 }
 

@@ -53,7 +53,7 @@ impl Shard {
         let hash = self.hasher.hash(rules.seeds[entry.space as usize], &timer.key);
         let group = &mut self.groups[timer.group as usize];
         let Some(slot) = group.find(entry.space, hash, &timer.key) else { return };
-        let mut cell = group.take_cell(slot, timer.rule, &entry.program, std::mem::take(&mut self.spare));
+        let mut cell = group.take_cell(slot, timer.rule, &rules, std::mem::take(&mut self.spare));
         let mut at = At { group: timer.group, slot: Some(slot), space: entry.space };
         let mut moved = Moved::default();
         let mut bound = std::mem::take(&mut self.groups[at.group as usize].bound);
@@ -136,7 +136,7 @@ impl Shard {
         };
         self.fates.clear();
         self.fates.extend(g.records(slot).map(|r| fate(r.rule(), r.deadline())));
-        g.apply(slot, &self.fates);
+        g.apply(slot, &self.fates, rules, &mut Vec::new());
         if let Some(more) = g.more_mut(slot) {
             for (_, cell) in &mut more.cells {
                 cell.forget_caps(clock);
