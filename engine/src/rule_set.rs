@@ -42,6 +42,8 @@ pub struct RuleSet {
     pub index: Index,
     /// Conditions on one event alone, each once for all rules.
     pub terms: Terms,
+    /// For each rule how a run of it begins, where there is one way and it needs no more than a record.
+    pub begins: Vec<Option<Begin>>,
     /// What runs wait for: for each rule a stretch of its automaton's states.
     pub waits: Vec<Wait>,
     /// Numbers of the conditions that [`Wait::terms`] name.
@@ -90,8 +92,6 @@ pub struct RuleEntry {
     pub timed: bool,
     /// Whether an event that binds nothing changes no more than the runs it ends: they can be judged where they stand.
     pub plain: bool,
-    /// How a run of the rule begins, where there is one way and it needs no more than a record.
-    pub begin: Option<Begin>,
 }
 
 /// A key space.
@@ -181,11 +181,7 @@ impl RuleSet {
         };
         let mut entries = Vec::with_capacity(rules.len());
         for rule in &rules {
-            let mut entry = builder.add(rule, &schema)?;
-            if let Some(begin) = &mut entry.begin {
-                begin.rule = entries.len() as u32;
-            }
-            entries.push(entry);
+            entries.push(builder.add(rule, &schema)?);
         }
         for plan in &mut builder.events {
             for extraction in &mut plan.extractions {
@@ -211,6 +207,7 @@ impl RuleSet {
             events,
             index,
             terms: Terms::default(),
+            begins: Vec::new(),
             waits: Vec::new(),
             wait_terms: Vec::new(),
             first_wait: Vec::new(),
@@ -221,6 +218,7 @@ impl RuleSet {
 
     fn lay_out_waits(&mut self) {
         let mut terms = TermsBuilder::default();
+        self.begins = self.rules.iter().enumerate().map(|(i, entry)| begin(i as u32, entry)).collect();
         for entry in &self.rules {
             let program = &entry.program;
             self.first_wait.push(self.waits.len() as u32);
@@ -321,7 +319,6 @@ impl Builder {
             sees,
             timed: is_timed(&live.program),
             plain: is_plain(&live.program),
-            begin: begin(&live.program),
         })
     }
 
@@ -410,8 +407,9 @@ fn is_plain(program: &Program) -> bool {
     !is_timed(program) && program.rule.mode != MatchMode::Last && program.rule.stop.is_none()
 }
 
-/// How a run begins, where there is one way; its rule's index is for the rule set to say.
-fn begin(program: &Program) -> Option<Begin> {
+/// How a run of a rule begins, where there is one way.
+fn begin(rule: u32, entry: &RuleEntry) -> Option<Begin> {
+    let program = &*entry.program;
     let nfa = &program.nfa;
     let [start] = nfa.starts.as_slice() else { return None };
     let [leaf] = nfa.state(*start).leaves.as_slice() else { return None };
@@ -419,7 +417,7 @@ fn begin(program: &Program) -> Option<Begin> {
     let asks_more = !program.conditions[step].run.is_empty()
         || program.rule.steps[step].until.is_some()
         || program.captures[step].len() > VALUES_MAX;
-    if !is_plain(program) || nfa.registers > 0 || nfa.loops.len() > 1 || asks_more {
+    if !entry.plain || nfa.registers > 0 || nfa.loops.len() > 1 || asks_more {
         return None;
     }
     // What a first event makes of a new run depends on nothing but the automaton.
@@ -429,7 +427,11 @@ fn begin(program: &Program) -> Option<Begin> {
     });
     let (Some((Some(target), memory)), None) = (open.next(), open.next()) else { return None };
     Some(Begin {
-        rule: 0,
+        rule,
+        space: entry.space,
+        extraction: entry.step_extraction[step],
+        asks_windows: !program.conditions[step].key.is_empty(),
+        captured: program.captures[step].as_slice().into(),
         step: leaf.step,
         rank_before: NO_DECISION,
         state: target,

@@ -76,6 +76,7 @@ pub struct Shard {
     /// The rules whose runs are taken out.
     taken_out: Vec<u32>,
     marks: Marks,
+    tally: Tally,
     /// What is known of conditions for the event at hand.
     pub(crate) judged: Judged,
     /// What becomes of each record of the slot at hand.
@@ -142,6 +143,7 @@ impl Shard {
             moved: Vec::new(),
             taken_out: Vec::new(),
             marks: Marks::default(),
+            tally: Tally::default(),
             judged: Judged::default(),
             fates: Vec::new(),
             begun: Vec::new(),
@@ -347,8 +349,8 @@ impl Shard {
         // Rules that begin in a way of their own do not begin where they stand.
         for hits in event.hits().chunk_by(|a, b| a.rule == b.rule) {
             let rule = hits[0].rule;
-            let entry = &rules.rules[rule as usize];
-            if (entry.begin.is_none() || self.traced.is_some()) && begins(entry, delivery, hits) {
+            let usual = rules.begins[rule as usize].is_some() && self.traced.is_none();
+            if !usual && begins(&rules.rules[rule as usize], delivery, hits) {
                 self.marks.set(rule);
                 taken_out.push(rule);
             }
@@ -452,24 +454,29 @@ impl Shard {
         taken_out: &mut Vec<u32>,
     ) -> usize {
         let mut count = 0;
-        for hits in event.hits().chunk_by(|a, b| a.rule == b.rule) {
-            let rule = hits[0].rule;
-            let entry = &rules.rules[rule as usize];
-            let Some(begin) = &entry.begin else { continue };
-            if self.marks.has(rule) || !begins(entry, delivery, hits) {
+        let full = fates.len() >= self.limits.runs_per_key_max;
+        if let (true, Some(slot)) = (full, at.slot) {
+            self.tally.count(rules.rules.len(), self.groups[at.group as usize].records(slot).zip(&*fates));
+        }
+        // Only the usual way in has one step, and so one hit.
+        for hit in event.hits() {
+            let rule = hit.rule;
+            let Some(begin) = &rules.begins[rule as usize] else { continue };
+            let here = begin.space == delivery.space && delivery.mask & 1 << begin.extraction != 0;
+            if !here || self.marks.has(rule) {
                 continue;
             }
-            let condition = &entry.program.conditions[begin.step.0 as usize];
-            if !condition.key.is_empty() {
+            if begin.asks_windows {
+                let entry = &rules.rules[rule as usize];
                 let windows = SlotWindows { shard: self, entry, at, event: Some(event), now: event.row.at };
                 let none = BoundEvents::default();
                 let scope = Scope { windows: &windows, ..Scope::of_event(event, &none, &self.errors) };
                 let scope = Scope { program: Some(&entry.program), step: begin.step, ..scope };
-                if !scope.all_hold(&condition.key) {
+                if !scope.all_hold(&entry.program.conditions[begin.step.0 as usize].key) {
                     continue;
                 }
             }
-            let fields = entry.program.captures[begin.step.0 as usize].iter().map(|f| event.field(*f));
+            let fields = begin.captured.iter().map(|f| event.field(*f));
             if !record::begin(begin, event.row.at, sequence, event.row.origin, fields, begun) {
                 // More text than a record holds.
                 taken_out.push(rule);
@@ -483,7 +490,8 @@ impl Shard {
             }
             count += 1;
             if let Some(slot) = at.slot
-                && fates.len() >= self.limits.runs_per_key_max
+                && full
+                && self.tally.of(rule) >= self.limits.runs_per_key_max
             {
                 self.make_room(at.group, slot, rule, fates);
             }
@@ -491,19 +499,12 @@ impl Shard {
         count
     }
 
-    /// Keeps the runs of a rule for a key, and the one that begins, within their cap: the oldest start goes first.
+    /// Makes room for a run of a rule that has as many as it may have for a key: the oldest start goes.
     fn make_room(&mut self, group: u16, slot: SlotId, rule: u32, fates: &mut [Fate]) {
         let group = &mut self.groups[group as usize];
         let lives = group.records(slot).zip(&*fates).enumerate();
         let lives = lives.filter(|(_, (r, fate))| r.rule() == rule && **fate != Fate::Gone).map(|(i, (r, _))| (i, r));
-        let (mut count, mut oldest) = (0, None::<(usize, Record<'_>)>);
-        for (i, record) in lives {
-            count += 1;
-            if oldest.is_none_or(|(_, o)| record.first_sequence() < o.first_sequence()) {
-                oldest = Some((i, record));
-            }
-        }
-        let Some((i, record)) = oldest.filter(|_| count >= self.limits.runs_per_key_max) else { return };
+        let Some((i, record)) = lives.min_by_key(|(_, r)| r.first_sequence()) else { return };
         let deadline = record.deadline();
         fates[i] = Fate::Gone;
         self.counters.runs_capped += 1;
@@ -707,6 +708,32 @@ impl Judge<'_> {
             Effect::Ends => Some(Fate::Gone),
             Effect::StaysUntil(_) | Effect::Takes { .. } | Effect::Completes(_) => None,
         }
+    }
+}
+
+/// How many runs of each rule live, for the slot at hand.
+#[derive(Clone, Debug, Default)]
+struct Tally {
+    slot: u32,
+    of: Vec<(u32, u32)>,
+}
+
+impl Tally {
+    fn count<'r>(&mut self, rules: usize, runs: impl Iterator<Item = (Record<'r>, &'r Fate)>) {
+        if self.of.len() != rules || self.slot == u32::MAX {
+            *self = Tally { slot: 0, of: vec![(0, 0); rules] };
+        }
+        self.slot += 1;
+        for (record, _) in runs.filter(|(_, fate)| **fate != Fate::Gone) {
+            let (slot, count) = &mut self.of[record.rule() as usize];
+            *count = if *slot == self.slot { *count + 1 } else { 1 };
+            *slot = self.slot;
+        }
+    }
+
+    fn of(&self, rule: u32) -> usize {
+        let (slot, count) = self.of[rule as usize];
+        if slot == self.slot { count as usize } else { 0 }
     }
 }
 

@@ -15,7 +15,9 @@
 
 use lapwing_dsl::ir::StepId;
 use lapwing_dsl::nfa::StateId;
+use lapwing_dsl::schema::FieldId;
 use lapwing_dsl::value::Value;
+use smallvec::SmallVec;
 
 use super::values::{self, VALUES_MAX};
 use crate::Millis;
@@ -186,10 +188,18 @@ pub fn grow_stale(word: &mut u64) {
 }
 
 /// Where a run begins: what its record says beside its first event.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Begin {
     /// Index of the rule.
     pub rule: u32,
+    /// The rule's key space.
+    pub space: u16,
+    /// The extraction that gives the step's key.
+    pub extraction: u8,
+    /// Whether the step's condition reads windows too.
+    pub asks_windows: bool,
+    /// The fields that are kept of the first event.
+    pub captured: SmallVec<[FieldId; 4]>,
     /// The step that binds the first event.
     pub step: StepId,
     /// The rank of the way in.
