@@ -135,11 +135,15 @@ impl Shard {
         let fates: Vec<(Fate, Option<u32>)> = old.rules.iter().map(|r| fate(r, &old, &new)).collect();
         let spaces: Vec<Option<u16>> =
             old.spaces.iter().map(|s| new.spaces.iter().position(|t| t == s).map(|i| i as u16)).collect();
-        let windows: Vec<Option<u32>> = old
-            .windows
-            .iter()
-            .map(|w| new.windows.iter().position(|v| same_window(w, &old, v, &new)).map(|i| i as u32))
-            .collect();
+        let mut windows: Vec<Option<u32>> = Vec::new();
+        for window in &old.windows {
+            // Windows that differ in what reads them only hold the same: each new one goes on from one of them.
+            let goes_on = |(i, v): &(usize, &WindowEntry)| {
+                !windows.contains(&Some(*i as u32)) && same_window(window, &old, v, &new)
+            };
+            let found = new.windows.iter().enumerate().find(goes_on).map(|(i, _)| i as u32);
+            windows.push(found);
+        }
         let mut swapped = Swapped::default();
         let clock = self.clock;
         let mut moved: Vec<Cell> = Vec::new();
@@ -182,6 +186,7 @@ impl Shard {
                     });
                 }
                 group.tidy(i);
+                i = group.renumber_small(i, |window| windows[window as usize].filter(|_| space.is_some()));
                 if let Some(space) = space {
                     group.set_space(i, space);
                 }

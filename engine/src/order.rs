@@ -4,7 +4,7 @@
 //! late. Either way each event gets a number, and the time before which everything due has fired.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use crate::Millis;
@@ -113,7 +113,7 @@ pub struct Sequencer {
     order: Order,
     lateness: Millis,
     partitions: BTreeMap<Partition, PartitionTime>,
-    waiting: BinaryHeap<Reverse<Waiting>>,
+    waiting: Queue,
     /// Batches with waiting rows, by number, with how many wait.
     held: BTreeMap<u64, (Arc<Batch>, u32)>,
     next_batch: u64,
@@ -131,6 +131,48 @@ struct Waiting {
     row: u32,
 }
 
+/// Waiting events by their order: those that came in order stand in a queue, only the others in a heap.
+#[derive(Clone, Debug, Default)]
+struct Queue {
+    ascending: VecDeque<Waiting>,
+    others: BinaryHeap<Reverse<Waiting>>,
+}
+
+impl Queue {
+    fn push(&mut self, waiting: Waiting) {
+        if self.ascending.back().is_none_or(|last| *last <= waiting) {
+            self.ascending.push_back(waiting);
+        } else {
+            self.others.push(Reverse(waiting));
+        }
+    }
+
+    /// The first one, if it is strictly older than `time`.
+    fn pop_before(&mut self, time: Millis) -> Option<Waiting> {
+        let first = match (self.ascending.front(), self.others.peek()) {
+            (Some(a), Some(Reverse(b))) => a.min(b),
+            (Some(a), None) => a,
+            (None, Some(Reverse(b))) => b,
+            (None, None) => return None,
+        };
+        if first.at >= time {
+            return None;
+        }
+        match self.ascending.front() {
+            Some(a) if a == first => self.ascending.pop_front(),
+            _ => self.others.pop().map(|Reverse(b)| b),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Waiting> {
+        self.ascending.iter().chain(self.others.iter().map(|Reverse(w)| w))
+    }
+
+    fn len(&self) -> usize {
+        self.ascending.len() + self.others.len()
+    }
+}
+
 impl Sequencer {
     /// A sequencer that has seen nothing. The lateness is in milliseconds.
     pub fn new(order: Order, lateness: Millis) -> Self {
@@ -138,7 +180,7 @@ impl Sequencer {
             order,
             lateness,
             partitions: BTreeMap::new(),
-            waiting: BinaryHeap::new(),
+            waiting: Queue::default(),
             held: BTreeMap::new(),
             next_batch: 0,
             next_sequence: 0,
@@ -261,13 +303,13 @@ impl Sequencer {
                 continue;
             }
             partition.greatest = partition.greatest.max(Some(row.at));
-            self.waiting.push(Reverse(Waiting {
+            self.waiting.push(Waiting {
                 at: row.at,
                 origin: row.origin,
                 event: row.event.0,
                 batch: first + u64::from(*part),
                 row: *index,
-            }));
+            });
             held[*part as usize] += 1;
         }
         for (i, (part, held)) in parts.into_iter().zip(&held).enumerate() {
@@ -280,29 +322,38 @@ impl Sequencer {
 
     /// Releases what is strictly older than `time`: a partition may still bring events of that very time.
     fn release(&mut self, time: Millis, ready: &mut Ordered) {
-        // Batch number → place in `ready`; batches are few, so a map by number is walked.
-        let mut places: BTreeMap<u64, u32> = BTreeMap::new();
-        while let Some(Reverse(next)) = self.waiting.peek() {
-            if next.at >= time {
-                break;
+        // Batch number → place in `ready`, and how many of it go.
+        let mut places: BTreeMap<u64, (u32, u32)> = BTreeMap::new();
+        let mut last: Option<(u64, (u32, u32))> = None;
+        while let Some(next) = self.waiting.pop_before(time) {
+            // Neighbours mostly stand in one batch.
+            if last.as_ref().is_none_or(|(batch, _)| *batch != next.batch) {
+                if let Some((batch, place)) = last.take() {
+                    places.insert(batch, place);
+                }
+                let place = places.get(&next.batch).copied().unwrap_or_else(|| {
+                    ready.batches.push(self.held[&next.batch].0.clone());
+                    (ready.batches.len() as u32 - 1, 0)
+                });
+                last = Some((next.batch, place));
             }
-            let Some(Reverse(next)) = self.waiting.pop() else { break };
-            let place = *places.entry(next.batch).or_insert_with(|| {
-                ready.batches.push(self.held[&next.batch].0.clone());
-                ready.batches.len() as u32 - 1
-            });
+            let (_, (place, gone)) = last.as_mut().expect("it was just set");
+            *gone += 1;
             self.clock = self.clock.max(next.at);
             ready.events.push(OrderedEvent {
-                batch: place,
+                batch: *place,
                 row: next.row,
                 sequence: self.next_sequence,
                 clock: next.at,
             });
             self.next_sequence += 1;
-            if let Some((_, held)) = self.held.get_mut(&next.batch) {
-                *held -= 1;
+        }
+        places.extend(last);
+        for (batch, (_, gone)) in places {
+            if let Some((_, held)) = self.held.get_mut(&batch) {
+                *held -= gone;
                 if *held == 0 {
-                    self.held.remove(&next.batch);
+                    self.held.remove(&batch);
                 }
             }
         }
@@ -313,7 +364,7 @@ impl Sequencer {
 
     /// The events that wait, in their order, with the batches they stand in.
     pub(crate) fn waiting_rows(&self) -> Vec<(&Row, &Batch)> {
-        let mut waiting: Vec<&Waiting> = self.waiting.iter().map(|Reverse(w)| w).collect();
+        let mut waiting: Vec<&Waiting> = self.waiting.iter().collect();
         waiting.sort_unstable();
         let held = |w: &Waiting| &*self.held[&w.batch].0;
         waiting.into_iter().map(|w| (&held(w).rows[w.row as usize], held(w))).collect()
@@ -345,7 +396,7 @@ impl Sequencer {
             self.next_batch += 1;
             for (i, row) in batch.rows.iter().enumerate() {
                 let (at, origin, event) = (row.at, row.origin, row.event.0);
-                self.waiting.push(Reverse(Waiting { at, origin, event, batch: number, row: i as u32 }));
+                self.waiting.push(Waiting { at, origin, event, batch: number, row: i as u32 });
             }
             let held = batch.rows.len() as u32;
             if held > 0 {

@@ -5,10 +5,13 @@
 //!
 //! ```text
 //! 0  32 bits of the key's hash, length of the key in bytes 32
-//! 1  words in use 32, what only some keys hold 32
+//! 1  words in use 27, what only some keys hold 27, words of the windows 10
 //! 2  key space 16, time of the next sweep 48
-//! 3  … the key's bytes, then a record for each run
+//! 3  … the key's bytes, then small windows, then a record for each run
 //! ```
+//!
+//! A window that only counts and has few entries is small: a word with its index (32) and the number of entries (32), then the
+//! times of the entries, ascending. Windows stand in the order of their indexes.
 //!
 //! A slot's number holds until the slot is next written to.
 
@@ -115,7 +118,10 @@ pub struct WindowCell {
 }
 
 /// Nothing of what only some keys hold.
-const NONE: u32 = u32::MAX;
+const NONE: u32 = (1 << 27) - 1;
+/// The most entries of a small window, and the most words of all small windows of a key.
+pub const SMALL_ENTRIES_MAX: usize = 32;
+const SMALL_WORDS_MAX: usize = (1 << 10) - 1;
 /// Words before the key.
 const HEAD: usize = 3;
 /// No sweep is planned.
@@ -167,6 +173,28 @@ fn pair(low: u32, high: u32) -> u64 {
     u64::from(low) | u64::from(high) << 32
 }
 
+/// What word 1 of a slot says.
+#[derive(Clone, Copy)]
+struct Shape {
+    used: usize,
+    more: u32,
+    small: usize,
+}
+
+impl Shape {
+    #[inline]
+    fn of(words: &[u64]) -> Shape {
+        let word = words[1];
+        Shape { used: word as usize & 0x7ff_ffff, more: (word >> 27) as u32 & NONE, small: (word >> 54) as usize }
+    }
+
+    #[inline]
+    fn write(self, words: &mut [u64]) {
+        debug_assert!(self.used <= 0x7ff_ffff && self.small <= SMALL_WORDS_MAX && self.more <= NONE);
+        words[1] = self.used as u64 | u64::from(self.more) << 27 | (self.small as u64) << 54;
+    }
+}
+
 impl Group {
     /// Asks the processor to have a key's place in the table at hand.
     #[inline]
@@ -200,7 +228,7 @@ impl Group {
         let used = HEAD + key.len().div_ceil(8);
         self.words.resize(used, 0);
         bytemuck::cast_slice_mut::<u64, u8>(&mut self.words[HEAD..])[..key.len()].copy_from_slice(key);
-        self.words[1] = pair(used as u32, NONE);
+        Shape { used, more: NONE, small: 0 }.write(&mut self.words);
         // Room for a first run.
         let slot = self.blocks.add(used + 10);
         self.blocks.get_mut(slot)[..used].copy_from_slice(&self.words);
@@ -255,34 +283,135 @@ impl Group {
     /// What only some keys hold.
     #[inline]
     pub fn more(&self, slot: SlotId) -> Option<&SlotMore> {
-        self.some.get(high(self.blocks.get(slot)[1]))
+        self.some.get(Shape::of(self.blocks.get(slot)).more)
     }
 
     /// What only some keys hold, to change.
     #[inline]
     pub fn more_mut(&mut self, slot: SlotId) -> Option<&mut SlotMore> {
-        self.some.get_mut(high(self.blocks.get(slot)[1]))
+        self.some.get_mut(Shape::of(self.blocks.get(slot)).more)
     }
 
     /// What only some keys hold, made where there is none.
     pub fn more_or_add(&mut self, slot: SlotId) -> &mut SlotMore {
-        let mut number = high(self.blocks.get(slot)[1]);
-        if number == NONE {
-            number = self.some.add(SlotMore::default());
-            let word = &mut self.blocks.get_mut(slot)[1];
-            *word = pair(low(*word), number);
+        let words = self.blocks.get_mut(slot);
+        let mut shape = Shape::of(words);
+        if shape.more == NONE {
+            shape.more = self.some.add(SlotMore::default());
+            shape.write(words);
         }
-        self.some.get_mut(number).expect("a slot names what is there")
+        self.some.get_mut(shape.more).expect("a slot names what is there")
     }
 
-    /// The state of a window.
+    /// The state of a window that is not small.
     pub fn window(&self, slot: SlotId, window: u32) -> Option<&WindowCell> {
         self.windows(slot).iter().find(|w| w.window == window)
     }
 
-    /// What windows hold.
+    /// What windows hold that are not small.
     pub fn windows(&self, slot: SlotId) -> &[WindowCell] {
         self.more(slot).map_or(&[], |m| &m.windows)
+    }
+
+    /// The small windows: their indexes, and the times of their entries, ascending.
+    pub fn small_windows(&self, slot: SlotId) -> SmallWindows<'_> {
+        let words = self.blocks.get(slot);
+        let from = HEAD + (high(words[0]) as usize).div_ceil(8);
+        SmallWindows { words: &words[from..from + Shape::of(words).small] }
+    }
+
+    /// The times of a small window's entries.
+    pub fn small_window(&self, slot: SlotId, window: u32) -> Option<&[i64]> {
+        self.small_windows(slot).find(|(w, _)| *w == window).map(|(_, times)| times)
+    }
+
+    /// Adds an entry to a small window; none where it would not be small any more. Returns the slot's number.
+    pub fn add_to_small(&mut self, slot: SlotId, window: u32, at: Millis) -> Option<SlotId> {
+        let words = self.blocks.get(slot);
+        let shape = Shape::of(words);
+        let mut place = HEAD + (high(words[0]) as usize).div_ceil(8);
+        let mut found = None;
+        for (index, times) in self.small_windows(slot) {
+            if index >= window {
+                found = (index == window).then_some(times);
+                break;
+            }
+            place += 1 + times.len();
+        }
+        let added = if found.is_some() { 1 } else { 2 };
+        if found.is_some_and(|t| t.len() >= SMALL_ENTRIES_MAX) || shape.small + added > SMALL_WORDS_MAX {
+            return None;
+        }
+        let entry = found.map_or(1, |times| 1 + times.partition_point(|t| *t <= at));
+        let slot = self.resize(slot, shape.used, shape.used + added);
+        let words = self.blocks.get_mut(slot);
+        if added == 2 {
+            words.copy_within(place..shape.used, place + 2);
+            words[place] = pair(window, 1);
+        } else {
+            words.copy_within(place + entry..shape.used, place + entry + 1);
+            words[place] = pair(window, high(words[place]) + 1);
+        }
+        words[place + entry] = at as u64;
+        Shape { used: shape.used + added, small: shape.small + added, ..shape }.write(words);
+        Some(slot)
+    }
+
+    /// Whether a small window of so many entries can be added.
+    pub fn has_room_for_small(&self, slot: SlotId, entries: usize) -> bool {
+        entries <= SMALL_ENTRIES_MAX && Shape::of(self.blocks.get(slot)).small + 1 + entries <= SMALL_WORDS_MAX
+    }
+
+    /// Gives the small windows other indexes; those without one go. Returns the slot's number.
+    pub fn renumber_small(&mut self, mut slot: SlotId, index: impl Fn(u32) -> Option<u32>) -> SlotId {
+        let small: Vec<(u32, Vec<Millis>)> = self.small_windows(slot).map(|(w, times)| (w, times.to_vec())).collect();
+        if small.iter().all(|(w, _)| index(*w) == Some(*w)) {
+            return slot;
+        }
+        self.rewrite_small(slot, |_, _| None);
+        for (window, times) in small.iter().filter_map(|(w, times)| Some((index(*w)?, times))) {
+            for at in times {
+                slot = self.add_to_small(slot, window, *at).expect("what had room has room");
+            }
+        }
+        slot
+    }
+
+    /// Of each small window so many of the first entries go, or all.
+    pub fn rewrite_small(&mut self, slot: SlotId, mut gone: impl FnMut(u32, &[i64]) -> Option<usize>) {
+        let words = self.blocks.get_mut(slot);
+        let shape = Shape::of(words);
+        let start = HEAD + (high(words[0]) as usize).div_ceil(8);
+        let (mut read, mut write) = (start, start);
+        while read < start + shape.small {
+            let count = high(words[read]) as usize;
+            let index = low(words[read]);
+            let gone = gone(index, bytemuck::cast_slice(&words[read + 1..read + 1 + count]));
+            if let Some(gone) = gone.filter(|gone| *gone < count) {
+                words[write] = pair(index, (count - gone) as u32);
+                words.copy_within(read + 1 + gone..read + 1 + count, write + 1);
+                write += 1 + count - gone;
+            }
+            read += 1 + count;
+        }
+        let gone = read - write;
+        if gone > 0 {
+            words.copy_within(read..shape.used, write);
+            Shape { used: shape.used - gone, small: shape.small - gone, ..shape }.write(words);
+        }
+    }
+
+    /// Takes a window out of the small ones.
+    pub fn take_small(&mut self, slot: SlotId, window: u32) -> Vec<Millis> {
+        let mut taken = Vec::new();
+        self.rewrite_small(slot, |index, times| {
+            if index == window {
+                taken = times.to_vec();
+                return None;
+            }
+            Some(0)
+        });
+        taken
     }
 
     /// What a rule holds of a key beside runs.
@@ -305,10 +434,10 @@ impl Group {
         let Some(more) = self.more_mut(slot) else { return };
         more.cells.retain(|(_, c)| !c.is_empty());
         if more.cells.is_empty() && more.windows.is_empty() {
-            let word = &mut self.blocks.get_mut(slot)[1];
-            let number = high(*word);
-            *word = pair(low(*word), NONE);
-            self.some.remove(number);
+            let words = self.blocks.get_mut(slot);
+            let shape = Shape::of(words);
+            Shape { more: NONE, ..shape }.write(words);
+            self.some.remove(shape.more);
         }
     }
 
@@ -316,7 +445,8 @@ impl Group {
     #[inline]
     fn span(&self, slot: SlotId) -> (usize, usize) {
         let words = self.blocks.get(slot);
-        (HEAD + (high(words[0]) as usize).div_ceil(8), low(words[1]) as usize)
+        let shape = Shape::of(words);
+        (HEAD + (high(words[0]) as usize).div_ceil(8) + shape.small, shape.used)
     }
 
     /// The records of a key's runs; those of one rule in their order.
@@ -391,7 +521,7 @@ impl Group {
             read += length;
             write += length;
         }
-        words[1] = pair(write as u32, high(words[1]));
+        Shape { used: write, ..Shape::of(words) }.write(words);
     }
 
     /// Takes out what a rule holds of a key; `runs` is emptied and used for its runs.
@@ -457,15 +587,16 @@ impl Group {
         let new = self.resize(slot, used, all);
         let block = self.blocks.get_mut(new);
         block[used..all].copy_from_slice(words);
-        block[1] = pair(all as u32, high(block[1]));
+        Shape { used: all, ..Shape::of(block) }.write(block);
         new
     }
 
     /// Whether a slot holds nothing.
     #[inline]
     pub fn holds_nothing(&self, slot: SlotId) -> bool {
-        let (from, to) = self.span(slot);
-        from == to && self.more(slot).is_none()
+        let words = self.blocks.get(slot);
+        let shape = Shape::of(words);
+        shape.more == NONE && shape.used == HEAD + (high(words[0]) as usize).div_ceil(8)
     }
 
     /// Frees a slot that holds nothing.
@@ -497,6 +628,23 @@ impl Group {
     /// Whether it holds no key.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
+    }
+}
+
+/// The small windows of a key.
+#[derive(Clone, Debug)]
+pub struct SmallWindows<'a> {
+    words: &'a [u64],
+}
+
+impl<'a> Iterator for SmallWindows<'a> {
+    type Item = (u32, &'a [i64]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (head, rest) = self.words.split_first()?;
+        let (times, rest) = rest.split_at(high(*head) as usize);
+        self.words = rest;
+        Some((low(*head), bytemuck::cast_slice(times)))
     }
 }
 

@@ -65,12 +65,7 @@ impl WindowState {
 
     /// Drops what no reader at `now` or later can see.
     pub fn expire(&mut self, kind: &WindowKind, now: Millis) {
-        let length = match kind {
-            WindowKind::Sliding { length, offset, .. } => length.saturating_add(*offset),
-            WindowKind::FirstSeen { length } => *length,
-            WindowKind::Lag { .. } => return,
-        };
-        let from = now.saturating_sub(length);
+        let Some(from) = WindowState::seen_from(kind, now) else { return };
         match self {
             WindowState::Times(times) => {
                 while times.front().is_some_and(|t| *t < from) {
@@ -88,6 +83,15 @@ impl WindowState {
                 seen.retain(|_, t| *t >= from);
             }
             WindowState::Lag(_) => {}
+        }
+    }
+
+    /// When entries that a look at `now` or later cannot see have come; none where they never go.
+    pub fn seen_from(kind: &WindowKind, now: Millis) -> Option<Millis> {
+        match kind {
+            WindowKind::Sliding { length, offset, .. } => Some(now.saturating_sub(length.saturating_add(*offset))),
+            WindowKind::FirstSeen { length } => Some(now.saturating_sub(*length)),
+            WindowKind::Lag { .. } => None,
         }
     }
 
@@ -140,8 +144,7 @@ impl WindowState {
         match (self, kind) {
             (WindowState::Times(times), WindowKind::Sliding { length, offset, .. }) => {
                 let (from, to) = bounds(now, *length, *offset);
-                let n = times.partition_point(|t| *t < to) - times.partition_point(|t| *t < from);
-                Ok(Value::Int(n as i64))
+                Ok(count(times.partition_point(|t| *t < to), times.partition_point(|t| *t < from)))
             }
             (WindowState::Values(values), WindowKind::Sliding { aggregate: kind, length, offset }) => {
                 let (from, to) = bounds(now, *length, *offset);
@@ -164,6 +167,17 @@ impl WindowState {
             _ => Ok(Value::Missing),
         }
     }
+}
+
+/// What a window is worth at `now` that counts entries of these times, ascending.
+pub fn count_of(times: &[Millis], kind: &WindowKind, now: Millis) -> Value<'static> {
+    let WindowKind::Sliding { length, offset, .. } = kind else { return Value::Missing };
+    let (from, to) = bounds(now, *length, *offset);
+    count(times.partition_point(|t| *t < to), times.partition_point(|t| *t < from))
+}
+
+fn count(to: usize, from: usize) -> Value<'static> {
+    Value::Int(to.saturating_sub(from) as i64)
 }
 
 /// Entries from the first time to before the second count: `offset < now − at ≤ offset + length`, and without an offset also those ahead of `now`.

@@ -65,8 +65,8 @@ pub struct Shard {
     pub(crate) clock: Millis,
     /// The first of `sweeps`, or earlier.
     next_sweep: Millis,
-    /// The keys of the events ahead.
-    ahead: Ahead,
+    /// The keys of the events ahead, in three stretches.
+    ahead: [Ahead; 3],
     matches: Vec<Match>,
     traced: Option<BTreeSet<Transition>>,
     /// Memory for runs that are taken out: all with their rules, those of one rule, what becomes of these.
@@ -135,7 +135,7 @@ impl Shard {
             counters: Counters::default(),
             clock: Millis::MIN,
             next_sweep: Millis::MIN,
-            ahead: Ahead::default(),
+            ahead: Default::default(),
             matches: Vec::new(),
             traced: None,
             taken: Vec::new(),
@@ -215,16 +215,26 @@ impl Shard {
             let batch = &*input.batches[event.batch as usize];
             EventView { batch, row: &batch.rows[event.row as usize] }
         };
-        let mut ahead = std::mem::take(&mut self.ahead);
+        // Three stretches of events are under way: the place of a key's state is asked for, then the state, then it is moved.
+        let [mut now, mut next, mut later] = std::mem::take(&mut self.ahead);
+        let mut stretches = input.events.chunks(AHEAD);
+        let mut look_ahead = |shard: &mut Shard, ahead: &mut Ahead| {
+            let events = stretches.next().unwrap_or_default();
+            shard.look_ahead(&rules, events.iter().map(view), ahead);
+        };
+        look_ahead(self, &mut now);
+        look_ahead(self, &mut next);
         for events in input.events.chunks(AHEAD) {
-            self.look_ahead(&rules, events.iter().map(view), &mut ahead);
-            for (event, of) in events.iter().zip(&ahead.of_event) {
+            look_ahead(self, &mut later);
+            self.ask_for_state(&next);
+            for (event, of) in events.iter().zip(&now.of_event) {
                 self.pass_time(event.clock, event.sequence, out);
                 self.judged.next_event(&rules.terms);
-                self.event(&rules, view(event), event.sequence, &ahead.deliveries[of.clone()], &ahead, out);
+                self.event(&rules, view(event), event.sequence, &now.deliveries[of.clone()], &now, out);
             }
+            (now, next, later) = (next, later, now);
         }
-        self.ahead = ahead;
+        self.ahead = [now, next, later];
         self.pass_time(input.until, input.next_sequence, out);
     }
 
@@ -245,22 +255,22 @@ impl Shard {
             let windows = windows_of(plan, delivery.mask);
             let group = &mut self.groups[delivery.group as usize];
             let key = ahead.key(delivery);
-            let slot = if windows.is_empty() {
+            let mut slot = if windows.is_empty() {
                 group.find(delivery.space, delivery.hash, key)
             } else {
                 Some(group.find_or_add(delivery.space, delivery.hash, key))
             };
-            places.push(At { group: delivery.group, slot, space: delivery.space });
             for window in windows {
-                self.count(rules, window, event, delivery.group, slot, false);
+                slot = slot.map(|slot| self.count(rules, window, event, delivery.group, slot, false));
             }
+            places.push(At { group: delivery.group, slot, space: delivery.space });
         }
         for (delivery, at) in deliveries.iter().zip(&mut places) {
             self.offer(rules, at, delivery, ahead.key(delivery), event, sequence, out);
         }
-        for (delivery, at) in deliveries.iter().zip(places) {
+        for (delivery, mut at) in deliveries.iter().zip(places) {
             for window in windows_of(plan, delivery.mask) {
-                self.count(rules, window, event, delivery.group, at.slot, true);
+                at.slot = at.slot.map(|slot| self.count(rules, window, event, delivery.group, slot, true));
             }
             if let Some(slot) = self.drop_if_empty(at) {
                 self.plan_sweep(delivery.group, slot);
@@ -268,7 +278,14 @@ impl Shard {
         }
     }
 
-    /// Finds the keys of events, and asks for the memory of their state.
+    /// Asks for the memory of the state of keys whose places were asked for.
+    fn ask_for_state(&self, ahead: &Ahead) {
+        for delivery in &ahead.deliveries {
+            self.groups[delivery.group as usize].prefetch_slot(delivery.hash);
+        }
+    }
+
+    /// Finds the keys of events, and asks for the memory that says where their state is.
     fn look_ahead<'e>(&mut self, rules: &RuleSet, events: impl Iterator<Item = EventView<'e>>, ahead: &mut Ahead) {
         ahead.deliveries.clear();
         ahead.key_bytes.clear();
@@ -280,9 +297,6 @@ impl Shard {
         }
         for delivery in &ahead.deliveries {
             self.groups[delivery.group as usize].prefetch_place(delivery.hash);
-        }
-        for delivery in &ahead.deliveries {
-            self.groups[delivery.group as usize].prefetch_slot(delivery.hash);
         }
     }
 

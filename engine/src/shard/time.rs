@@ -6,6 +6,8 @@ use crate::output::Output;
 use crate::rule_set::RuleEntry;
 use crate::run::step::{Moved, time_passes};
 use crate::slot::{Cell, Fate, SWEEP_GRAIN, SlotId};
+use crate::window::WindowState;
+use lapwing_dsl::ir::WindowKind;
 use lapwing_dsl::nfa::StateId;
 
 /// When time has to move a rule's runs for a key. Timers of one instant fire in order of rule, then key.
@@ -110,8 +112,13 @@ impl Shard {
         let runs = g.records(slot).map(|r| r.deadline()).min();
         let windows = &self.rules.windows;
         let window_ends =
-            g.windows(slot).iter().filter_map(|w| w.state.next_expiry(&windows[w.window as usize].spec.kind)).min();
-        let Some(next) = runs.into_iter().chain(window_ends).min().filter(|t| *t < Millis::MAX) else { return };
+            g.windows(slot).iter().filter_map(|w| w.state.next_expiry(&windows[w.window as usize].spec.kind));
+        let small_ends = g.small_windows(slot).filter_map(|(window, times)| {
+            let WindowKind::Sliding { length, offset, .. } = windows[window as usize].spec.kind else { return None };
+            Some(times.first()?.saturating_add(length.saturating_add(offset)))
+        });
+        let ends = small_ends.chain(window_ends).chain(runs);
+        let Some(next) = ends.min().filter(|t| *t < Millis::MAX) else { return };
         let at = next.max(self.clock).div_euclid(SWEEP_GRAIN).saturating_add(1).saturating_mul(SWEEP_GRAIN);
         let tag = g.tag(slot);
         if let Some(at) = g.set_sweep_at(slot, Some(at)) {
@@ -147,6 +154,10 @@ impl Shard {
             more.windows.retain(|w| !w.state.is_empty());
             g.tidy(slot);
         }
+        g.rewrite_small(slot, |window, times| {
+            let from = WindowState::seen_from(&rules.windows[window as usize].spec.kind, clock)?;
+            Some(times.partition_point(|t| *t < from))
+        });
         let space = g.space(slot);
         if self.drop_if_empty(At { group, slot: Some(slot), space }).is_some() {
             let slot = self.groups[group as usize].fit(slot);

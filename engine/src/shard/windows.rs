@@ -11,8 +11,8 @@ use crate::batch::EventView;
 use crate::bound::{BoundEvents, BoundRef};
 use crate::eval::{Scope, Windows, tuple};
 use crate::rule_set::{EventPlan, RuleEntry, RuleSet};
-use crate::slot::{SlotId, WindowCell, group_of};
-use crate::window::WindowState;
+use crate::slot::{Group, SMALL_ENTRIES_MAX, SlotId, WindowCell, group_of};
+use crate::window::{WindowState, count_of};
 
 /// The windows that count an event under a key, those of `first_seen` last.
 pub(super) fn windows_of(plan: &EventPlan, mask: u64) -> SmallVec<[u32; 4]> {
@@ -30,45 +30,55 @@ pub(super) fn windows_of(plan: &EventPlan, mask: u64) -> SmallVec<[u32; 4]> {
 }
 
 impl Shard {
-    /// Counts an event in a window: `first_seen` once the rules have asked, the others before.
+    /// Counts an event in a window: `first_seen` once the rules have asked, the others before. Returns the slot's number.
     pub(super) fn count(
         &mut self,
         rules: &RuleSet,
         window: u32,
         event: EventView<'_>,
         group: u16,
-        slot: Option<SlotId>,
+        slot: SlotId,
         after: bool,
-    ) {
+    ) -> SlotId {
         let spec = &rules.windows[window as usize].spec;
-        let Some(slot) = slot else { return };
         if matches!(spec.kind, WindowKind::FirstSeen { .. }) != after {
-            return;
+            return slot;
         }
         let none = BoundEvents::default();
         let scope = Scope::of_event(event, &none, &self.errors);
         if spec.filter.as_ref().is_some_and(|f| !scope.holds(f)) {
-            return;
+            return slot;
         }
         let value = match spec.args.as_slice() {
             [] => Value::Missing,
             [one] => scope.value(one).into_static(),
             several => tuple(several.iter().map(|a| scope.value(a))),
         };
-        let slot = self.groups[group as usize].more_or_add(slot);
-        let i = slot.windows.iter().position(|w| w.window == window).unwrap_or_else(|| {
-            slot.windows.reserve_exact(1);
-            let state = WindowState::new(&spec.kind, !spec.args.is_empty());
-            slot.windows.push(WindowCell { window, state, lost_until: Millis::MIN });
-            slot.windows.len() - 1
+        let group = &mut self.groups[group as usize];
+        let only_counts = matches!(spec.kind, WindowKind::Sliding { .. }) && spec.args.is_empty();
+        let mut small = Vec::new();
+        if only_counts && group.window(slot, window).is_none() && self.limits.window_entries_max > SMALL_ENTRIES_MAX {
+            if let Some(slot) = group.add_to_small(slot, window, event.row.at) {
+                return slot;
+            }
+            small = group.take_small(slot, window);
+        }
+        let more = group.more_or_add(slot);
+        let i = more.windows.iter().position(|w| w.window == window).unwrap_or_else(|| {
+            more.windows.reserve_exact(1);
+            let mut state = WindowState::new(&spec.kind, !spec.args.is_empty());
+            small.into_iter().for_each(|at| state.add(&spec.kind, at, Value::Missing));
+            more.windows.push(WindowCell { window, state, lost_until: Millis::MIN });
+            more.windows.len() - 1
         });
-        let cell = &mut slot.windows[i];
+        let cell = &mut more.windows[i];
         cell.state.add(&spec.kind, event.row.at, value);
         if cell.state.len() > self.limits.window_entries_max {
             // Alerts say so for as long as the entry would have counted.
             cell.lost_until = cell.lost_until.max(cell.state.next_expiry(&spec.kind).unwrap_or(Millis::MAX));
             cell.state.drop_oldest();
         }
+        slot
     }
 }
 
@@ -112,11 +122,11 @@ impl SlotWindows<'_> {
 }
 
 impl SlotWindows<'_> {
-    /// What a window holds for the current event's key; an error where the event has no such key.
-    fn cell(&self, window: u32, last: Option<BoundRef<'_>>) -> Result<Option<&WindowCell>, NoKey> {
+    /// Where a window of the current event's key is kept; an error where the event has no such key.
+    fn place(&self, window: u32, last: Option<BoundRef<'_>>) -> Result<Option<(&Group, SlotId)>, NoKey> {
         Ok(match &self.shard.rules.windows[window as usize].spec.key {
             WindowKey::Rule(_) => {
-                self.at.slot.and_then(|s| self.shard.groups[self.at.group as usize].window(s, window))
+                self.at.slot.map(|slot| (&self.shard.groups[self.at.group as usize], slot))
             }
             WindowKey::Fields { reader, optional, .. } => {
                 let (ty, current) = self.current(last).ok_or(NoKey)?;
@@ -132,7 +142,7 @@ impl SlotWindows<'_> {
                 let space = self.shard.rules.windows[window as usize].space;
                 let hash = self.shard.hasher.hash(self.shard.rules.seeds[space as usize], &key);
                 let group = &self.shard.groups[group_of(hash, true)];
-                group.find(space, hash, &key).and_then(|s| group.window(s, window))
+                group.find(space, hash, &key).map(|slot| (group, slot))
             }
         })
     }
@@ -146,8 +156,11 @@ impl Windows for SlotWindows<'_> {
         let window = self.entry.window(id);
         let spec = &self.shard.rules.windows[window as usize].spec;
         let empty;
-        let Ok(cell) = self.cell(window, last) else { return Value::Missing };
-        let state = match cell {
+        let Ok(place) = self.place(window, last) else { return Value::Missing };
+        if let Some(times) = place.and_then(|(group, slot)| group.small_window(slot, window)) {
+            return count_of(times, &spec.kind, self.now);
+        }
+        let state = match place.and_then(|(group, slot)| group.window(slot, window)) {
             Some(cell) => &cell.state,
             None => {
                 empty = WindowState::new(&spec.kind, !spec.args.is_empty());
@@ -165,8 +178,10 @@ impl Windows for SlotWindows<'_> {
     }
 
     fn lost(&self, last: BoundRef<'_>) -> bool {
-        let lost =
-            |window: &u32| matches!(self.cell(*window, Some(last)), Ok(Some(cell)) if cell.lost_until >= self.now);
+        let lost = |window: &u32| match self.place(*window, Some(last)) {
+            Ok(Some((group, slot))) => group.window(slot, *window).is_some_and(|cell| cell.lost_until >= self.now),
+            _ => false,
+        };
         self.entry.windows.iter().any(lost)
     }
 }

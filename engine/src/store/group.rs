@@ -1,5 +1,6 @@
 //! One key group as bytes.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use lapwing_dsl::ir::StepId;
@@ -8,6 +9,7 @@ use lapwing_dsl::program::Program;
 
 use super::FORMAT_VERSION;
 use super::codec::{Corrupt, Reader, Writer};
+use crate::Millis;
 use crate::bound::{BoundEvents, BoundId, BoundRef};
 use crate::output::{AlertId, Evidence, Match, Status};
 use crate::planted::{Bug, bug};
@@ -115,7 +117,15 @@ fn save_slot(w: &mut Writer, rules: &RuleSet, group: &Group, slot: SlotId, share
         w.list(records.into_iter(), |w, record| save_run(w, program, group, record, shared));
         w.option(group.cell_more(slot, rule), save_more);
     });
-    w.list(group.windows(slot).iter(), |w, window| {
+    // Small or not makes no difference to who reads it.
+    let small = group.small_windows(slot);
+    let small = small.map(|(window, times)| {
+        let state = WindowState::Times(times.iter().copied().collect());
+        Cow::Owned(WindowCell { window, state, lost_until: Millis::MIN })
+    });
+    let mut windows: Vec<Cow<'_, WindowCell>> = small.chain(group.windows(slot).iter().map(Cow::Borrowed)).collect();
+    windows.sort_by_key(|w| w.window);
+    w.list(windows.iter(), |w, window| {
         w.u64(window.window.into());
         w.i64(window.lost_until);
         save_window(w, &window.state);
@@ -158,8 +168,23 @@ fn load_slot(
         }
         Ok(WindowCell { window, state, lost_until })
     })?;
-    if !windows.is_empty() {
-        group.more_or_add(slot).windows = windows;
+    if !windows.is_sorted_by(|a, b| a.window < b.window) {
+        return Err(Corrupt("a window stands twice with one key"));
+    }
+    for window in windows {
+        match &window.state {
+            WindowState::Times(times)
+                if !times.is_empty()
+                    && window.lost_until == Millis::MIN
+                    && group.has_room_for_small(slot, times.len()) =>
+            {
+                for at in times {
+                    let added = group.add_to_small(slot, window.window, *at);
+                    slot = added.ok_or(Corrupt("a key has too many small windows"))?;
+                }
+            }
+            _ => group.more_or_add(slot).windows.push(window),
+        }
     }
     if group.holds_nothing(slot) { Err(Corrupt("a key holds nothing")) } else { Ok(()) }
 }
