@@ -8,11 +8,13 @@ pub struct Limits {
     pub runs_per_key_max: usize,
     /// Entries of one window for one key.
     pub window_entries_max: usize,
+    /// Where a rule's runs for a key are at least so many they are gathered, if the rule allows it; no cap bites on those.
+    pub gathered_from: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { runs_per_key_max: 1_024, window_entries_max: 1_000_000 }
+        Limits { runs_per_key_max: 1_024, window_entries_max: 1_000_000, gathered_from: 256 }
     }
 }
 

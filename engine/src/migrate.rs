@@ -15,10 +15,12 @@ use lapwing_dsl::schema::{EventId, Schema};
 use crate::Millis;
 use crate::bound::{BoundEvents, BoundId, BoundRef};
 use crate::eval::{NoWindows, Scope};
+use crate::limits::Cap;
 use crate::rule_set::{RuleEntry, RuleSet, WindowEntry};
 use crate::run::{Memory, Run};
 use crate::shard::Shard;
 use crate::slot::Cell;
+use crate::state::starts::Starts;
 
 /// What happens to the runs of a rule at a swap.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,6 +149,8 @@ impl Shard {
         let mut swapped = Swapped::default();
         let clock = self.clock;
         let mut moved: Vec<Cell> = Vec::new();
+        let mut gathered: Vec<(u32, Starts)> = Vec::new();
+        let runs_max = self.limits.runs_per_key_max;
         for group in &mut self.groups {
             for mut i in group.in_order() {
                 let space = spaces[group.space(i) as usize];
@@ -155,6 +159,26 @@ impl Shard {
                     let entry = &old.rules[rule as usize];
                     let target = index.filter(|_| space.is_some());
                     let mut cell = group.take_cell(i, rule, &old, Vec::new());
+                    if let Some(mut starts) = group.take_starts(i, rule) {
+                        let index = index
+                            .filter(|i| target.is_some() && *fate == Fate::Kept && new.gathers[*i as usize].is_some());
+                        if let Some(index) = index {
+                            if entry.version != new.rules[index as usize].version {
+                                starts.began_under(entry.version);
+                            }
+                            swapped.kept += starts.len() as u64;
+                            gathered.push((index, starts));
+                        } else if let Some(begin) = &old.begins[rule as usize] {
+                            // What is to be judged anew are runs again, as many as may be.
+                            let too_many = starts.len().saturating_sub(runs_max);
+                            let runs = starts.iter().skip(too_many).map(|start| group.run_of_start(begin, &start));
+                            cell.runs.splice(0..0, runs);
+                            cell.runs.sort_by_key(|run| run.first_sequence);
+                            if too_many > 0 {
+                                cell.more.get_or_insert_default().capped(Cap::RunsPerKey, Millis::MAX);
+                            }
+                        }
+                    }
                     let bound = &mut group.bound;
                     let before = cell.runs.len();
                     cell.runs.retain_mut(|run| {
@@ -192,6 +216,9 @@ impl Shard {
                 }
                 for cell in moved.drain(..) {
                     i = group.put_cell(i, cell).0;
+                }
+                if !gathered.is_empty() {
+                    group.more_or_add(i).starts.append(&mut gathered);
                 }
                 if group.holds_nothing(i) {
                     group.remove(i);

@@ -30,11 +30,15 @@ pub enum Bug {
     Snapshot,
     /// A window does not count the events at its far end.
     Window,
+    /// Gathered runs outlive a match that ends them.
+    Gathered,
+    /// A run that is judged where it stands misses an event exactly at its limit.
+    InPlace,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 12] = [
+    pub const ALL: [Bug; 14] = [
         Bug::Deadline,
         Bug::AbsenceLimit,
         Bug::Skip,
@@ -47,6 +51,8 @@ impl Bug {
         Bug::Lag,
         Bug::Snapshot,
         Bug::Window,
+        Bug::Gathered,
+        Bug::InPlace,
     ];
 }
 

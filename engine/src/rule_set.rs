@@ -44,12 +44,23 @@ pub struct RuleSet {
     pub terms: Terms,
     /// For each rule how a run of it begins, where there is one way and it needs no more than a record.
     pub begins: Vec<Option<Begin>>,
+    /// For each rule whether its runs can be kept as [`Starts`](crate::state::starts::Starts), and how.
+    pub gathers: Vec<Option<Gather>>,
     /// What runs wait for: for each rule a stretch of its automaton's states.
     pub waits: Vec<Wait>,
     /// Numbers of the conditions that [`Wait::terms`] name.
     pub wait_terms: Vec<u32>,
     /// For each rule where its stretch of [`RuleSet::waits`] begins.
     pub first_wait: Vec<u32>,
+}
+
+/// How the runs of a rule are kept where there are many for one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gather {
+    /// The next event's field that must equal a captured one, and which of these; none where it reads nothing of the first.
+    pub by: Option<(FieldId, usize)>,
+    /// How long after the first event a run ends.
+    pub lasts: i64,
 }
 
 /// What a run waits for in one state, laid out to be looked at often.
@@ -208,6 +219,7 @@ impl RuleSet {
             index,
             terms: Terms::default(),
             begins: Vec::new(),
+            gathers: Vec::new(),
             waits: Vec::new(),
             wait_terms: Vec::new(),
             first_wait: Vec::new(),
@@ -247,6 +259,42 @@ impl RuleSet {
             }
         }
         self.terms = terms.finish();
+        self.gathers = (0..self.rules.len()).map(|rule| self.gather(rule)).collect();
+    }
+
+    /// Runs can be gathered where the next event completes the match, that ends all runs that began before, and what it asks of a run is
+    /// nothing, or one equality.
+    fn gather(&self, rule: usize) -> Option<Gather> {
+        use lapwing_dsl::ir::{Comparison, ExprKind, Of, Pick, Skip};
+        use lapwing_dsl::nfa::Instruction;
+        use lapwing_dsl::syntax::ast::MatchMode;
+        let begin = self.begins[rule].as_ref()?;
+        let program = &self.rules[rule].program;
+        let (spec, state) = (&program.rule, program.nfa.state(begin.state));
+        let [leaf] = state.leaves.as_slice() else { return None };
+        let [fork] = leaf.forks.as_slice() else { return None };
+        let guarded = |i: &Instruction| matches!(i, Instruction::Below(..) | Instruction::AtLeast(..));
+        let completes = !leaf.stays && fork.target.is_none() && !fork.instructions.iter().any(guarded);
+        let ends_all = spec.mode == MatchMode::One && spec.skip == Skip::PastLast && spec.when.is_none();
+        let simple = self.wait(rule as u32, begin.state).simple;
+        if !completes || !ends_all || !simple || begin.lasts == i64::MAX {
+            return None;
+        }
+        let first = |of: Of| matches!(of, Of::Step(step, Pick::First(0) | Pick::Last(0)) if step == begin.step);
+        let by = match program.conditions[leaf.step.0 as usize].run.as_slice() {
+            [] => None,
+            [one] => {
+                let ExprKind::Compare(Comparison::Eq, a, b) = &one.kind else { return None };
+                let (field, captured) = match (&a.kind, &b.kind) {
+                    (ExprKind::Field(Of::Candidate, f), ExprKind::Field(of, g)) if first(*of) => (*f, *g),
+                    (ExprKind::Field(of, g), ExprKind::Field(Of::Candidate, f)) if first(*of) => (*f, *g),
+                    _ => return None,
+                };
+                Some((field, program.capture(begin.step, captured).filter(|_| a.ty == b.ty)?))
+            }
+            _ => return None,
+        };
+        Some(Gather { by, lasts: begin.lasts })
     }
 
     /// What a run of a rule waits for in a state.

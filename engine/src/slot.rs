@@ -28,7 +28,8 @@ use crate::rule_set::RuleSet;
 use crate::run::{Run, RunMore};
 use crate::slab::Slab;
 use crate::state::blocks::{BlockId, Blocks};
-use crate::state::record::{self, Record};
+use crate::state::record::{self, Begin, Record};
+use crate::state::starts::{Start, Starts};
 use crate::state::table::Table;
 use crate::window::WindowState;
 
@@ -49,6 +50,15 @@ pub struct SlotMore {
     pub windows: Vec<WindowCell>,
     /// What rules hold beside runs.
     pub cells: Vec<(u32, CellMore)>,
+    /// The runs of rules that have many, gathered.
+    pub starts: Vec<(u32, Starts)>,
+}
+
+impl SlotMore {
+    /// The gathered runs of a rule.
+    pub fn starts_of(&mut self, rule: u32) -> Option<&mut Starts> {
+        self.starts.iter_mut().find(|(r, _)| *r == rule).map(|(_, starts)| starts)
+    }
 }
 
 /// What one rule holds of a key, taken out to be moved.
@@ -433,7 +443,8 @@ impl Group {
     pub fn tidy(&mut self, slot: SlotId) {
         let Some(more) = self.more_mut(slot) else { return };
         more.cells.retain(|(_, c)| !c.is_empty());
-        if more.cells.is_empty() && more.windows.is_empty() {
+        more.starts.retain(|(_, s)| !s.is_empty());
+        if more.cells.is_empty() && more.windows.is_empty() && more.starts.is_empty() {
             let words = self.blocks.get_mut(slot);
             let shape = Shape::of(words);
             Shape { more: NONE, ..shape }.write(words);
@@ -472,6 +483,7 @@ impl Group {
         }
         if let Some(more) = self.more(slot) {
             rules.extend(more.cells.iter().map(|(rule, _)| *rule));
+            rules.extend(more.starts.iter().map(|(rule, _)| *rule));
         }
         if rules.len() > 1 {
             rules.sort_unstable();
@@ -533,6 +545,62 @@ impl Group {
         runs.clear();
         runs.extend(taken.into_iter().map(|(_, run)| run));
         Cell { rule, runs, more: self.take_more(slot, rule) }
+    }
+
+    /// Gathers the runs of a rule that differ only in the event they began with. Those that are older than one that
+    /// came before, or began under another version, stay as they are.
+    pub fn gather(&mut self, slot: SlotId, begin: &Begin, mut starts: Starts) {
+        let (from, to) = self.span(slot);
+        let words = self.blocks.get_mut(slot);
+        let (mut read, mut write) = (from, from);
+        while read < to {
+            let record = Record::first_of(&words[read..to]);
+            let length = record.length();
+            let last = record.last(&self.bound);
+            let plain = record.rule() == begin.rule && record.state() == begin.state && record.more().is_none();
+            if plain && last.before().is_none() && starts.newest_at().is_none_or(|newest| newest <= last.at()) {
+                let captured = (0..begin.captured.len()).map(|i| last.captured(i));
+                starts.push(last.at(), last.sequence(), last.origin(), captured);
+                if let Some(held) = record.held() {
+                    self.bound.release(held);
+                }
+                self.runs -= 1;
+            } else {
+                if write != read {
+                    words.copy_within(read..read + length, write);
+                }
+                write += length;
+            }
+            read += length;
+        }
+        Shape { used: write, ..Shape::of(words) }.write(words);
+        self.more_or_add(slot).starts.push((begin.rule, starts));
+    }
+
+    /// Takes out the gathered runs of a rule.
+    pub fn take_starts(&mut self, slot: SlotId, rule: u32) -> Option<Starts> {
+        let more = self.more_mut(slot)?;
+        let i = more.starts.iter().position(|(r, _)| *r == rule)?;
+        Some(more.starts.swap_remove(i).1)
+    }
+
+    /// The run that a gathered start stands for.
+    pub fn run_of_start(&mut self, begin: &Begin, start: &Start<'_>) -> Run {
+        let captured = start.captured.iter().map(|v| v.clone().into_static()).collect();
+        let last =
+            self.bound.add(None, begin.step, begin.rank_before, start.origin, start.at, start.sequence, captured);
+        let more = start.version.map(|v| Box::new(RunMore { started_version: Some(v), ..RunMore::default() }));
+        Run {
+            state: begin.state,
+            rank: begin.rank,
+            fresh: false,
+            last,
+            count: begin.count,
+            first_at: start.at,
+            first_sequence: start.sequence,
+            deadline: start.at.saturating_add(begin.lasts),
+            more,
+        }
     }
 
     /// Takes out what a rule holds of a key beside runs.
@@ -622,7 +690,8 @@ impl Group {
 
     /// How many runs live.
     pub fn run_count(&self) -> usize {
-        self.runs
+        let gathered = self.some.places().flatten().flat_map(|m| &m.starts).map(|(_, starts)| starts.len());
+        self.runs + gathered.sum::<usize>()
     }
 
     /// Whether it holds no key.

@@ -106,6 +106,7 @@ impl Bench {
         let limits = Limits {
             runs_per_key_max: scenario.runs_per_key_max.unwrap_or(defaults.runs_per_key_max),
             window_entries_max: scenario.window_entries_max.unwrap_or(defaults.window_entries_max),
+            ..defaults
         };
         let order = if scenario.arrival { Order::Arrival } else { Order::EventTime };
         let sources = Arc::new(vec!["log".to_owned()]);

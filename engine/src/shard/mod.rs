@@ -12,12 +12,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use lapwing_dsl::ir::StepId;
+use lapwing_dsl::value::Value;
 use smallvec::SmallVec;
 
 use self::time::Timer;
 use self::windows::{SlotWindows, windows_of};
 use crate::Millis;
-use crate::batch::{EventView, Hit};
+use crate::batch::{EventView, Hit, Row};
 use crate::bound::BoundEvents;
 use crate::eval::Scope;
 use crate::limits::{Cap, Limits};
@@ -31,8 +32,9 @@ use crate::run::select::settle;
 use crate::run::step::{Effect, Moved, Offer, Transition, Waiting};
 use crate::slot::{Cell, Fate, GROUPS, Group, KeyHasher, SlotId, group_of};
 use crate::state::record::{self, Record};
-use crate::terms::Judged;
+use crate::state::starts::Starts;
 use crate::store::codec::Corrupt;
+use crate::terms::Judged;
 
 /// So many events ahead, the memory of their keys' state is asked for.
 const AHEAD: usize = 16;
@@ -51,7 +53,7 @@ pub struct Counters {
 /// One shard.
 pub struct Shard {
     pub(crate) rules: Arc<RuleSet>,
-    limits: Limits,
+    pub(crate) limits: Limits,
     pub(crate) hasher: KeyHasher,
     sources: Arc<Vec<String>>,
     index: usize,
@@ -75,6 +77,8 @@ pub struct Shard {
     moved: Vec<Run>,
     /// The rules whose runs are taken out.
     taken_out: Vec<u32>,
+    /// The rules whose runs are to be gathered.
+    to_gather: Vec<u32>,
     marks: Marks,
     tally: Tally,
     /// What is known of conditions for the event at hand.
@@ -142,6 +146,7 @@ impl Shard {
             spare: Vec::new(),
             moved: Vec::new(),
             taken_out: Vec::new(),
+            to_gather: Vec::new(),
             marks: Marks::default(),
             tally: Tally::default(),
             judged: Judged::default(),
@@ -369,14 +374,15 @@ impl Shard {
                 taken_out.push(rule);
             }
         }
+        let mut taken = std::mem::take(&mut self.taken);
         if let Some(slot) = at.slot {
+            self.offer_to_gathered(rules, *at, slot, delivery, event, &mut taken, &mut taken_out);
             self.judge_in_place(rules, *at, slot, delivery, event, sequence, &mut fates, &mut taken_out);
         }
         let mut begun = std::mem::take(&mut self.begun);
         begun.clear();
         let count = self.begin_in_place(rules, *at, delivery, event, sequence, &mut fates, &mut begun, &mut taken_out);
         let group = &mut self.groups[at.group as usize];
-        let mut taken = std::mem::take(&mut self.taken);
         if let Some(slot) = at.slot
             && fates.iter().any(|f| *f != Fate::Kept)
         {
@@ -385,6 +391,15 @@ impl Shard {
         if count > 0 {
             let slot = at.slot.unwrap_or_else(|| group.find_or_add(delivery.space, delivery.hash, key));
             at.slot = Some(group.add_records(slot, &begun, count));
+        }
+        for rule in self.to_gather.drain(..) {
+            let (Some(slot), Some(begin), Some(gather)) =
+                (at.slot, &rules.begins[rule as usize], &rules.gathers[rule as usize])
+            else {
+                continue;
+            };
+            let starts = Starts::new(begin.captured.len(), gather.by.map(|(_, captured)| captured), self.hasher);
+            group.gather(slot, begin, starts);
         }
         self.fates = fates;
         self.begun = begun;
@@ -405,6 +420,55 @@ impl Shard {
         drop(runs);
         self.taken = taken;
         self.taken_out = taken_out;
+    }
+
+    /// Offers an event to gathered runs. Of those that it completes only the oldest counts: that is taken out, and the others end with
+    /// its match.
+    #[expect(clippy::too_many_arguments, reason = "an event, its key, where that stands, and what is found")]
+    fn offer_to_gathered(
+        &mut self,
+        rules: &RuleSet,
+        at: At,
+        slot: SlotId,
+        delivery: &Delivery,
+        event: EventView<'_>,
+        taken: &mut Vec<(u32, Run)>,
+        taken_out: &mut Vec<u32>,
+    ) {
+        let group = &mut self.groups[at.group as usize];
+        if group.more(slot).is_none_or(|m| m.starts.is_empty()) {
+            return;
+        }
+        let mut all = std::mem::take(&mut group.more_or_add(slot).starts);
+        for (rule, starts) in &mut all {
+            let (Some(begin), Some(gather)) = (&rules.begins[*rule as usize], &rules.gathers[*rule as usize]) else {
+                continue;
+            };
+            starts.expire(self.clock.saturating_sub(gather.lasts));
+            let wait = rules.wait(*rule, begin.state);
+            if wait.event != event.row.event.0 || delivery.mask & 1 << wait.extraction == 0 {
+                continue;
+            }
+            let terms = &rules.wait_terms[wait.terms.0 as usize..wait.terms.1 as usize];
+            if !terms.iter().all(|t| self.judged.holds(&rules.terms, *t, event, &self.errors)) {
+                continue;
+            }
+            let value = gather.by.map_or(Value::Missing, |(field, _)| event.field(field));
+            let from = event.row.at.saturating_sub(gather.lasts);
+            if let Some(start) = starts.find(from, &value) {
+                taken.push((*rule, group.run_of_start(begin, &start)));
+                if !bug(Bug::Gathered) {
+                    starts.clear();
+                }
+                self.marks.set(*rule);
+                taken_out.push(*rule);
+            }
+        }
+        let ended = all.iter().any(|(_, starts)| starts.is_empty());
+        group.more_or_add(slot).starts = all;
+        if ended {
+            group.tidy(slot);
+        }
     }
 
     /// Decides what becomes of each run of a slot, and which rules' runs are to be taken out.
@@ -441,7 +505,11 @@ impl Shard {
                 }
             }
         }
-        if let Some(more) = group.more(slot) {
+        // Where a run that is not gathered is completed, that ends those that are.
+        if let Some(more) = self.groups[at.group as usize].more_mut(slot) {
+            more.starts.iter_mut().filter(|(rule, _)| marks.has(*rule)).for_each(|(_, starts)| starts.clear());
+        }
+        if let Some(more) = self.groups[at.group as usize].more(slot) {
             for (rule, _) in &more.cells {
                 let entry = &rules.rules[*rule as usize];
                 let sees = entry.sees[event.row.event.0 as usize] & delivery.mask != 0;
@@ -468,7 +536,7 @@ impl Shard {
         taken_out: &mut Vec<u32>,
     ) -> usize {
         let mut count = 0;
-        let full = fates.len() >= self.limits.runs_per_key_max;
+        let full = fates.len() >= self.limits.runs_per_key_max.min(self.limits.gathered_from);
         if let (true, Some(slot)) = (full, at.slot) {
             self.tally.count(rules.rules.len(), self.groups[at.group as usize].records(slot).zip(&*fates));
         }
@@ -491,7 +559,15 @@ impl Shard {
                 }
             }
             let fields = begin.captured.iter().map(|f| event.field(*f));
-            if !record::begin(begin, event.row.at, sequence, event.row.origin, fields, begun) {
+            let Row { at: time, origin, .. } = *event.row;
+            if rules.gathers[rule as usize].is_some()
+                && let Some(starts) = at.slot.and_then(|slot| self.starts_of(at.group, slot, rule))
+                && starts.newest_at().is_none_or(|newest| newest <= time)
+            {
+                starts.push(time, sequence, origin, fields);
+                continue;
+            }
+            if !record::begin(begin, time, sequence, origin, fields, begun) {
                 // More text than a record holds.
                 taken_out.push(rule);
                 let group = &self.groups[at.group as usize];
@@ -505,12 +581,22 @@ impl Shard {
             count += 1;
             if let Some(slot) = at.slot
                 && full
-                && self.tally.of(rule) >= self.limits.runs_per_key_max
             {
-                self.make_room(at.group, slot, rule, fates);
+                let gathers = rules.gathers[rule as usize].is_some()
+                    && self.starts_of(at.group, slot, rule).is_none()
+                    && self.tally.of(rule) >= self.limits.gathered_from;
+                if gathers {
+                    self.to_gather.push(rule);
+                } else if self.tally.of(rule) >= self.limits.runs_per_key_max {
+                    self.make_room(at.group, slot, rule, fates);
+                }
             }
         }
         count
+    }
+
+    fn starts_of(&mut self, group: u16, slot: SlotId, rule: u32) -> Option<&mut Starts> {
+        self.groups[group as usize].more_mut(slot)?.starts_of(rule)
     }
 
     /// Makes room for a run of a rule that has as many as it may have for a key: the oldest start goes.
@@ -673,7 +759,8 @@ impl Judge<'_> {
             return Some(Fate::Gone);
         }
         let row = self.event.row;
-        if wait.event != row.event.0 || self.mask & 1 << wait.extraction == 0 || row.at > record.deadline() {
+        let late = row.at > record.deadline() - Millis::from(bug(Bug::InPlace));
+        if wait.event != row.event.0 || self.mask & 1 << wait.extraction == 0 || late {
             return Some(Fate::Kept);
         }
         let terms = &self.rules.wait_terms[wait.terms.0 as usize..wait.terms.1 as usize];

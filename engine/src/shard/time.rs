@@ -117,7 +117,11 @@ impl Shard {
             let WindowKind::Sliding { length, offset, .. } = windows[window as usize].spec.kind else { return None };
             Some(times.first()?.saturating_add(length.saturating_add(offset)))
         });
-        let ends = small_ends.chain(window_ends).chain(runs);
+        let starts = g.more(slot).into_iter().flat_map(|m| &m.starts).filter_map(|(rule, starts)| {
+            let lasts = self.rules.gathers[*rule as usize].map_or(0, |g| g.lasts);
+            Some(starts.oldest_at()?.saturating_add(lasts))
+        });
+        let ends = small_ends.chain(window_ends).chain(runs).chain(starts);
         let Some(next) = ends.min().filter(|t| *t < Millis::MAX) else { return };
         let at = next.max(self.clock).div_euclid(SWEEP_GRAIN).saturating_add(1).saturating_mul(SWEEP_GRAIN);
         let tag = g.tag(slot);
@@ -152,6 +156,10 @@ impl Shard {
                 window.state.expire(&rules.windows[window.window as usize].spec.kind, clock);
             }
             more.windows.retain(|w| !w.state.is_empty());
+            for (rule, starts) in &mut more.starts {
+                let lasts = rules.gathers[*rule as usize].map_or(0, |g| g.lasts);
+                starts.expire(clock.saturating_sub(lasts));
+            }
             g.tidy(slot);
         }
         g.rewrite_small(slot, |window, times| {

@@ -125,9 +125,7 @@ impl SlotWindows<'_> {
     /// Where a window of the current event's key is kept; an error where the event has no such key.
     fn place(&self, window: u32, last: Option<BoundRef<'_>>) -> Result<Option<(&Group, SlotId)>, NoKey> {
         Ok(match &self.shard.rules.windows[window as usize].spec.key {
-            WindowKey::Rule(_) => {
-                self.at.slot.map(|slot| (&self.shard.groups[self.at.group as usize], slot))
-            }
+            WindowKey::Rule(_) => self.at.slot.map(|slot| (&self.shard.groups[self.at.group as usize], slot)),
             WindowKey::Fields { reader, optional, .. } => {
                 let (ty, current) = self.current(last).ok_or(NoKey)?;
                 let (_, fields) = reader.iter().find(|(e, _)| *e == ty).ok_or(NoKey)?;

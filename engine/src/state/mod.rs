@@ -6,6 +6,7 @@
 
 pub mod blocks;
 pub mod record;
+pub mod starts;
 pub mod table;
 pub mod values;
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lapwing_dsl::ir::StepId;
 use lapwing_dsl::nfa::StateId;
 use lapwing_dsl::program::Program;
+use lapwing_dsl::value::Value;
 
 use super::FORMAT_VERSION;
 use super::codec::{Corrupt, Reader, Writer};
@@ -17,6 +18,7 @@ use crate::rule_set::RuleSet;
 use crate::run::{Run, RunMore};
 use crate::slot::{Candidate, Cell, CellMore, Group, KeyHasher, OpenAlert, SlotId, WindowCell};
 use crate::state::record::Record;
+use crate::state::starts::Starts;
 use crate::window::WindowState;
 
 /// Writes a group. Equal state gives equal bytes: keys are written in their order, shared events as the runs come to them.
@@ -117,6 +119,17 @@ fn save_slot(w: &mut Writer, rules: &RuleSet, group: &Group, slot: SlotId, share
         w.list(records.into_iter(), |w, record| save_run(w, program, group, record, shared));
         w.option(group.cell_more(slot, rule), save_more);
     });
+    let starts = group.more(slot).map_or(&[][..], |m| &m.starts);
+    w.list(starts.iter(), |w, (rule, starts)| {
+        w.u64((*rule).into());
+        w.list(starts.iter(), |w, start| {
+            w.i64(start.at);
+            w.u64(start.sequence);
+            w.origin(start.origin);
+            w.option(start.version, |w, v| w.u64(v.into()));
+            w.list(start.captured.iter(), |w, v| w.value(v));
+        });
+    });
     // Small or not makes no difference to who reads it.
     let small = group.small_windows(slot);
     let small = small.map(|(window, times)| {
@@ -157,6 +170,10 @@ fn load_slot(
         }
         slot = group.put_cell(slot, cell).0;
     }
+    let starts = r.list(|r| load_starts(r, rules, hasher))?;
+    if !starts.is_empty() {
+        group.more_or_add(slot).starts = starts;
+    }
     let windows = r.list(|r| {
         let window = r.u32()?;
         let entry = rules.windows.get(window as usize).ok_or(Corrupt("a window that no rule has"))?;
@@ -187,6 +204,36 @@ fn load_slot(
         }
     }
     if group.holds_nothing(slot) { Err(Corrupt("a key holds nothing")) } else { Ok(()) }
+}
+
+fn load_starts(r: &mut Reader<'_>, rules: &RuleSet, hasher: KeyHasher) -> Result<(u32, Starts), Corrupt> {
+    let rule = r.u32()?;
+    let gather = rules.gathers.get(rule as usize).and_then(Option::as_ref);
+    let begin = rules.begins.get(rule as usize).and_then(Option::as_ref);
+    let (Some(gather), Some(begin)) = (gather, begin) else {
+        return Err(Corrupt("gathered runs of a rule that gathers none"));
+    };
+    let mut starts = Starts::new(begin.captured.len(), gather.by.map(|(_, captured)| captured), hasher);
+    let mut last: Option<(Millis, u64, Option<u32>)> = None;
+    for _ in 0..r.len()? {
+        let (at, sequence, origin) = (r.i64()?, r.u64()?, r.origin()?);
+        let version = r.option(|r| r.u32())?;
+        let captured = r.list(|r| r.value())?;
+        let follows =
+            |(a, s, v): (Millis, u64, Option<u32>)| a <= at && s < sequence && (v.is_some() || version.is_none());
+        if !last.is_none_or(follows) || captured.len() != begin.captured.len() {
+            return Err(Corrupt("gathered runs do not stand in their order"));
+        }
+        if let Some((.., Some(before))) = last.filter(|(.., before)| *before != version) {
+            starts.began_under(before);
+        }
+        last = Some((at, sequence, version));
+        starts.push(at, sequence, origin, captured.iter().map(Value::borrow));
+    }
+    if let Some((.., Some(version))) = last {
+        starts.began_under(version);
+    }
+    Ok((rule, starts))
 }
 
 fn load_cell(r: &mut Reader<'_>, rules: &RuleSet, group: &mut Group, nodes: &[BoundId]) -> Result<Cell, Corrupt> {

@@ -112,8 +112,9 @@ fn changed(case: &Case) -> Option<String> {
 
 fn options(case: &Case) -> Options {
     let order = if case.arrival { Order::Arrival } else { Order::EventTime };
-    // The naive matcher has no caps.
-    let limits = Limits { runs_per_key_max: 1_000_000, ..Limits::default() };
+    // The naive matcher has no caps. Runs are gathered from few on, so that many cases gather some.
+    let gathered_from = 1 + case.seed as usize % 4;
+    let limits = Limits { runs_per_key_max: 1_000_000, gathered_from, ..Limits::default() };
     Options { order, lateness: case.lateness, limits, ..Options::default() }
 }
 
