@@ -457,9 +457,6 @@ impl Shard {
             let from = event.row.at.saturating_sub(gather.lasts);
             if let Some(start) = starts.find(from, &value) {
                 taken.push((*rule, group.run_of_start(begin, &start)));
-                if !bug(Bug::Gathered) {
-                    starts.clear();
-                }
                 self.marks.set(*rule);
                 taken_out.push(*rule);
             }
@@ -505,8 +502,10 @@ impl Shard {
                 }
             }
         }
-        // Where a run that is not gathered is completed, that ends those that are.
-        if let Some(more) = self.groups[at.group as usize].more_mut(slot) {
+        // Where a run is completed, gathered or not, that ends those that are gathered.
+        if !bug(Bug::Gathered)
+            && let Some(more) = self.groups[at.group as usize].more_mut(slot)
+        {
             more.starts.iter_mut().filter(|(rule, _)| marks.has(*rule)).for_each(|(_, starts)| starts.clear());
         }
         if let Some(more) = self.groups[at.group as usize].more(slot) {

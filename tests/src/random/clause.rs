@@ -25,6 +25,9 @@ impl RuleText {
 pub fn rule(name: &str, rng: &mut Rng) -> (RuleText, Used) {
     let mut writer = Writer { rng, used: Used::default() };
     let (by, keys) = key(&mut writer);
+    if writer.rng.percent(6) {
+        return pair(name, by, keys, writer);
+    }
     let mode = writer.rng.weighted(&[(6, "match"), (2, "match each"), (3, "match last")]);
     writer.mark(mode);
     let room = writer.rng.between(1, 5) as usize;
@@ -44,6 +47,27 @@ pub fn rule(name: &str, rng: &mut Rng) -> (RuleText, Used) {
     if writer.rng.percent(12) {
         stop(&mut writer, &mut clauses);
     }
+    results(&mut writer, &steps, keys, &mut clauses);
+    (RuleText { name: name.to_owned(), clauses }, writer.used)
+}
+
+/// One event, then another that asks of it nothing or an equality: the shape whose runs the engine gathers.
+fn pair(name: &str, by: Option<String>, keys: Keys, mut writer: Writer<'_>) -> (RuleText, Used) {
+    writer.mark("pair");
+    let steps = ["a", "b"].map(|name| {
+        let ty = writer.rng.weighted(&[(3, "e"), (2, "f")]);
+        Step { name: name.to_owned(), ty, repeated: false }
+    });
+    let first = if writer.rng.percent(30) { " where ok" } else { "" };
+    let second = writer.rng.weighted(&[
+        (2, ""),
+        (2, " where s == a.s"),
+        (1, " where a.n == n and q >= 0.5"),
+        (1, " where not ok"),
+    ]);
+    let mut clauses: Vec<String> = by.into_iter().collect();
+    clauses.push(format!("match a: {}{first} then b: {}{second}", steps[0].ty, steps[1].ty));
+    clauses.push(format!("within {}", writer.span(3, 18)));
     results(&mut writer, &steps, keys, &mut clauses);
     (RuleText { name: name.to_owned(), clauses }, writer.used)
 }

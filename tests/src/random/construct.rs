@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 /// All of them.
 pub const ALL: &[&str] = &[
+    "pair",
     "then",
     "then next",
     "then any",
