@@ -152,6 +152,9 @@ impl Shard {
         let mut gathered: Vec<(u32, Starts)> = Vec::new();
         let runs_max = self.limits.runs_per_key_max;
         for group in &mut self.groups {
+            let capped =
+                group.all_capped().iter().filter_map(|(rule, c)| Some((fates[*rule as usize].1?, *c))).collect();
+            group.set_capped(capped);
             for mut i in group.in_order() {
                 let space = spaces[group.space(i) as usize];
                 for rule in group.rules(i) {

@@ -15,6 +15,7 @@
 //!
 //! A slot's number holds until the slot is next written to.
 
+use std::collections::BTreeMap;
 use std::hash::Hasher;
 
 use foldhash::SharedSeed;
@@ -23,6 +24,7 @@ use smallvec::SmallVec;
 
 use crate::Millis;
 use crate::bound::BoundEvents;
+use crate::limits::Cap;
 use crate::output::Match;
 use crate::rule_set::RuleSet;
 use crate::run::{Run, RunMore};
@@ -150,6 +152,23 @@ pub enum Fate {
     TakenOut,
 }
 
+/// Which caps bit, as a bit set of [`Cap`], and the last deadline of what they took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capped {
+    /// The caps.
+    pub caps: u8,
+    /// The last deadline.
+    pub until: Millis,
+}
+
+impl Capped {
+    /// A cap bit: it may matter until then.
+    pub fn add(&mut self, cap: Cap, until: Millis) {
+        self.until = if self.caps == 0 { until } else { self.until.max(until) };
+        self.caps |= cap as u8;
+    }
+}
+
 /// The slots of one key group, with the events that runs of the group share.
 #[derive(Clone, Debug, Default)]
 pub struct Group {
@@ -157,8 +176,11 @@ pub struct Group {
     blocks: Blocks,
     some: Slab<SlotMore>,
     run_some: Slab<(u32, Box<RunMore>)>,
-    /// How many runs live.
+    /// How many runs live that are not gathered: in all, and of each rule.
     runs: usize,
+    of_rule: Vec<u32>,
+    /// The caps of more than one key that took runs of a rule, and until when that may matter.
+    capped: BTreeMap<u32, Capped>,
     /// Events that more than one run of the group has bound, or that have one bound behind them.
     pub bound: BoundEvents,
     /// Memory for records on their way.
@@ -509,6 +531,7 @@ impl Group {
                         self.run_some.remove(number);
                     }
                     self.runs -= 1;
+                    self.of_rule[record.rule() as usize] -= 1;
                     read += length;
                     continue;
                 }
@@ -521,6 +544,7 @@ impl Group {
                     }
                     taken.push((rule, run));
                     self.runs -= 1;
+                    self.of_rule[rule as usize] -= 1;
                     read += length;
                     continue;
                 }
@@ -565,6 +589,7 @@ impl Group {
                     self.bound.release(held);
                 }
                 self.runs -= 1;
+                self.of_rule[begin.rule as usize] -= 1;
             } else {
                 if write != read {
                     words.copy_within(read..read + length, write);
@@ -614,7 +639,7 @@ impl Group {
     pub fn put_cell(&mut self, slot: SlotId, mut cell: Cell) -> (SlotId, Vec<Run>) {
         let mut words = std::mem::take(&mut self.words);
         words.clear();
-        self.runs += cell.runs.len();
+        self.count(cell.rule, cell.runs.len());
         for mut run in cell.runs.drain(..) {
             let more = run.more.take().map(|more| self.run_some.add((run.count, more)));
             record::push(cell.rule, &run, more, &mut self.bound, &mut words);
@@ -629,9 +654,86 @@ impl Group {
     }
 
     /// Adds the records of runs that have begun. Returns the slot's number.
-    pub fn add_records(&mut self, slot: SlotId, words: &[u64], runs: usize) -> SlotId {
-        self.runs += runs;
+    pub fn add_records(&mut self, slot: SlotId, words: &[u64]) -> SlotId {
+        for record in (Records { words }) {
+            self.count(record.rule(), 1);
+        }
         self.append(slot, words)
+    }
+
+    fn count(&mut self, rule: u32, runs: usize) {
+        self.runs += runs;
+        if self.of_rule.len() <= rule as usize {
+            self.of_rule.resize(rule as usize + 1, 0);
+        }
+        self.of_rule[rule as usize] += runs as u32;
+    }
+
+    /// How many runs of a rule live that are not gathered.
+    #[inline]
+    pub fn runs_of(&self, rule: u32) -> usize {
+        self.of_rule.get(rule as usize).map_or(0, |n| *n as usize)
+    }
+
+    /// How many runs of all rules live that are not gathered.
+    #[inline]
+    pub fn runs_of_all(&self) -> usize {
+        self.runs
+    }
+
+    /// Ends the runs of a rule, or of all, that began first, so that about `keep` are left. Returns how many went.
+    pub fn end_oldest(&mut self, rule: Option<u32>, keep: usize, cap: Cap, rules: &RuleSet) -> usize {
+        let concerned = |r: &Record<'_>| rule.is_none_or(|rule| r.rule() == rule);
+        let slots: Vec<SlotId> = self.table.iter().collect();
+        let records = slots.iter().flat_map(|slot| self.records(*slot)).filter(concerned);
+        let mut begins: Vec<u64> = records.map(|r| r.first_sequence()).collect();
+        if begins.len() <= keep {
+            return 0;
+        }
+        let surplus = begins.len() - keep;
+        let (before, last, _) = begins.select_nth_unstable(surplus - 1);
+        // Runs that began with one event go or stay together, whatever the order of the table.
+        let until = if before.iter().any(|b| b < last) { *last } else { *last + 1 };
+        let mut count = 0;
+        let (mut fates, mut capped) = (Vec::new(), BTreeMap::<u32, Capped>::new());
+        for slot in slots {
+            fates.clear();
+            for record in self.records(slot) {
+                let goes = concerned(&record) && record.first_sequence() < until;
+                if goes {
+                    count += 1;
+                    capped.entry(record.rule()).or_default().add(cap, record.deadline());
+                }
+                fates.push(if goes { Fate::Gone } else { Fate::Kept });
+            }
+            if fates.contains(&Fate::Gone) {
+                self.apply(slot, &fates, rules, &mut Vec::new());
+            }
+        }
+        for (rule, more) in capped {
+            self.capped.entry(rule).or_default().add(cap, more.until);
+        }
+        count
+    }
+
+    /// The caps of more than one key that may have changed what a rule reports at a time.
+    pub fn capped(&self, rule: u32, at: Millis) -> u8 {
+        self.capped.get(&rule).filter(|c| at <= c.until).map_or(0, |c| c.caps)
+    }
+
+    /// What caps of more than one key have done, by rule.
+    pub fn all_capped(&self) -> &BTreeMap<u32, Capped> {
+        &self.capped
+    }
+
+    /// Goes on with what caps have done.
+    pub fn set_capped(&mut self, capped: BTreeMap<u32, Capped>) {
+        self.capped = capped;
+    }
+
+    /// Forgets caps that no longer matter.
+    pub fn forget_caps(&mut self, now: Millis) {
+        self.capped.retain(|_, c| c.until >= now);
     }
 
     /// Gives up memory that the slot no longer needs. Returns the slot's number.

@@ -41,6 +41,14 @@ pub struct Scenario {
     pub ahead_of: Option<i64>,
     /// Live runs of a rule for a key.
     pub runs_per_key_max: Option<usize>,
+    /// Live runs of a rule in a key group.
+    pub runs_per_rule_max: Option<usize>,
+    /// Live runs of all rules in a key group.
+    pub runs_max: Option<usize>,
+    /// From how many on the runs of a rule for a key are gathered.
+    pub gathered_from: Option<usize>,
+    /// Gathered runs of a rule for a key.
+    pub gathered_per_key_max: Option<usize>,
     /// Entries of a window for a key.
     pub window_entries_max: Option<usize>,
     /// The partitions known from the start.
@@ -106,7 +114,10 @@ impl Bench {
         let limits = Limits {
             runs_per_key_max: scenario.runs_per_key_max.unwrap_or(defaults.runs_per_key_max),
             window_entries_max: scenario.window_entries_max.unwrap_or(defaults.window_entries_max),
-            ..defaults
+            runs_per_rule_max: scenario.runs_per_rule_max.unwrap_or(defaults.runs_per_rule_max),
+            runs_max: scenario.runs_max.unwrap_or(defaults.runs_max),
+            gathered_from: scenario.gathered_from.unwrap_or(defaults.gathered_from),
+            gathered_per_key_max: scenario.gathered_per_key_max.unwrap_or(defaults.gathered_per_key_max),
         };
         let order = if scenario.arrival { Order::Arrival } else { Order::EventTime };
         let sources = Arc::new(vec!["log".to_owned()]);

@@ -30,7 +30,7 @@ use crate::run::Run;
 use crate::run::report::Reporter;
 use crate::run::select::settle;
 use crate::run::step::{Effect, Moved, Offer, Transition, Waiting};
-use crate::slot::{Cell, Fate, GROUPS, Group, KeyHasher, SlotId, group_of};
+use crate::slot::{Cell, Fate, GROUPS, Group, KeyHasher, PINNED, SlotId, group_of};
 use crate::state::record::{self, Record};
 use crate::state::starts::Starts;
 use crate::store::codec::Corrupt;
@@ -79,6 +79,8 @@ pub struct Shard {
     taken_out: Vec<u32>,
     /// The rules whose runs are to be gathered.
     to_gather: Vec<u32>,
+    /// Key groups and rules in them of which a cap may bite.
+    over: Vec<(u16, u32)>,
     marks: Marks,
     tally: Tally,
     /// What is known of conditions for the event at hand.
@@ -147,6 +149,7 @@ impl Shard {
             moved: Vec::new(),
             taken_out: Vec::new(),
             to_gather: Vec::new(),
+            over: Vec::new(),
             marks: Marks::default(),
             tally: Tally::default(),
             judged: Judged::default(),
@@ -281,6 +284,9 @@ impl Shard {
                 self.plan_sweep(delivery.group, slot);
             }
         }
+        if !self.over.is_empty() {
+            self.keep_within_caps();
+        }
     }
 
     /// Asks for the memory of the state of keys whose places were asked for.
@@ -390,7 +396,7 @@ impl Shard {
         }
         if count > 0 {
             let slot = at.slot.unwrap_or_else(|| group.find_or_add(delivery.space, delivery.hash, key));
-            at.slot = Some(group.add_records(slot, &begun, count));
+            at.slot = Some(group.add_records(slot, &begun));
         }
         for rule in self.to_gather.drain(..) {
             let (Some(slot), Some(begin), Some(gather)) =
@@ -539,6 +545,7 @@ impl Shard {
         if let (true, Some(slot)) = (full, at.slot) {
             self.tally.count(rules.rules.len(), self.groups[at.group as usize].records(slot).zip(&*fates));
         }
+        let gathered_max = self.limits.gathered_per_key_max;
         // Only the usual way in has one step, and so one hit.
         for hit in event.hits() {
             let rule = hit.rule;
@@ -564,6 +571,15 @@ impl Shard {
                 && starts.newest_at().is_none_or(|newest| newest <= time)
             {
                 starts.push(time, sequence, origin, fields);
+                if starts.len() > gathered_max {
+                    let until = starts.oldest_at().map_or(time, |at| at.saturating_add(begin.lasts));
+                    starts.drop_oldest();
+                    self.counters.runs_capped += 1;
+                    if let Some(slot) = at.slot {
+                        let cell = self.groups[at.group as usize].cell_more_or_add(slot, rule);
+                        cell.capped(Cap::GatheredPerKey, until);
+                    }
+                }
                 continue;
             }
             if !record::begin(begin, time, sequence, origin, fields, begun) {
@@ -578,6 +594,7 @@ impl Shard {
                 continue;
             }
             count += 1;
+            self.check_rule(at, rule);
             if let Some(slot) = at.slot
                 && full
             {
@@ -592,6 +609,37 @@ impl Shard {
             }
         }
         count
+    }
+
+    /// Notes a rule that has more runs than it may have in a key group, or will have with one more.
+    fn check_rule(&mut self, at: At, rule: u32) {
+        let group = &self.groups[at.group as usize];
+        let times = if at.group as usize == PINNED { GROUPS } else { 1 };
+        if group.runs_of(rule) >= self.limits.runs_per_rule_max.saturating_mul(times)
+            || group.runs_of_all() >= self.limits.runs_max.saturating_mul(times)
+        {
+            self.over.push((at.group, rule));
+        }
+    }
+
+    /// Keeps the runs of noted rules, and of all, within their caps: the oldest starts go first. A sixteenth goes at once, so that the
+    /// walk over the group is not made for each run.
+    fn keep_within_caps(&mut self) {
+        for (g, rule) in std::mem::take(&mut self.over) {
+            let group = &mut self.groups[g as usize];
+            let times = if g as usize == PINNED { GROUPS } else { 1 };
+            let rule_max = self.limits.runs_per_rule_max.saturating_mul(times);
+            let max = self.limits.runs_max.saturating_mul(times);
+            let mut gone = 0;
+            if group.runs_of(rule) > rule_max {
+                gone += group.end_oldest(Some(rule), rule_max - rule_max / 16, Cap::RunsPerRule, &self.rules);
+            }
+            if group.runs_of_all() > max {
+                gone += group.end_oldest(None, max - max / 16, Cap::Runs, &self.rules);
+            }
+            self.counters.runs_capped += gone as u64;
+            group.forget_caps(self.clock);
+        }
     }
 
     fn starts_of(&mut self, group: u16, slot: SlotId, rule: u32) -> Option<&mut Starts> {
@@ -707,7 +755,9 @@ impl Shard {
                 errors: &self.errors,
             };
             settle(&mut cell, moved, &reporter, &mut bound, &self.limits, &mut matches);
-            for (i, body) in matches.drain(..).enumerate() {
+            let caps = self.groups[at.group as usize].capped(rule, now.at);
+            for (i, mut body) in matches.drain(..).enumerate() {
+                body.caps |= caps;
                 let key = if bug(Bug::KeyOrder) { Vec::new() } else { key.to_vec() };
                 let place = Place { sequence: now.sequence, deadline: now.deadline, rule, key, index: i as u32 };
                 out.push(Output { place, body });
@@ -726,6 +776,7 @@ impl Shard {
             let (slot, spare) = group.put_cell(slot, cell);
             at.slot = Some(slot);
             self.spare = spare;
+            self.check_rule(*at, rule);
         }
     }
 }

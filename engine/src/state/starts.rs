@@ -116,12 +116,14 @@ impl Starts {
 
     /// Time of the oldest.
     pub fn oldest_at(&self) -> Option<Millis> {
-        (!self.is_empty()).then(|| self.get(self.first).at)
+        let chunk = self.chunks.front()?;
+        chunk.starts.get((self.first - chunk.first) as usize).map(|s| chunk.at + i64::from(s.at))
     }
 
     /// Time of the newest: an older one has no place behind it.
     pub fn newest_at(&self) -> Option<Millis> {
-        (!self.is_empty()).then(|| self.get(self.next - 1).at)
+        let chunk = self.chunks.back()?;
+        chunk.starts.last().map(|s| chunk.at + i64::from(s.at))
     }
 
     /// Adds a start, which is not older than those that are there.
@@ -208,19 +210,23 @@ impl Starts {
         }
     }
 
+    /// Drops the oldest.
+    pub fn drop_oldest(&mut self) {
+        if self.is_empty() {
+            return;
+        }
+        let (chunk, i) = self.place_of(self.first);
+        self.forget_place(chunk, i);
+        self.first += 1;
+        if i + 1 == self.chunks[chunk].starts.len() {
+            self.chunks.pop_front();
+        }
+    }
+
     /// Drops the starts of times before `from`.
     pub fn expire(&mut self, from: Millis) {
-        while self.first < self.next {
-            let (chunk, i) = self.place_of(self.first);
-            let chunk_of = &self.chunks[chunk];
-            if chunk_of.at + i64::from(chunk_of.starts[i].at) >= from {
-                break;
-            }
-            self.forget_place(chunk, i);
-            self.first += 1;
-            if i + 1 == self.chunks[chunk].starts.len() {
-                self.chunks.pop_front();
-            }
+        while self.oldest_at().is_some_and(|at| at < from) {
+            self.drop_oldest();
         }
         if self.is_empty() {
             self.clear();

@@ -16,7 +16,7 @@ use crate::output::{AlertId, Evidence, Match, Status};
 use crate::planted::{Bug, bug};
 use crate::rule_set::RuleSet;
 use crate::run::{Run, RunMore};
-use crate::slot::{Candidate, Cell, CellMore, Group, KeyHasher, OpenAlert, SlotId, WindowCell};
+use crate::slot::{Candidate, Capped, Cell, CellMore, Group, KeyHasher, OpenAlert, SlotId, WindowCell};
 use crate::state::record::Record;
 use crate::state::starts::Starts;
 use crate::window::WindowState;
@@ -31,6 +31,11 @@ pub fn save(group: &Group, rules: &RuleSet) -> Vec<u8> {
     w.len(shared.numbers.len());
     w.bytes.extend(shared.nodes.bytes);
     w.bytes.extend(slots.bytes);
+    w.list(group.all_capped().iter(), |w, (rule, capped)| {
+        w.u64((*rule).into());
+        w.u64(capped.caps.into());
+        w.i64(capped.until);
+    });
     w.bytes
 }
 
@@ -49,6 +54,8 @@ pub fn load(bytes: &[u8], rules: &RuleSet, hasher: KeyHasher) -> Result<Group, C
     for _ in 0..r.len()? {
         load_slot(&mut r, rules, &mut group, hasher, &nodes)?;
     }
+    let capped = r.list(|r| Ok((r.u32()?, Capped { caps: r.u64()? as u8, until: r.i64()? })))?;
+    group.set_capped(capped.into_iter().collect());
     r.end()?;
     // They were held once more while it was not yet known by whom.
     if nodes.iter().any(|id| group.bound.get(*id).holders() < 2) {
