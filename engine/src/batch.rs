@@ -221,14 +221,21 @@ impl Cells<'_> {
 /// Appends bytes. Most texts are short: two overlapping pieces of fixed length need no call to copy them.
 #[inline]
 fn append(text: &mut Vec<u8>, bytes: &[u8]) {
-    let end = text.len() + bytes.len();
-    match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        (Some(head), Some(tail)) if bytes.len() <= 16 => {
-            text.extend_from_slice(head);
-            text.truncate(end - 8);
-            text.extend_from_slice(tail);
-        }
+    match bytes.len() {
+        4..8 => append_as::<4>(text, bytes),
+        8..=16 => append_as::<8>(text, bytes),
         _ => text.extend_from_slice(bytes),
+    }
+}
+
+/// Appends `N` to `2 N` bytes.
+#[inline]
+fn append_as<const N: usize>(text: &mut Vec<u8>, bytes: &[u8]) {
+    if let (Some(head), Some(tail)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) {
+        let end = text.len() + bytes.len();
+        text.extend_from_slice(head);
+        text.truncate(end - N);
+        text.extend_from_slice(tail);
     }
 }
 
@@ -377,5 +384,29 @@ impl<'b> EventView<'b> {
     /// The rules' steps that may begin with it.
     pub fn hits(&self) -> &'b [Hit] {
         &self.batch.hits[self.row.hits.0 as usize..self.row.hits.1 as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_any_length() {
+        let whole = "abcdefghijklmnopqrstuvwxyz";
+        let layout =
+            EventLayout { column_of: vec![None, Some(0)], columns: vec![(FieldId(1), Type::String)], at: FieldId(0) };
+        let mut batch = Batch::new(Arc::new(Layout { events: vec![layout] }));
+        for length in 0..=whole.len() {
+            batch.push(EventId(0), 0, Origin::default()).set_text(0, &whole[..length]);
+            // A row between has no text, and one that is taken back leaves none.
+            batch.push(EventId(0), 0, Origin::default());
+            batch.push(EventId(0), 0, Origin::default()).set_text(0, "gone");
+            batch.pop();
+        }
+        for (i, row) in batch.rows.iter().enumerate() {
+            let expected = if i % 2 == 0 { Value::text(&whole[..i / 2]) } else { Value::Missing };
+            assert_eq!(batch.value(row, FieldId(1)), expected);
+        }
     }
 }

@@ -25,8 +25,6 @@ struct Leaf {
     text: Option<usize>,
     /// The shape depends on it.
     fixed: bool,
-    /// It is read.
-    wanted: bool,
     /// What is wanted would stand inside it if it were an object or an array.
     scalar: bool,
 }
@@ -135,7 +133,7 @@ impl<'a> Reader<'a> {
         if self.leaves.len() == VALUES_MAX || start == self.at {
             return None;
         }
-        self.leaves.push(Leaf { start, end: self.at, text, fixed: false, wanted: false, scalar: false });
+        self.leaves.push(Leaf { start, end: self.at, text, fixed: false, scalar: false });
         Some(Node::Leaf(self.leaves.len() - 1))
     }
 
@@ -243,13 +241,10 @@ impl Learner<'_> {
         })
     }
 
-    /// The leaf that stands at a place, which is then wanted. The outer `None`: that cannot be said for all lines of the shape.
+    /// The leaf that stands at a place. The outer `None`: that cannot be said for all lines of the shape.
     fn want(&mut self, place: &Place) -> Option<Option<usize>> {
         match self.find(place)? {
-            Found::Leaf(leaf) => {
-                self.leaves[leaf].wanted = true;
-                Some(Some(leaf))
-            }
+            Found::Leaf(leaf) => Some(Some(leaf)),
             Found::Absent => Some(None),
             Found::AbsentIn(leaf) => {
                 self.leaves[leaf].scalar = true;
@@ -326,14 +321,25 @@ impl Learner<'_> {
             skipped: Vec::new(),
             events,
         };
+        let mut read = vec![false; self.leaves.len()];
+        for event in &shape.events {
+            read[event.at as usize] = true;
+            for field in &event.fields {
+                match field.source {
+                    Source::Absent => {}
+                    Source::One(leaf) => read[leaf as usize] = true,
+                    Source::Geo(lat, lon) => (read[lat as usize], read[lon as usize]) = (true, true),
+                }
+            }
+        }
         let mut hole_of = vec![0u16; self.leaves.len()];
         for (i, leaf) in self.leaves.iter().enumerate() {
             let hole = self.hole(leaf)?;
-            let skipped = leaf.text.is_none() && !leaf.fixed && (leaf.scalar || !leaf.wanted);
+            let skipped = leaf.text.is_none() && !leaf.fixed && (leaf.scalar || !read[i]);
             if skipped {
                 shape.skipped.push(Skipped { hole, scalar: leaf.scalar });
             }
-            if leaf.wanted {
+            if read[i] {
                 hole_of[i] = shape.holes.len() as u16;
                 shape.holes.push(hole);
             }

@@ -27,7 +27,10 @@ impl Number {
         let window = bytes.get(start..)?.first_chunk::<WINDOW>()?;
         let (digits, places) = match end.wrapping_sub(start) {
             length @ 1..=8 => short::read(u64::from_le_bytes(*window.first_chunk()?), length)?,
-            length @ 9..=16 => long::read(u128::from_le_bytes(*window), length)?,
+            length @ 9..=16 => match whole(window, length) {
+                Some(digits) => (digits, 0),
+                None => long::read(u128::from_le_bytes(*window), length)?,
+            },
             _ => return None,
         };
         Some(Number { negative, digits, places })
@@ -51,6 +54,18 @@ impl Number {
 }
 
 const POWERS: [f64; WINDOW] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+
+/// The number of nine to sixteen digits that a window begins with, most often a time; none where it is not only digits, or begins
+/// with a zero.
+#[inline]
+fn whole(window: &[u8; WINDOW], length: usize) -> Option<u64> {
+    let head = u64::from_le_bytes(*window.first_chunk()?);
+    let tail = u64::from_le_bytes(*window.get(length - 8..)?.first_chunk()?);
+    if head as u8 == b'0' {
+        return None;
+    }
+    Some(short::weigh(head, length - 8)? * 100_000_000 + short::weigh(tail, 8)?)
+}
 
 /// The digits of a number in a register, and how many of them stand behind the point.
 macro_rules! in_a_register {
@@ -88,7 +103,7 @@ macro_rules! in_a_register {
 
             /// The value of the first `length` (1 to all) characters; none where one is no digit.
             #[inline]
-            fn weigh(window: $word, length: usize) -> Option<u64> {
+            pub fn weigh(window: $word, length: usize) -> Option<u64> {
                 // The digits' values, moved to the upper end: zeros stand before them.
                 let values = (window ^ (ONES * b'0' as $word)) << (8 * (BYTES - length));
                 let beyond = values.wrapping_add(ONES * 0x76) | values;

@@ -117,14 +117,12 @@ impl Quotes {
     #[inline(always)]
     fn keep(&mut self, at: u32, mut mask: u64) {
         let more = mask.count_ones() as usize;
-        let mut free = &mut self.at[self.found..];
-        for _ in 0..more.div_ceil(8) {
-            let Some((eight, rest)) = free.split_first_chunk_mut::<8>() else { break };
+        let free = self.at[self.found..].as_chunks_mut::<8>().0;
+        for eight in free.iter_mut().take(more.div_ceil(8)) {
             for place in eight {
                 *place = at.wrapping_add(mask.trailing_zeros());
                 mask &= mask.wrapping_sub(1);
             }
-            free = rest;
         }
         self.found = (self.found + more).min(QUOTES_MAX - 1);
     }

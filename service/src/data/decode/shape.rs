@@ -501,7 +501,7 @@ rule s {
 }
 "#;
 
-    const LINES: [&str; 14] = [
+    const LINES: [&str; 15] = [
         r#"{"type":"e","at":1760000000000,"k":"q","n":12,"x":-0.25,"b":true,"i":"10.0.0.1","lat":52.5,"lon":-13.4}"#,
         r#"{"type": "e", "at": "2026-01-31T10:00:00Z", "k": "q", "d": 1.50, "a": {"b": "z", "c": [1, 2]}, "u": null}"#,
         r#"{"k":"text with \"escapes\" \\ \u00e4","type":"e","at":17,"more":"\\","n":null}"#,
@@ -509,6 +509,7 @@ rule s {
         r#"{"type":"e","at":1,"k":"q","a":{"b":{"c":"z"},"d":["x",{"e":1}]},"lat":"52.5","lon":13}"#,
         r#"{"type":"e","at":1,"k":"q","l":[3,4],"a":7,"b":"true"}"#,
         r#"{"id":7,"type":"e","at":1,"k":"both"}"#,
+        r#"{"type":"e","at":1,"k":"half a place","lat":1.5}"#,
         r#"{"type":"other","id":8,"at":1,"k":"neither","n":1e5}"#,
         r#"{"type":"e","at":1,"k":"twice","k":"q","n":1}"#,
         r#"{"id":7,"at":1e3,"k":null}"#,
