@@ -1,5 +1,5 @@
 # The two commands are `make demo` and `make test`. Each sets the machine up as far as it needs.
-.PHONY: demo test lint fmt random kill fuzz help setup
+.PHONY: demo test lint fmt random kill fuzz bench guard help setup
 
 CARGO := PATH="$$HOME/.cargo/bin:$$PATH" cargo
 
@@ -23,6 +23,14 @@ kill: setup ## 200 kills of `lapwing run --state`, the output compared with an u
 
 fuzz: setup ## each fuzz target for a minute
 	scripts/fuzz.sh 60
+
+bench: setup ## time each part of an event's path
+	$(CARGO) bench -p lapwing-bench
+
+guard: ## count each part's instructions and compare with those accepted; LAPWING_REWRITE=1 accepts
+	@scripts/setup.sh valgrind
+	$(CARGO) build --release --quiet -p lapwing-bench
+	$(CARGO) run --release --quiet -p lapwing-bench --bin guard
 
 lint: ## format and clippy, without warnings
 	@scripts/setup.sh fmt clippy

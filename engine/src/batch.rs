@@ -98,7 +98,8 @@ pub struct Batch {
     pub hits: Vec<Hit>,
 }
 
-/// The values of one field.
+/// The values of one field. It may be shorter than the rows: what stands beyond its end is missing, so that a row costs a
+/// column nothing until it has a value.
 #[derive(Clone, Debug)]
 enum Column {
     /// 0, 1, or 2 for missing.
@@ -107,6 +108,7 @@ enum Column {
     Float(Vec<Option<f64>>),
     /// Start and length in the batch's text; a length of `u32::MAX` is missing.
     Text(Vec<(u32, u32)>),
+    Geo(Vec<Option<(f64, f64)>>),
     Other(Vec<Value<'static>>),
 }
 
@@ -119,17 +121,8 @@ impl Column {
             Type::Int | Type::Timestamp | Type::Duration => Column::Int(Vec::new()),
             Type::Float => Column::Float(Vec::new()),
             Type::String => Column::Text(Vec::new()),
+            Type::Geo => Column::Geo(Vec::new()),
             _ => Column::Other(Vec::new()),
-        }
-    }
-
-    fn push_missing(&mut self) {
-        match self {
-            Column::Bool(v) => v.push(2),
-            Column::Int(v) => v.push(None),
-            Column::Float(v) => v.push(None),
-            Column::Text(v) => v.push((0, MISSING)),
-            Column::Other(v) => v.push(Value::Missing),
         }
     }
 
@@ -139,8 +132,110 @@ impl Column {
             Column::Int(v) => v.truncate(len),
             Column::Float(v) => v.truncate(len),
             Column::Text(v) => v.truncate(len),
+            Column::Geo(v) => v.truncate(len),
             Column::Other(v) => v.truncate(len),
         }
+    }
+}
+
+/// Puts a cell at `row`, the last there is.
+#[inline]
+fn put<T: Clone>(column: &mut Vec<T>, row: usize, value: T, missing: T) {
+    if column.len() > row {
+        column[row] = value;
+        return;
+    }
+    if column.len() < row {
+        column.resize(row, missing);
+    }
+    column.push(value);
+}
+
+/// The cells of a row that was just pushed, to set.
+pub struct Cells<'b> {
+    columns: &'b mut [Column],
+    text: &'b mut Vec<u8>,
+    row: usize,
+}
+
+impl Cells<'_> {
+    /// Sets a bool.
+    #[inline]
+    pub fn set_bool(&mut self, column: u16, value: bool) {
+        if let Column::Bool(v) = &mut self.columns[column as usize] {
+            put(v, self.row, u8::from(value), 2);
+        }
+    }
+
+    /// Sets an int, timestamp or duration.
+    #[inline]
+    pub fn set_int(&mut self, column: u16, value: i64) {
+        if let Column::Int(v) = &mut self.columns[column as usize] {
+            put(v, self.row, Some(value), None);
+        }
+    }
+
+    /// Sets a float.
+    #[inline]
+    pub fn set_float(&mut self, column: u16, value: f64) {
+        if let Column::Float(v) = &mut self.columns[column as usize] {
+            put(v, self.row, Some(value), None);
+        }
+    }
+
+    /// Sets a latitude and a longitude.
+    #[inline]
+    pub fn set_geo(&mut self, column: u16, lat: f64, lon: f64) {
+        if let Column::Geo(v) = &mut self.columns[column as usize] {
+            put(v, self.row, Some((lat, lon)), None);
+        }
+    }
+
+    /// Sets a text.
+    #[inline]
+    pub fn set_text(&mut self, column: u16, value: &str) {
+        let cell = (self.text.len() as u32, value.len() as u32);
+        append(self.text, value.as_bytes());
+        if let Column::Text(v) = &mut self.columns[column as usize] {
+            put(v, self.row, cell, (0, MISSING));
+        }
+    }
+
+    /// Sets a field of any type.
+    pub fn set(&mut self, column: u16, value: Value<'_>) {
+        match value {
+            Value::Missing => {}
+            Value::Text(v) => self.set_text(column, &v),
+            Value::Bool(v) => self.set_bool(column, v),
+            Value::Int(v) | Value::Timestamp(v) | Value::Duration(v) => self.set_int(column, v),
+            Value::Float(v) => self.set_float(column, v),
+            Value::Geo(lat, lon) => self.set_geo(column, lat, lon),
+            value => match &mut self.columns[column as usize] {
+                Column::Other(v) => put(v, self.row, value.into_static(), Value::Missing),
+                _ => debug_assert!(false, "a decoder sets a field by its declared type"),
+            },
+        }
+    }
+}
+
+/// Appends bytes. Most texts are short: two overlapping pieces of fixed length need no call to copy them.
+#[inline]
+fn append(text: &mut Vec<u8>, bytes: &[u8]) {
+    match bytes.len() {
+        4..8 => append_as::<4>(text, bytes),
+        8..=16 => append_as::<8>(text, bytes),
+        _ => text.extend_from_slice(bytes),
+    }
+}
+
+/// Appends `N` to `2 N` bytes.
+#[inline]
+fn append_as<const N: usize>(text: &mut Vec<u8>, bytes: &[u8]) {
+    if let (Some(head), Some(tail)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) {
+        let end = text.len() + bytes.len();
+        text.extend_from_slice(head);
+        text.truncate(end - N);
+        text.extend_from_slice(tail);
     }
 }
 
@@ -161,14 +256,15 @@ impl Batch {
         self.columns.iter_mut().flatten().for_each(|c| c.truncate(0));
     }
 
-    /// Adds a row whose fields are all missing; set them with `set_*`.
-    pub fn push(&mut self, event: EventId, at: Millis, origin: Origin) {
+    /// Adds a row whose fields are all missing, and gives its cells to set.
+    #[inline]
+    pub fn push(&mut self, event: EventId, at: Millis, origin: Origin) -> Cells<'_> {
         let e = event.0 as usize;
-        self.columns[e].iter_mut().for_each(Column::push_missing);
         let index = self.lengths[e];
-        self.lengths[e] += 1;
+        self.lengths[e] = index + 1;
         let hits = self.hits.len() as u32;
         self.rows.push(Row { event, index, at, origin, hits: (hits, hits) });
+        Cells { columns: &mut self.columns[e], text: &mut self.text, row: index as usize }
     }
 
     /// Takes the last row back: it was unreadable, or no rule can use it.
@@ -187,58 +283,11 @@ impl Batch {
         }
     }
 
-    fn last_cell(&mut self, column: u16) -> (&mut Column, usize) {
-        let row = self.rows.last().expect("a row was pushed before its fields are set");
-        (&mut self.columns[row.event.0 as usize][column as usize], row.index as usize)
-    }
-
-    /// Sets a bool of the last row.
-    #[inline]
-    pub fn set_bool(&mut self, column: u16, value: bool) {
-        if let (Column::Bool(v), i) = self.last_cell(column) {
-            v[i] = value as u8;
-        }
-    }
-
-    /// Sets an int, timestamp or duration of the last row.
-    #[inline]
-    pub fn set_int(&mut self, column: u16, value: i64) {
-        if let (Column::Int(v), i) = self.last_cell(column) {
-            v[i] = Some(value);
-        }
-    }
-
-    /// Sets a float of the last row.
-    #[inline]
-    pub fn set_float(&mut self, column: u16, value: f64) {
-        if let (Column::Float(v), i) = self.last_cell(column) {
-            v[i] = Some(value);
-        }
-    }
-
-    /// Sets a text of the last row.
-    #[inline]
-    pub fn set_text(&mut self, column: u16, value: &str) {
-        let start = self.text.len() as u32;
-        self.text.extend_from_slice(value.as_bytes());
-        if let (Column::Text(v), i) = self.last_cell(column) {
-            v[i] = (start, value.len() as u32);
-        }
-    }
-
-    /// Sets a field of any type of the last row.
+    /// Sets a field of the last row.
     pub fn set(&mut self, column: u16, value: Value<'_>) {
-        match value {
-            Value::Missing => {}
-            Value::Text(v) => self.set_text(column, &v),
-            value => match (self.last_cell(column), value) {
-                ((Column::Bool(v), i), Value::Bool(x)) => v[i] = x as u8,
-                ((Column::Int(v), i), Value::Int(x) | Value::Timestamp(x) | Value::Duration(x)) => v[i] = Some(x),
-                ((Column::Float(v), i), Value::Float(x)) => v[i] = Some(x),
-                ((Column::Other(v), i), x) => v[i] = x.into_static(),
-                _ => debug_assert!(false, "a decoder sets a field by its declared type"),
-            },
-        }
+        let row = self.rows.last().expect("a row was pushed before its fields are set");
+        let columns = &mut self.columns[row.event.0 as usize];
+        Cells { columns, text: &mut self.text, row: row.index as usize }.set(column, value);
     }
 
     /// A field of an event. A field that no rule reads is missing.
@@ -251,23 +300,24 @@ impl Batch {
         let Some(column) = layout.column_of[field.0 as usize] else { return Value::Missing };
         let i = row.index as usize;
         match &self.columns[row.event.0 as usize][column as usize] {
-            Column::Bool(v) => match v[i] {
-                0 => Value::Bool(false),
-                1 => Value::Bool(true),
+            Column::Bool(v) => match v.get(i) {
+                Some(0) => Value::Bool(false),
+                Some(1) => Value::Bool(true),
                 _ => Value::Missing,
             },
-            Column::Int(v) => match (v[i], &layout.columns[column as usize].1) {
-                (None, _) => Value::Missing,
-                (Some(x), Type::Int) => Value::Int(x),
-                (Some(x), Type::Timestamp) => Value::Timestamp(x),
-                (Some(x), _) => Value::Duration(x),
+            Column::Int(v) => match (v.get(i), &layout.columns[column as usize].1) {
+                (None | Some(None), _) => Value::Missing,
+                (Some(Some(x)), Type::Int) => Value::Int(*x),
+                (Some(Some(x)), Type::Timestamp) => Value::Timestamp(*x),
+                (Some(Some(x)), _) => Value::Duration(*x),
             },
-            Column::Float(v) => v[i].map_or(Value::Missing, Value::Float),
-            Column::Text(v) => match v[i] {
-                (_, MISSING) => Value::Missing,
-                (start, len) => Value::Text(Cow::Borrowed(self.text_at(start, len))),
+            Column::Float(v) => v.get(i).copied().flatten().map_or(Value::Missing, Value::Float),
+            Column::Text(v) => match v.get(i) {
+                None | Some((_, MISSING)) => Value::Missing,
+                Some((start, len)) => Value::Text(Cow::Borrowed(self.text_at(*start, *len))),
             },
-            Column::Other(v) => v[i].borrow(),
+            Column::Geo(v) => v.get(i).copied().flatten().map_or(Value::Missing, |(lat, lon)| Value::Geo(lat, lon)),
+            Column::Other(v) => v.get(i).map_or(Value::Missing, Value::borrow),
         }
     }
 
@@ -334,5 +384,29 @@ impl<'b> EventView<'b> {
     /// The rules' steps that may begin with it.
     pub fn hits(&self) -> &'b [Hit] {
         &self.batch.hits[self.row.hits.0 as usize..self.row.hits.1 as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_any_length() {
+        let whole = "abcdefghijklmnopqrstuvwxyz";
+        let layout =
+            EventLayout { column_of: vec![None, Some(0)], columns: vec![(FieldId(1), Type::String)], at: FieldId(0) };
+        let mut batch = Batch::new(Arc::new(Layout { events: vec![layout] }));
+        for length in 0..=whole.len() {
+            batch.push(EventId(0), 0, Origin::default()).set_text(0, &whole[..length]);
+            // A row between has no text, and one that is taken back leaves none.
+            batch.push(EventId(0), 0, Origin::default());
+            batch.push(EventId(0), 0, Origin::default()).set_text(0, "gone");
+            batch.pop();
+        }
+        for (i, row) in batch.rows.iter().enumerate() {
+            let expected = if i % 2 == 0 { Value::text(&whole[..i / 2]) } else { Value::Missing };
+            assert_eq!(batch.value(row, FieldId(1)), expected);
+        }
     }
 }

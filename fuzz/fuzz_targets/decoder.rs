@@ -23,14 +23,14 @@ rule s {
 }
 "#;
 
-fn plan() -> &'static Plan {
-    static PLAN: OnceLock<Plan> = OnceLock::new();
+fn plan() -> &'static Arc<Plan> {
+    static PLAN: OnceLock<Arc<Plan>> = OnceLock::new();
     PLAN.get_or_init(|| {
         let mut sources = Sources::default();
         sources.add("rules.lap", RULES);
         let loaded = load(&sources);
         let live = loaded.programs.iter().map(|p| LiveRule { program: Arc::clone(p), version: 1 }).collect();
-        Plan::new(&RuleSet::new(1, loaded.schema, live).expect("two rules"))
+        Arc::new(Plan::new(&RuleSet::new(1, loaded.schema, live).expect("two rules")))
     })
 }
 
@@ -47,7 +47,7 @@ fn rows(batch: &Batch) -> Vec<String> {
 fuzz_target!(|bytes: &[u8]| {
     let plan = plan();
     let (mut fast, mut slow) = (Batch::new(plan.layout.clone()), Batch::new(plan.layout.clone()));
-    let mut decoder = Decoder::new(plan);
+    let mut decoder = Decoder::new(plan.clone());
     for (i, line) in bytes.split(|b| *b == b'\n').enumerate() {
         // Each line twice: the second time its shape is known.
         for turn in 0..2 {

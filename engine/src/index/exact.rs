@@ -4,39 +4,44 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use lapwing_dsl::value::Value;
 
-/// Entries by value. Text is looked up as it stands, other values by their bytes.
+use super::posting::Posting;
+
+/// Postings by value. Text is looked up as it stands, other values by their bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Exact {
-    text: HashMap<Box<str>, Vec<u32>, FixedState>,
-    other: HashMap<Box<[u8]>, Vec<u32>, FixedState>,
-    truth: [Vec<u32>; 2],
+    text: HashMap<Box<str>, Posting, FixedState>,
+    other: HashMap<Box<[u8]>, Posting, FixedState>,
+    truth: [Posting; 2],
 }
 
 impl Exact {
-    /// Of values with their entries.
-    pub fn new(filed: Vec<(Value<'static>, u32)>) -> Exact {
+    /// Of values with their entries; `post` files those of one value.
+    pub fn new(mut filed: Vec<(Value<'static>, u32)>, post: &mut dyn FnMut(&[u32]) -> Posting) -> Exact {
         let mut exact = Exact::default();
-        for (value, entry) in filed {
-            let entries = match &value {
-                Value::Bool(truth) => &mut exact.truth[usize::from(*truth)],
-                Value::Text(text) => exact.text.entry_ref(text.as_ref()).or_default(),
-                other => {
-                    let mut bytes = Vec::new();
-                    crate::key::push(&mut bytes, other, true);
-                    exact.other.entry_ref(bytes.as_slice()).or_default()
-                }
-            };
-            // A set may hold a value twice.
-            if entries.last() != Some(&entry) {
-                entries.push(entry);
+        let bytes_of = |value: &Value<'_>| {
+            let mut bytes = Vec::new();
+            crate::key::push(&mut bytes, value, true);
+            bytes
+        };
+        filed.sort_by_cached_key(|(value, entry)| (bytes_of(value), *entry));
+        // A set may hold a value twice.
+        filed.dedup_by_key(|(value, entry)| (bytes_of(value), *entry));
+        for same in filed.chunk_by(|a, b| bytes_of(&a.0) == bytes_of(&b.0)) {
+            let entries: Vec<u32> = same.iter().map(|(_, entry)| *entry).collect();
+            let posting = post(&entries);
+            match &same[0].0 {
+                Value::Bool(truth) => exact.truth[usize::from(*truth)] = posting,
+                Value::Text(text) => drop(exact.text.insert(text.as_ref().into(), posting)),
+                other => drop(exact.other.insert(bytes_of(other).into(), posting)),
             }
         }
         exact
     }
 
-    /// Appends the entries of a value.
-    pub fn find(&self, value: &Value<'_>, bytes: &mut Vec<u8>, found: &mut Vec<u32>) {
-        let entries = match value {
+    /// Appends what a value finds.
+    #[inline]
+    pub fn find(&self, value: &Value<'_>, bytes: &mut Vec<u8>, found: &mut Vec<Posting>) {
+        let posting = match value {
             Value::Missing => None,
             Value::Bool(truth) => Some(&self.truth[usize::from(*truth)]),
             Value::Text(text) => self.text.get(text.as_ref()),
@@ -46,6 +51,6 @@ impl Exact {
                 self.other.get(bytes.as_slice())
             }
         };
-        found.extend(entries.into_iter().flatten());
+        found.extend(posting);
     }
 }

@@ -1,11 +1,12 @@
 //! Finds the rules that an event may begin, without asking each.
 //!
 //! Each rule's first step is filed under one necessary condition, its witness: an equality, a set, a range, a prefix, or else only
-//! the event type. What an event's values find is then asked for the rest of its condition; equal conditions of all
-//! rules are one term, judged at most once an event. The index may name too much, never too little: the rest of the condition
-//! decides.
+//! the event type. What an event's values find is then asked for the rest of its condition: bounds of a number as columns, all else
+//! as terms; equal conditions of all rules are one term, and equal lists of terms one rest, judged at most once an event. The
+//! index may name too much, never too little: the rest of the condition decides.
 
 mod exact;
+mod posting;
 mod prefix;
 mod range;
 pub mod witness;
@@ -18,6 +19,7 @@ use lapwing_dsl::schema::{FieldId, Schema};
 use lapwing_dsl::value::Value;
 
 use self::exact::Exact;
+use self::posting::{Entry, Posting, Postings};
 use self::prefix::Prefixes;
 use self::range::Ranges;
 use self::witness::{Witness, choose};
@@ -31,40 +33,56 @@ use crate::rule_set::RuleEntry;
 pub struct Index {
     events: Vec<EventIndex>,
     terms_max: usize,
+    rests_max: usize,
 }
 
 /// The index of one event type.
 #[derive(Clone, Debug, Default)]
 struct EventIndex {
     /// The steps filed.
-    entries: Vec<Entry>,
+    postings: Postings,
     /// Those found by their type alone.
-    always: Vec<u32>,
+    always: Posting,
     exact: Vec<(FieldId, Exact)>,
     ranges: Vec<(FieldId, Ranges)>,
     prefixes: Vec<(FieldId, Prefixes)>,
     /// Conditions, each once.
     terms: Vec<Expr>,
-}
-
-/// A first step with what is left of its condition.
-#[derive(Clone, Debug)]
-struct Entry {
-    hit: Hit,
-    terms: Vec<u32>,
+    /// What is left of conditions, each list of terms once.
+    rests: Vec<Vec<u32>>,
 }
 
 /// What is known of the terms for one event; memory that look-ups share.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// For each term the event for which it was judged.
-    judged: Vec<u32>,
-    holds: Vec<bool>,
+    terms: Judged,
+    rests: Judged,
     event: u32,
-    found: Vec<u32>,
-    hits: Vec<Hit>,
+    found: Vec<Posting>,
     bytes: Vec<u8>,
     none: BoundEvents,
+}
+
+/// For each of several conditions the event for which it was judged last, and how.
+#[derive(Debug, Default)]
+struct Judged {
+    of: Vec<(u32, bool)>,
+}
+
+impl Judged {
+    fn new(count: usize) -> Judged {
+        Judged { of: vec![(0, false); count] }
+    }
+
+    /// Whether a condition holds for an event.
+    #[inline]
+    fn holds(&mut self, condition: u32, event: u32, judge: impl FnOnce() -> bool) -> bool {
+        let known = &mut self.of[condition as usize];
+        if known.0 != event {
+            *known = (event, judge());
+        }
+        known.1
+    }
 }
 
 impl Index {
@@ -90,7 +108,8 @@ impl Index {
         }
         let events: Vec<EventIndex> = builders.into_iter().map(Builder::finish).collect();
         let terms_max = events.iter().map(|e| e.terms.len()).max().unwrap_or(0);
-        Index { events, terms_max }
+        let rests_max = events.iter().map(|e| e.rests.len()).max().unwrap_or(0);
+        Index { events, terms_max, rests_max }
     }
 
     /// Which term of a condition is the witness that a first step is filed under; none where it is found by its event type alone.
@@ -100,7 +119,7 @@ impl Index {
 
     /// Memory for look-ups.
     pub fn scratch(&self) -> Scratch {
-        Scratch { judged: vec![0; self.terms_max], holds: vec![false; self.terms_max], ..Scratch::default() }
+        Scratch { terms: Judged::new(self.terms_max), rests: Judged::new(self.rests_max), ..Scratch::default() }
     }
 
     /// Adds to the batch the first steps that a row meets. Rows are looked up in their order.
@@ -108,59 +127,73 @@ impl Index {
         let row = batch.rows[at];
         let index = &self.events[row.event.0 as usize];
         if scratch.event == u32::MAX {
-            scratch.judged.fill(0);
-            scratch.event = 0;
+            *scratch = self.scratch();
         }
         scratch.event += 1;
-        index.find(EventView { batch, row: &row }, scratch, errors);
-        let start = batch.hits.len() as u32;
-        batch.hits.append(&mut scratch.hits);
-        batch.rows[at].hits = (start, batch.hits.len() as u32);
+        let mut hits = std::mem::take(&mut batch.hits);
+        let start = hits.len();
+        index.find(EventView { batch, row: &row }, scratch, &mut hits, errors);
+        batch.rows[at].hits = (start as u32, hits.len() as u32);
+        batch.hits = hits;
     }
 }
 
 impl EventIndex {
-    fn find(&self, event: EventView<'_>, scratch: &mut Scratch, errors: &Cell<u64>) {
-        scratch.found.clear();
-        scratch.found.extend_from_slice(&self.always);
+    /// Appends the steps that an event meets, in order of rules.
+    fn find(&self, event: EventView<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>, errors: &Cell<u64>) {
+        let Scratch { terms, rests, event: number, found, bytes, none } = scratch;
+        found.clear();
+        found.push(self.always);
         for (field, exact) in &self.exact {
-            exact.find(&event.field(*field), &mut scratch.bytes, &mut scratch.found);
+            exact.find(&event.field(*field), bytes, found);
         }
         for (field, ranges) in &self.ranges {
-            ranges.find(&event.field(*field), &mut scratch.found);
+            found.extend(as_number(&event.field(*field)).map(|v| ranges.find(v)));
         }
         for (field, prefixes) in &self.prefixes {
             if let Value::Text(text) = event.field(*field) {
-                prefixes.find(&text, &mut scratch.found);
+                prefixes.find(&text, found);
             }
         }
-        if scratch.found.len() > 1 {
-            // Entries stand in order of rules, and so must hits.
-            scratch.found.sort_unstable();
-        }
-        let Scratch { judged, holds, event: number, found, hits, none, .. } = scratch;
+        let start = hits.len();
         let scope = Scope::of_event(event, none, errors);
-        let mut term_holds = |term: u32| {
-            let t = term as usize;
-            if judged[t] != *number {
-                judged[t] = *number;
-                holds[t] = scope.holds(&self.terms[t]);
-            }
-            holds[t]
+        let mut rest_holds = |rest: u32| {
+            let own = &self.rests[rest as usize];
+            own.is_empty()
+                || rests.holds(rest, *number, || {
+                    own.iter().all(|t| terms.holds(*t, *number, || scope.holds(&self.terms[*t as usize])))
+                })
         };
-        for entry in found.iter().map(|e| &self.entries[*e as usize]) {
-            if entry.terms.iter().all(|t| term_holds(*t)) {
-                hits.push(entry.hit);
-            }
+        for posting in found.iter() {
+            self.postings.meet(*posting, hits, &mut rest_holds, |field| as_number(&event.field(field)));
         }
+        // Each block is in order of rules, but the next begins anew.
+        if !hits[start..].is_sorted() {
+            hits[start..].sort();
+        }
+    }
+}
+
+/// A number as the bounds of witnesses see it.
+#[inline]
+fn as_number(value: &Value<'_>) -> Option<f64> {
+    match value {
+        Value::Int(v) | Value::Timestamp(v) | Value::Duration(v) => Some(*v as f64),
+        // Both zeros are one number.
+        Value::Float(v) => Some(*v + 0.0),
+        Value::Decimal(v) => Some(f64::try_from(*v).unwrap_or(0.0)),
+        _ => None,
     }
 }
 
 #[derive(Default)]
 struct Builder {
     index: EventIndex,
+    entries: Vec<Entry>,
+    always: Vec<u32>,
     /// Terms by a faithful picture of them.
     terms: BTreeMap<String, u32>,
+    rests: BTreeMap<Vec<u32>, u32>,
     exact: BTreeMap<FieldId, Vec<(Value<'static>, u32)>>,
     ranges: BTreeMap<FieldId, Vec<(witness::Bounds, u32)>>,
     prefixes: BTreeMap<FieldId, Vec<(String, u32)>>,
@@ -168,17 +201,22 @@ struct Builder {
 
 impl Builder {
     fn add(&mut self, hit: Hit, condition: &[Expr], witnesses: bool) {
-        let number = self.index.entries.len() as u32;
+        let number = self.entries.len() as u32;
         let chosen = if witnesses { choose(condition) } else { None };
-        let left: Vec<&Expr> = match &chosen {
+        let mut left: Vec<&Expr> = match &chosen {
             // A witness that says just what its term says leaves nothing of that to be asked.
             Some((term, _, true)) => condition.iter().enumerate().filter(|(i, _)| i != term).map(|(_, e)| e).collect(),
             _ => condition.iter().collect(),
         };
-        let terms = left.into_iter().map(|e| self.term(e)).collect();
-        self.index.entries.push(Entry { hit, terms });
+        let bounds = if witnesses { take_bounds(&mut left) } else { None };
+        let terms: Vec<u32> = left.into_iter().map(|e| self.term(e)).collect();
+        let rest = *self.rests.entry(terms).or_insert_with_key(|terms| {
+            self.index.rests.push(terms.clone());
+            self.index.rests.len() as u32 - 1
+        });
+        self.entries.push(Entry { hit, rest, bounds });
         match chosen.map(|(_, witness, _)| witness) {
-            None => self.index.always.push(number),
+            None => self.always.push(number),
             Some(Witness::OneOf(field, values)) => {
                 let filed = self.exact.entry(field).or_default();
                 filed.extend(values.into_iter().map(|v| (v, number)));
@@ -198,18 +236,40 @@ impl Builder {
         })
     }
 
-    fn finish(mut self) -> EventIndex {
-        self.index.exact = self.exact.into_iter().map(|(f, filed)| (f, Exact::new(filed))).collect();
-        self.index.prefixes = self.prefixes.into_iter().map(|(f, filed)| (f, Prefixes::new(filed))).collect();
-        for (field, filed) in self.ranges {
-            match Ranges::new(&filed) {
-                Some(ranges) => self.index.ranges.push((field, ranges)),
+    fn finish(self) -> EventIndex {
+        let Builder { mut index, entries, mut always, exact, ranges, prefixes, .. } = self;
+        let mut postings = Postings::default();
+        let mut post = |numbers: &[u32]| postings.add(numbers.iter().map(|n| &entries[*n as usize]));
+        index.exact = exact.into_iter().map(|(f, filed)| (f, Exact::new(filed, &mut post))).collect();
+        index.prefixes = prefixes.into_iter().map(|(f, filed)| (f, Prefixes::new(filed, &mut post))).collect();
+        for (field, filed) in ranges {
+            match Ranges::new(&filed, &mut post) {
+                Some(ranges) => index.ranges.push((field, ranges)),
                 // Too many ranges over one another: the type alone finds them.
-                None => self.index.always.extend(filed.iter().map(|(_, entry)| *entry)),
+                None => always.extend(filed.iter().map(|(_, entry)| *entry)),
             }
         }
-        self.index
+        index.always = post(&always);
+        index.postings = postings;
+        index
     }
+}
+
+/// Takes the bounds of one number out of the terms, where terms say just that it lies within bounds.
+fn take_bounds(terms: &mut Vec<&Expr>) -> Option<(FieldId, witness::Bounds)> {
+    let mut taken: Option<(FieldId, witness::Bounds)> = None;
+    terms.retain(|term| match (witness::bounds(term), &mut taken) {
+        (Some((field, bounds)), None) => {
+            taken = Some((field, bounds));
+            false
+        }
+        (Some((field, bounds)), Some((own, both))) if field == *own => {
+            *both = both.and(bounds);
+            false
+        }
+        _ => true,
+    });
+    taken
 }
 
 fn strip_spans(expr: &mut Expr) {

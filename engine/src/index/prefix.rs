@@ -1,34 +1,40 @@
 //! Finds entries by how a text begins.
 
+use std::collections::BTreeMap;
+
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-/// Entries by prefix: a map for each length that occurs.
+use super::posting::Posting;
+
+/// Postings by prefix: a map for each length that occurs.
 #[derive(Clone, Debug, Default)]
 pub struct Prefixes {
-    lengths: Vec<(usize, HashMap<Box<str>, Vec<u32>, FixedState>)>,
+    lengths: Vec<(usize, HashMap<Box<str>, Posting, FixedState>)>,
 }
 
 impl Prefixes {
-    /// Of prefixes with their entries.
-    pub fn new(filed: Vec<(String, u32)>) -> Prefixes {
-        let mut prefixes = Prefixes::default();
+    /// Of prefixes with their entries; `post` files those of one prefix.
+    pub fn new(filed: Vec<(String, u32)>, post: &mut dyn FnMut(&[u32]) -> Posting) -> Prefixes {
+        let mut by_prefix: BTreeMap<(usize, String), Vec<u32>> = BTreeMap::new();
         for (prefix, entry) in filed {
-            let at = prefixes.lengths.iter().position(|(n, _)| *n == prefix.len()).unwrap_or_else(|| {
-                prefixes.lengths.push((prefix.len(), HashMap::default()));
-                prefixes.lengths.len() - 1
-            });
-            prefixes.lengths[at].1.entry_ref(prefix.as_str()).or_default().push(entry);
+            by_prefix.entry((prefix.len(), prefix)).or_default().push(entry);
+        }
+        let mut prefixes = Prefixes::default();
+        for ((length, prefix), entries) in by_prefix {
+            if prefixes.lengths.last().is_none_or(|(last, _)| *last != length) {
+                prefixes.lengths.push((length, HashMap::default()));
+            }
+            let map = prefixes.lengths.last_mut().expect("a map for this length was just seen to");
+            map.1.insert(prefix.into(), post(&entries));
         }
         prefixes
     }
 
-    /// Appends the entries whose prefix a text has.
-    pub fn find(&self, text: &str, found: &mut Vec<u32>) {
+    /// Appends what the prefixes find that a text has.
+    pub fn find(&self, text: &str, found: &mut Vec<Posting>) {
         for (length, map) in &self.lengths {
-            if let Some(entries) = text.get(..*length).and_then(|prefix| map.get(prefix)) {
-                found.extend_from_slice(entries);
-            }
+            found.extend(text.get(..*length).and_then(|prefix| map.get(prefix)));
         }
     }
 }

@@ -3,26 +3,24 @@
 //! The bounds cut the line into points and the stretches between them; each holds the entries whose bounds cover it, so that
 //! one binary search finds them all.
 
-use lapwing_dsl::value::Value;
-
+use super::posting::Posting;
 use super::witness::Bounds;
 
 /// The most numbers that one field's stretches may hold together.
-const HELD_MAX: usize = 1 << 23;
+const HELD_MAX: usize = 1 << 22;
 
-/// Entries by bounds.
+/// Postings by bounds.
 #[derive(Clone, Debug, Default)]
 pub struct Ranges {
     /// Where bounds lie, ascending.
     points: Vec<f64>,
-    /// Where the entries of each place begin in `entries`: place 2i is the stretch before point i, place 2i + 1 the point itself.
-    starts: Vec<u32>,
-    entries: Vec<u32>,
+    /// For each place what it finds: place 2i is the stretch before point i, place 2i + 1 the point itself.
+    places: Vec<Posting>,
 }
 
 impl Ranges {
-    /// Of bounds with their entries; none where they would hold too much.
-    pub fn new(filed: &[(Bounds, u32)]) -> Option<Ranges> {
+    /// Of bounds with their entries, of which `post` files those of one place; none where they would hold too much.
+    pub fn new(filed: &[(Bounds, u32)], post: &mut dyn FnMut(&[u32]) -> Posting) -> Option<Ranges> {
         let mut points: Vec<f64> = filed.iter().flat_map(|(b, _)| [b.low, b.high]).filter(|p| p.is_finite()).collect();
         points.sort_by(f64::total_cmp);
         points.dedup();
@@ -46,32 +44,21 @@ impl Ranges {
                 lists[place].push(*entry);
             }
         }
-        let mut ranges = Ranges { points, starts: vec![0], entries: Vec::with_capacity(held) };
-        for list in lists {
-            ranges.entries.extend(list);
-            ranges.starts.push(ranges.entries.len() as u32);
-        }
-        Some(ranges)
+        Some(Ranges { points, places: lists.iter().map(|list| post(list)).collect() })
     }
 
-    /// Appends the entries whose bounds a number lies within.
-    pub fn find(&self, value: &Value<'_>, found: &mut Vec<u32>) {
-        let v = match value {
-            Value::Int(v) | Value::Timestamp(v) | Value::Duration(v) => *v as f64,
-            // Both zeros are one number.
-            Value::Float(v) => *v + 0.0,
-            Value::Decimal(v) => f64::try_from(*v).unwrap_or(0.0),
-            _ => return,
-        };
+    /// What the bounds find that a number lies within.
+    pub fn find(&self, v: f64) -> Posting {
         let i = self.points.partition_point(|p| *p < v);
-        let place = 2 * i + usize::from(self.points.get(i).is_some_and(|p| *p == v));
-        found.extend_from_slice(&self.entries[self.starts[place] as usize..self.starts[place + 1] as usize]);
+        self.places[2 * i + usize::from(self.points.get(i).is_some_and(|p| *p == v))]
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::posting::{Entry, Postings};
     use super::*;
+    use crate::batch::Hit;
 
     #[test]
     fn bounds_open_and_closed() {
@@ -83,10 +70,14 @@ mod tests {
             (b(neg, false, 3.0, true), 2),
             (b(2.0, false, 2.0, false), 3),
         ];
-        let ranges = Ranges::new(&filed).expect("few ranges");
+        let mut postings = Postings::default();
+        let entry = |rule: &u32| Entry { hit: Hit { rule: *rule, step: 0 }, rest: 0, bounds: None };
+        let mut post = |rules: &[u32]| postings.add(rules.iter().map(entry).collect::<Vec<_>>().iter());
+        let ranges = Ranges::new(&filed, &mut post).expect("few ranges");
         for v in [0.0, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0] {
-            let mut found = Vec::new();
-            ranges.find(&Value::Float(v), &mut found);
+            let mut hits = Vec::new();
+            postings.meet(ranges.find(v), &mut hits, |_| true, |_| None);
+            let found: Vec<u32> = hits.iter().map(|h| h.rule).collect();
             let within = |b: &Bounds| {
                 (if b.low_open { v > b.low } else { v >= b.low })
                     && (if b.high_open { v < b.high } else { v <= b.high })

@@ -28,6 +28,31 @@ pub struct Bounds {
     pub high_open: bool,
 }
 
+impl Bounds {
+    /// Those of what lies within both.
+    pub fn and(self, other: Bounds) -> Bounds {
+        let (low, low_open) = match self.low.total_cmp(&other.low) {
+            std::cmp::Ordering::Less => (other.low, other.low_open),
+            std::cmp::Ordering::Equal => (self.low, self.low_open || other.low_open),
+            std::cmp::Ordering::Greater => (self.low, self.low_open),
+        };
+        let (high, high_open) = match self.high.total_cmp(&other.high) {
+            std::cmp::Ordering::Less => (self.high, self.high_open),
+            std::cmp::Ordering::Equal => (self.high, self.high_open || other.high_open),
+            std::cmp::Ordering::Greater => (other.high, other.high_open),
+        };
+        Bounds { low, low_open, high, high_open }
+    }
+}
+
+/// The bounds of a field, where a term says just that the field lies within them.
+pub fn bounds(term: &Expr) -> Option<(FieldId, Bounds)> {
+    match witness(term)? {
+        (Witness::Within(field, bounds), true) => Some((field, bounds)),
+        _ => None,
+    }
+}
+
 /// The best witness of a condition's terms: which term, the witness, and whether it says just what the term says.
 pub fn choose(terms: &[Expr]) -> Option<(usize, Witness, bool)> {
     let witnesses = terms.iter().enumerate().filter_map(|(i, t)| {

@@ -79,7 +79,7 @@ pub fn run(arguments: &Arguments) -> Exit {
         .min_by(|a, b| a.seconds.total_cmp(&b.seconds))
         .expect("there is at least one pass");
     match arguments.format {
-        Format::Json => println!("{}", serde_json::to_string(&best).expect("a report is plain data")),
+        Format::Json => outln!("{}", serde_json::to_string(&best).expect("a report is plain data")),
         Format::Text => print(&best),
     }
     Exit::Well
@@ -127,7 +127,7 @@ fn pass(arguments: &Arguments, rules: &Arc<lapwing_engine::rule_set::RuleSet>, i
 }
 
 fn print(report: &Report) {
-    println!(
+    outln!(
         "{} events in {:.3} s ({:.3} s of processor), {:.0} events/s, {} alerts, {} keys, peak {} MiB (input {} MiB)",
         report.events,
         report.seconds,
@@ -139,12 +139,12 @@ fn print(report: &Report) {
         report.input_bytes >> 20
     );
     for (rule, alerts) in &report.alerts_by_rule {
-        println!("  {alerts:>8} {rule}");
+        outln!("  {alerts:>8} {rule}");
     }
     let s = report.stages;
     let whole = (s.decode + s.order + s.step + s.alert).max(f64::MIN_POSITIVE);
     for (name, seconds) in [("decode and index", s.decode), ("order", s.order), ("step", s.step), ("alert", s.alert)] {
-        println!("  {:>5.1} % {name}", 100.0 * seconds / whole);
+        outln!("  {:>5.1} % {name}", 100.0 * seconds / whole);
     }
 }
 

@@ -35,7 +35,7 @@ pub fn check(arguments: &Arguments) -> Exit {
     let (errors, warnings) = count(&rules);
     if arguments.format == Format::Text {
         let n = rules.loaded.programs.len();
-        eprintln!("{}, {}, {}", many(n, "rule"), many(errors, "error"), many(warnings, "warning"));
+        errln!("{}, {}, {}", many(n, "rule"), many(errors, "error"), many(warnings, "warning"));
     }
     if errors > 0 {
         Exit::DoesNotCompile
@@ -61,12 +61,12 @@ pub fn print_findings(rules: &Rules, format: Format) {
         Format::Text => {
             let colour = std::io::stderr().is_terminal();
             for finding in &rules.loaded.diagnostics {
-                eprintln!("{}", render(finding, &rules.sources, colour));
+                errln!("{}", render(finding, &rules.sources, colour));
             }
         }
         Format::Json => {
             let findings: Vec<_> = rules.loaded.diagnostics.iter().map(|d| to_json(d, &rules.sources)).collect();
-            println!("{}", serde_json::to_string_pretty(&findings).expect("findings are plain data"));
+            outln!("{}", serde_json::to_string_pretty(&findings).expect("findings are plain data"));
         }
     }
 }

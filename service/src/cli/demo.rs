@@ -50,9 +50,9 @@ pub fn run(arguments: &Arguments) -> Exit {
         Ok(rule_set) => Arc::new(rule_set),
         Err(error) => return refuse(format_args!("{error:?}")),
     };
-    println!("Rules:");
+    outln!("Rules:");
     for program in &rules.loaded.programs {
-        println!("  {:<20} {}", program.rule.name, program.rule.title);
+        outln!("  {:<20} {}", program.rule.name, program.rule.title);
     }
     let settings = Settings {
         events: arguments.events,
@@ -64,10 +64,7 @@ pub fn run(arguments: &Arguments) -> Exit {
         disorder: 2_000,
         start: 1_760_000_000_000,
     };
-    println!(
-        "\n{} logins, shares and withdrawals of {} users, up to 2 s out of order:",
-        settings.events, settings.users
-    );
+    outln!("\n{} logins, shares and withdrawals of {} users, up to 2 s out of order:", settings.events, settings.users);
     let mut stream = Vec::new();
     if let Err(error) = generate(&settings, &mut stream) {
         return refuse(error);
@@ -87,12 +84,12 @@ pub fn run(arguments: &Arguments) -> Exit {
     }
     pipeline.finish(&mut show);
     let seconds = started.elapsed().as_secs_f64();
-    println!("\nAlerts:");
+    outln!("\nAlerts:");
     for program in &rules.loaded.programs {
-        println!("  {:>6} {}", show.seen.get(&program.rule.name).copied().unwrap_or(0), program.rule.name);
+        outln!("  {:>6} {}", show.seen.get(&program.rule.name).copied().unwrap_or(0), program.rule.name);
     }
     let events = pipeline.totals().events;
-    println!("{events} events judged in {seconds:.2} s on one thread, {:.0} a second", events as f64 / seconds);
+    outln!("{events} events judged in {seconds:.2} s on one thread, {:.0} a second", events as f64 / seconds);
     Exit::Well
 }
 
@@ -112,8 +109,8 @@ impl Sink for Show {
             alert.write(&mut line);
             let at = lapwing_dsl::functions::timestamp_text(alert.body.at);
             let message = alert.body.message.as_deref().unwrap_or(name);
-            println!("\n{at} {} {name}: {message}", alert.body.severity.to_uppercase());
-            print!("  {}", String::from_utf8_lossy(&line));
+            outln!("\n{at} {} {name}: {message}", alert.body.severity.to_uppercase());
+            out!("  {}", String::from_utf8_lossy(&line));
         }
     }
 

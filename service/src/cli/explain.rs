@@ -57,13 +57,13 @@ pub fn run(arguments: &Arguments) -> Exit {
     let schema = &rules.loaded.schema;
     let explained = programs.iter().map(|p| explain(p, schema, &caps, &Index::witness_of));
     match arguments.format {
-        Form::Text => print!("{}", explained.map(|e| e.to_string()).collect::<Vec<_>>().join("\n")),
+        Form::Text => out!("{}", explained.map(|e| e.to_string()).collect::<Vec<_>>().join("\n")),
         Form::Json => {
             let all: Vec<_> = explained.collect();
-            println!("{}", serde_json::to_string_pretty(&all).expect("explanations are plain data"));
+            outln!("{}", serde_json::to_string_pretty(&all).expect("explanations are plain data"));
         }
-        Form::Dot => programs.iter().for_each(|p| print!("{}", dot(p, schema))),
-        Form::Svg => programs.iter().for_each(|p| print!("{}", svg(p, schema))),
+        Form::Dot => programs.iter().for_each(|p| out!("{}", dot(p, schema))),
+        Form::Svg => programs.iter().for_each(|p| out!("{}", svg(p, schema))),
     }
     Exit::Well
 }

@@ -40,7 +40,7 @@ pub fn fmt(arguments: &Arguments) -> Exit {
             Err(()) => exit = Exit::DoesNotCompile,
             Ok(new) if new == text => {}
             Ok(_) if arguments.check => {
-                println!("{}", path.display());
+                outln!("{}", path.display());
                 if exit == Exit::Well {
                     exit = Exit::Findings;
                 }
@@ -62,7 +62,7 @@ fn standard_input() -> Exit {
     }
     match formatted("standard input", &text) {
         Ok(new) => {
-            print!("{new}");
+            out!("{new}");
             Exit::Well
         }
         Err(()) => Exit::DoesNotCompile,
@@ -75,7 +75,7 @@ fn formatted(name: &str, text: &str) -> Result<String, ()> {
     let file = sources.add(name.to_owned(), text.to_owned());
     let parsed = parse(file, text);
     for finding in &parsed.diagnostics {
-        eprintln!("{}", render(finding, &sources, std::io::stderr().is_terminal()));
+        errln!("{}", render(finding, &sources, std::io::stderr().is_terminal()));
     }
     match parsed.file {
         Some(file) if !parsed.diagnostics.iter().any(Diagnostic::is_error) => Ok(print(&file, text)),

@@ -1,5 +1,10 @@
 //! The commands. Each parses its arguments, does its work through the library, and ends with an [`Exit`].
 
+#![warn(clippy::print_stdout, clippy::print_stderr, reason = "`print` is the one place that prints")]
+
+#[macro_use]
+mod print;
+
 mod bench;
 mod check;
 mod demo;
@@ -90,7 +95,7 @@ pub fn main() -> ExitCode {
 
 /// Prints a sentence about a failure of the outside world and ends with [`Exit::Configuration`].
 fn refuse(message: impl std::fmt::Display) -> Exit {
-    eprintln!("error: {message}");
+    errln!("error: {message}");
     Exit::Configuration
 }
 

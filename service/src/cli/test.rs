@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             Some(finding) => {
                 failed += 1;
                 if arguments.format == Format::Text {
-                    eprintln!("test {rule} {:?} failed\n{}", test.name.value, render(finding, &rules.sources, colour));
+                    errln!("test {rule} {:?} failed\n{}", test.name.value, render(finding, &rules.sources, colour));
                 }
             }
         }
@@ -70,13 +70,13 @@ pub fn run(arguments: &Arguments) -> Exit {
     match arguments.format {
         Format::Json => {
             let report = serde_json::json!({"passed": passed, "failed": failed, "tests": results, "not_taken": gaps});
-            println!("{report:#}");
+            outln!("{report:#}");
         }
         Format::Text => {
             for gap in &gaps {
-                println!("not taken: {gap}");
+                outln!("not taken: {gap}");
             }
-            println!("{passed} passed, {failed} failed, in {:.2} s", started.elapsed().as_secs_f64());
+            outln!("{passed} passed, {failed} failed, in {:.2} s", started.elapsed().as_secs_f64());
         }
     }
     if failed > 0 { Exit::Findings } else { Exit::Well }

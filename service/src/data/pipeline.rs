@@ -5,12 +5,12 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use lapwing_engine::Millis;
 use lapwing_engine::batch::{Batch, Origin};
+use lapwing_engine::index::Scratch;
 use lapwing_engine::limits::Limits;
 use lapwing_engine::order::{Order, Ordered, OrderedEvent, Part, PutAside, Sequencer};
 use lapwing_engine::output::Output;
@@ -168,6 +168,14 @@ pub struct Pipeline {
     /// Batches whose memory is used again: fresh memory would cost more than decoding into it.
     spare: Vec<Batch>,
     spare_events: Vec<OrderedEvent>,
+    /// Decoders that know shapes, and memory for look-ups.
+    decoders: Vec<Decoding>,
+}
+
+/// What a thread needs to decode by one rule set, and keeps from one stretch of lines to the next.
+struct Decoding {
+    decoder: Decoder,
+    scratch: Scratch,
 }
 
 impl Pipeline {
@@ -191,6 +199,7 @@ impl Pipeline {
             stages: Stages::default(),
             spare: Vec::new(),
             spare_events: Vec::new(),
+            decoders: Vec::new(),
             options,
         }
     }
@@ -328,23 +337,38 @@ impl Pipeline {
     }
 
     fn decode(&mut self, generation: &Generation, lines: &Lines<'_>) -> Vec<DecodedLines> {
-        let (plan, rules) = (&*generation.plan, &*generation.rules);
-        if self.shards.len() == 1 {
-            let batch = self.empty_batch(plan);
-            return vec![decode_lines(plan, rules, lines, batch)];
-        }
+        let rules = &*generation.rules;
         let parts = split(lines, self.shards.len());
-        let batches: Vec<Batch> = parts.iter().map(|_| self.empty_batch(plan)).collect();
-        std::thread::scope(|scope| {
-            let mut work = parts.iter().zip(batches);
+        let work: Vec<_> =
+            parts.iter().map(|_| (self.empty_batch(&generation.plan), self.decoding(generation))).collect();
+        let mut work = parts.iter().zip(work);
+        let done: Vec<(DecodedLines, Decoding)> = std::thread::scope(|scope| {
             let first = work.next();
             let others: Vec<_> =
-                work.map(|(part, batch)| scope.spawn(move || decode_lines(plan, rules, part, batch))).collect();
-            let mut all: Vec<DecodedLines> =
-                first.into_iter().map(|(part, batch)| decode_lines(plan, rules, part, batch)).collect();
-            all.extend(others.into_iter().map(|h| h.join().expect("a decoding thread does not panic")));
-            all
-        })
+                work.map(|(part, (batch, with))| scope.spawn(move || decode_lines(rules, part, batch, with))).collect();
+            let first = first.into_iter().map(|(part, (batch, with))| decode_lines(rules, part, batch, with));
+            first.chain(others.into_iter().map(|h| h.join().expect("a decoding thread does not panic"))).collect()
+        });
+        done.into_iter()
+            .map(|(lines, decoding)| {
+                self.decoders.push(decoding);
+                lines
+            })
+            .collect()
+    }
+
+    /// A decoder for a rule set: one that has decoded for it before, if there is one.
+    fn decoding(&mut self, generation: &Generation) -> Decoding {
+        let known = self.decoders.iter().position(|d| Arc::ptr_eq(d.decoder.plan(), &generation.plan));
+        match known {
+            Some(i) => self.decoders.swap_remove(i),
+            None => {
+                let live = &self.generations;
+                self.decoders.retain(|d| live.iter().any(|g| Arc::ptr_eq(&g.plan, d.decoder.plan())));
+                let decoder = Decoder::new(generation.plan.clone());
+                Decoding { decoder, scratch: generation.rules.index.scratch() }
+            }
+        }
     }
 
     fn empty_batch(&mut self, plan: &Plan) -> Batch {
@@ -429,22 +453,24 @@ impl Pipeline {
 }
 
 /// Decodes lines and looks up which rules they may begin.
-fn decode_lines(plan: &Plan, rules: &RuleSet, lines: &Lines<'_>, batch: Batch) -> DecodedLines {
+fn decode_lines(rules: &RuleSet, lines: &Lines<'_>, batch: Batch, mut with: Decoding) -> (DecodedLines, Decoding) {
     let mut out = DecodedLines { batch, ..DecodedLines::default() };
     let errors = Cell::new(0);
-    let mut scratch = rules.index.scratch();
-    let mut decoder = Decoder::new(plan);
+    let Decoding { decoder, scratch } = &mut with;
     let mut number = lines.first;
-    for range in line_ranges(lines.bytes) {
-        let line = &lines.bytes[range];
+    let mut rest = lines.bytes;
+    while !rest.is_empty() {
+        let bytes = rest;
+        let line = decoder.next(bytes);
+        rest = bytes.get(line.length + 1..).unwrap_or_default();
         let origin = Origin { source: 0, partition: 0, offset: number };
         number += 1;
-        if line.iter().all(u8::is_ascii_whitespace) {
+        if bytes[..line.length].iter().all(u8::is_ascii_whitespace) {
             continue;
         }
         out.lines += 1;
         let before = out.batch.rows.len();
-        match decoder.decode(line, origin, &mut out.batch) {
+        match decoder.decode_next(bytes, line, origin, &mut out.batch) {
             Ok(decoded) => {
                 out.unreadable += u64::from(decoded.unreadable);
                 if decoded.rows == 0 {
@@ -457,27 +483,12 @@ fn decode_lines(plan: &Plan, rules: &RuleSet, lines: &Lines<'_>, batch: Batch) -
             }
         }
         for row in before..out.batch.rows.len() {
-            rules.index.look_up(&mut out.batch, row, &mut scratch, &errors);
+            rules.index.look_up(&mut out.batch, row, scratch, &errors);
         }
     }
     out.taken = number - lines.first;
     out.errors = errors.get();
-    out
-}
-
-/// The ranges of lines, without their ends. A last line needs no end.
-pub fn line_ranges(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
-    let mut start = 0;
-    let mut ends = memchr::memchr_iter(b'\n', bytes);
-    std::iter::from_fn(move || {
-        if start >= bytes.len() {
-            return None;
-        }
-        let end = ends.next().unwrap_or(bytes.len());
-        let range = start..end;
-        start = end + 1;
-        Some(range)
-    })
+    (out, with)
 }
 
 /// Cuts lines into about equal parts.
@@ -493,7 +504,9 @@ fn split<'a>(lines: &Lines<'a>, parts: usize) -> Vec<Lines<'a>> {
         };
         let (head, tail) = rest.split_at(cut);
         out.push(Lines { bytes: head, first });
-        first += memchr::memchr_iter(b'\n', head).count() as u64;
+        if left > 1 {
+            first += memchr::memchr_iter(b'\n', head).count() as u64;
+        }
         rest = tail;
     }
     out

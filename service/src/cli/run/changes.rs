@@ -64,7 +64,7 @@ impl Changes {
         self.applied += 1;
         let result = self.catalog.apply(&message);
         if let (Err(refusal), true) = (&result, loud) {
-            eprintln!("control line {line}: refused: {}\n{}", refusal.message, refusal.drawn);
+            errln!("control line {line}: refused: {}\n{}", refusal.message, refusal.drawn);
         }
         self.tell(line, &message, result.as_ref().err());
         result.ok()

@@ -197,7 +197,7 @@ fn finished_already(input: &mut Input, saved: &Saved, arguments: &Arguments) -> 
         )));
     }
     if !arguments.quiet {
-        eprintln!("`{}` was judged to its end already", arguments.input.display());
+        errln!("`{}` was judged to its end already", arguments.input.display());
     }
     Ok(())
 }

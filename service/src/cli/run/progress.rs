@@ -27,7 +27,7 @@ impl Progress {
         self.last = Instant::now();
         let totals = pipeline.totals();
         let rate = totals.events as f64 / self.started.elapsed().as_secs_f64();
-        eprint!("\r{} events, {} alerts, {rate:.0} events/s ", totals.events, totals.alerts);
+        err!("\r{} events, {} alerts, {rate:.0} events/s ", totals.events, totals.alerts);
     }
 }
 
@@ -36,10 +36,10 @@ pub fn summary(pipeline: &Pipeline, elapsed: Duration) {
     let totals = pipeline.totals();
     let counters = pipeline.counters();
     if io::stderr().is_terminal() {
-        eprint!("\r");
+        err!("\r");
     }
     let rate = totals.events as f64 / elapsed.as_secs_f64().max(1e-9);
-    eprintln!(
+    errln!(
         "{} events in {:.2} s ({rate:.0} a second), {} alerts ({} held back)",
         totals.events,
         elapsed.as_secs_f64(),
@@ -55,6 +55,6 @@ pub fn summary(pipeline: &Pipeline, elapsed: Duration) {
         (counters.missing_keys, "times an event had no key for a rule"),
     ];
     for (count, what) in notes.iter().filter(|(count, _)| *count > 0) {
-        eprintln!("{count} {what}");
+        errln!("{count} {what}");
     }
 }

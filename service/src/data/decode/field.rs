@@ -85,6 +85,9 @@ fn decimal(raw: &str) -> Option<Decimal> {
 
 /// RFC 3339, with or without a zone (then UTC), or whole milliseconds since 1970.
 pub fn timestamp(text: &str) -> Option<i64> {
+    if let Some(at) = common_timestamp(text.as_bytes()) {
+        return Some(at);
+    }
     if let Ok(t) = text.parse::<jiff::Timestamp>() {
         return Some(t.as_millisecond());
     }
@@ -92,6 +95,41 @@ pub fn timestamp(text: &str) -> Option<i64> {
         return t.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|z| z.timestamp().as_millisecond());
     }
     text.parse::<i64>().ok()
+}
+
+/// The commonest form of RFC 3339, `2026-01-31T10:00:00Z` with or without a fraction, of a year from 1970 on; none where it is another, or no
+/// time at all.
+fn common_timestamp(text: &[u8]) -> Option<i64> {
+    let (whole, rest) = text.split_first_chunk::<19>()?;
+    let digits = |at: usize, count: usize| {
+        whole[at..at + count].iter().try_fold(0i64, |v, b| b.is_ascii_digit().then(|| v * 10 + i64::from(b - b'0')))
+    };
+    if [whole[4], whole[7], whole[10], whole[13], whole[16]] != *b"--T::" {
+        return None;
+    }
+    let (year, month, day) = (digits(0, 4)?, digits(5, 2)?, digits(8, 2)?);
+    let (hour, minute, second) = (digits(11, 2)?, digits(14, 2)?, digits(17, 2)?);
+    let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let length = match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    if year < 1970 || !(1..=length).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let millis = match rest {
+        b"Z" => 0,
+        [b'.', fraction @ .., b'Z'] if (1..=9).contains(&fraction.len()) && fraction.iter().all(u8::is_ascii_digit) => {
+            (0..3).fold(0, |v, i| v * 10 + fraction.get(i).map_or(0, |b| i64::from(b - b'0')))
+        }
+        _ => return None,
+    };
+    // Days since 1970 of a year that begins in March, so that the day that leap years have more is its last.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 719_469;
+    Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + millis)
 }
 
 /// An address; one of IPv4 mapped into IPv6 is the IPv4 address.
@@ -147,6 +185,45 @@ mod tests {
         check("\"::ffff:10.0.0.1\"", Type::Ip, Value::Ip("10.0.0.1".parse().expect("an address")));
         check("null", Type::Ip, Value::Missing);
         check("[1,2]", Type::List(Box::new(Type::Int)), Value::List(vec![Value::Int(1), Value::Int(2)].into()));
+    }
+
+    #[test]
+    fn common_timestamps_as_any_other() {
+        let in_full = |text: &str| text.parse::<jiff::Timestamp>().ok().map(|t| t.as_millisecond());
+        // A step that is no whole number of days, so that all of the clock's hands move.
+        for i in 0..60_000i64 {
+            let at = jiff::Timestamp::from_millisecond(i * 4_111_222_333).expect("up to the year 9786");
+            let text = at.to_string();
+            assert_eq!(common_timestamp(text.as_bytes()), in_full(&text), "{text}");
+            assert!(in_full(&text).is_some());
+        }
+        for text in [
+            "2026-02-29T10:00:00Z",
+            "2024-02-29T10:00:00Z",
+            "2100-02-29T10:00:00Z",
+            "2000-02-29T23:59:59.999999999Z",
+            "2026-04-31T10:00:00Z",
+            "2026-13-01T10:00:00Z",
+            "2026-00-01T10:00:00Z",
+            "2026-01-00T10:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T10:60:00Z",
+            "2026-01-01T10:00:00.5Z",
+            "2026-01-01T10:00:00.12Z",
+            "2026-01-01T10:00:00.Z",
+            "2026-01-01T10:00:00.1234567890Z",
+            "2026-01-01T10:00:0xZ",
+            "2O26-01-01T10:00:00Z",
+        ] {
+            assert_eq!(common_timestamp(text.as_bytes()), in_full(text), "{text}");
+        }
+        // A leap second, a year before 1970 and a zone are left to the library.
+        for text in
+            ["2016-12-31T23:59:60Z", "1969-12-31T23:59:59.5Z", "2026-01-01T10:00:00+01:00", "2026-01-01 10:00:00Z"]
+        {
+            assert_eq!(common_timestamp(text.as_bytes()), None, "{text}");
+            assert_eq!(timestamp(text), in_full(text), "{text}");
+        }
     }
 
     #[test]

@@ -1,0 +1,10 @@
+//! The path of an event in parts that are measured apart.
+//!
+//! Each part works on a small seeded stream of the project's own generator, held in memory, and does the same work each time: one
+//! thread, fixed hash secrets, no clock and no files. `benches/parts.rs` times the parts; `bin/part.rs` runs one of
+//! them once, under a tool that counts its instructions; `guard` compares such counts with those that were accepted.
+
+pub mod guard;
+mod part;
+
+pub use part::{Part, Prepared};
