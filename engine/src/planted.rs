@@ -30,11 +30,17 @@ pub enum Bug {
     Snapshot,
     /// A window does not count the events at its far end.
     Window,
+    /// A run is led over to a changed rule without being asked what is new in its conditions.
+    Asked,
+    /// A run is led over as if it had passed over no event.
+    Passed,
+    /// A window starts empty with every change of the rules.
+    Carried,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 12] = [
+    pub const ALL: [Bug; 15] = [
         Bug::Deadline,
         Bug::AbsenceLimit,
         Bug::Skip,
@@ -47,6 +53,9 @@ impl Bug {
         Bug::Lag,
         Bug::Snapshot,
         Bug::Window,
+        Bug::Asked,
+        Bug::Passed,
+        Bug::Carried,
     ];
 }
 

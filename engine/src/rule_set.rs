@@ -281,17 +281,34 @@ impl Builder {
         if keys.is_empty() {
             keys.push(fields);
         }
+        keys.sort_unstable();
         let mut bare = spec.clone();
         bare.span = Default::default();
         bare.filter.iter_mut().chain(&mut bare.args).for_each(strip_spans);
+        // Windows that hold the same are one, whoever asks.
+        let mut readers = Vec::new();
+        match &mut bare.key {
+            WindowKey::Rule(fields) => fields.clear(),
+            WindowKey::Fields { reader, .. } => readers = std::mem::take(reader),
+        }
         let entry = WindowEntry { spec: bare, space, keys: keys.clone() };
-        let window = match self.windows.iter().position(|w| *w == entry) {
-            Some(i) => i as u32,
-            None => {
-                self.windows.push(entry);
-                self.windows.len() as u32 - 1
+        let without_readers = |w: &WindowEntry| {
+            let mut w = w.clone();
+            if let WindowKey::Fields { reader, .. } = &mut w.spec.key {
+                reader.clear();
             }
+            w
         };
+        let window = self.windows.iter().position(|w| without_readers(w) == entry).unwrap_or_else(|| {
+            self.windows.push(entry);
+            self.windows.len() - 1
+        });
+        if let WindowKey::Fields { reader, .. } = &mut self.windows[window].spec.key {
+            reader.extend(readers);
+            reader.sort_unstable();
+            reader.dedup();
+        }
+        let window = window as u32;
         self.events[spec.event.0 as usize].always = true;
         for fields in keys {
             let extraction = self.extraction(spec.event, space, &fields)?;
