@@ -2,7 +2,7 @@
 //!
 //! `rng` gives the numbers, `pattern`, `condition` and `clause` write a rule, `stream` its events, `case` puts them together from one
 //! seed; `construct` names what must occur, `change` changes rules
-//! on the way. `judge` holds the matchers against each other, `shrink` makes a case that
+//! on the way, `control` writes whole control files. `judge` holds the matchers against each other, `shrink` makes a case that
 //! differs small, and `campaign` runs many.
 
 pub mod campaign;
@@ -11,6 +11,7 @@ pub mod change;
 mod clause;
 mod condition;
 pub mod construct;
+pub mod control;
 pub mod judge;
 mod pattern;
 mod rng;
