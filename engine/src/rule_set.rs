@@ -95,6 +95,26 @@ pub struct WindowEntry {
     pub keys: Vec<Vec<FieldId>>,
 }
 
+impl WindowEntry {
+    /// Whether both hold the same of one event type in one key space, whoever asks.
+    pub fn holds_the_same(&self, other: &WindowEntry) -> bool {
+        let (a, b) = (&self.spec, &other.spec);
+        let same_key = match (&a.key, &b.key) {
+            (WindowKey::Rule(_), WindowKey::Rule(_)) => true,
+            (WindowKey::Fields { counted: x, optional: o, .. }, WindowKey::Fields { counted: y, optional: p, .. }) => {
+                x == y && o == p
+            }
+            _ => false,
+        };
+        same_key
+            && a.kind == b.kind
+            && a.args == b.args
+            && a.filter == b.filter
+            && a.ty == b.ty
+            && self.keys == other.keys
+    }
+}
+
 /// What the rule set wants of one event type.
 #[derive(Clone, Debug, Default)]
 pub struct EventPlan {
@@ -292,14 +312,8 @@ impl Builder {
             WindowKey::Fields { reader, .. } => readers = std::mem::take(reader),
         }
         let entry = WindowEntry { spec: bare, space, keys: keys.clone() };
-        let without_readers = |w: &WindowEntry| {
-            let mut w = w.clone();
-            if let WindowKey::Fields { reader, .. } = &mut w.spec.key {
-                reader.clear();
-            }
-            w
-        };
-        let window = self.windows.iter().position(|w| without_readers(w) == entry).unwrap_or_else(|| {
+        let same = |w: &WindowEntry| w.space == space && w.spec.event == entry.spec.event && w.holds_the_same(&entry);
+        let window = self.windows.iter().position(same).unwrap_or_else(|| {
             self.windows.push(entry);
             self.windows.len() - 1
         });

@@ -137,6 +137,9 @@ impl<'a> Pair<'a> {
 
     /// Whether nothing but layout, title and tags is different.
     fn means_the_same(&self) -> bool {
+        if std::ptr::eq(self.old, self.new) && self.old_set.schema == self.new_set.schema {
+            return true;
+        }
         let plain = |rule: &Rule, schema: &Schema| {
             let mut rule = rule.clone();
             each_expr_mut(&mut rule, &mut |e| e.span = Default::default());
@@ -302,8 +305,7 @@ fn content(window: &Window) -> Window {
 
 /// Whether a window's state serves the new rule set's window.
 pub fn same_window(old: &WindowEntry, old_set: &RuleSet, new: &WindowEntry, new_set: &RuleSet) -> bool {
-    content(&old.spec) == content(&new.spec)
-        && old.keys == new.keys
+    old.holds_the_same(new)
         && same_event(&old_set.schema, old.spec.event, &new_set.schema, new.spec.event)
         && old_set.spaces[old.space as usize] == new_set.spaces[new.space as usize]
 }
