@@ -194,13 +194,22 @@ fn ways(case: &Case) -> Vec<(String, Way)> {
 
 /// Alerts and late lines of the naive matcher.
 pub fn naive(case: &Case, text: &str, changes: &[(usize, String)]) -> (Vec<Json>, Vec<u64>) {
-    let options = lapwing_naive::Options {
-        order: if case.arrival { lapwing_naive::Order::Arrival } else { lapwing_naive::Order::EventTime },
-        lateness_ms: case.lateness,
-    };
+    naive_alerts(case.arrival, case.lateness, text, changes, &case.events)
+}
+
+/// Alerts and late lines of the naive matcher, of no particular case.
+pub fn naive_alerts(
+    arrival: bool,
+    lateness_ms: i64,
+    text: &str,
+    changes: &[(usize, String)],
+    events: &[Json],
+) -> (Vec<Json>, Vec<u64>) {
+    let order = if arrival { lapwing_naive::Order::Arrival } else { lapwing_naive::Order::EventTime };
+    let options = lapwing_naive::Options { order, lateness_ms };
     let files: Vec<(usize, [File; 1])> = changes.iter().map(|(line, text)| (*line, [parse(text)])).collect();
     let changes: Vec<Change<'_>> = files.iter().map(|(at_line, files)| Change { at_line: *at_line, files }).collect();
-    let outcome = lapwing_naive::run_with_changes(&[parse(text)], &changes, &case.events, &options);
+    let outcome = lapwing_naive::run_with_changes(&[parse(text)], &changes, events, &options);
     // As text and back, as the engine's are: a float is then read by the same reader.
     let reread = |json: Json| serde_json::from_str(&json.to_string()).expect("what was written is read");
     let alerts = outcome.alerts.iter().map(|a| {
