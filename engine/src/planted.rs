@@ -34,11 +34,17 @@ pub enum Bug {
     Gathered,
     /// A run that is judged where it stands misses an event exactly at its limit.
     InPlace,
+    /// A run is led over to a changed rule without being asked what is new in its conditions.
+    Asked,
+    /// A run is led over as if it had passed over no event.
+    Passed,
+    /// A window starts empty with every change of the rules.
+    Carried,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 14] = [
+    pub const ALL: [Bug; 17] = [
         Bug::Deadline,
         Bug::AbsenceLimit,
         Bug::Skip,
@@ -53,6 +59,9 @@ impl Bug {
         Bug::Window,
         Bug::Gathered,
         Bug::InPlace,
+        Bug::Asked,
+        Bug::Passed,
+        Bug::Carried,
     ];
 }
 

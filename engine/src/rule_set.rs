@@ -140,6 +140,26 @@ pub struct WindowEntry {
     pub keys: Vec<Vec<FieldId>>,
 }
 
+impl WindowEntry {
+    /// Whether both hold the same of one event type in one key space, whoever asks.
+    pub fn holds_the_same(&self, other: &WindowEntry) -> bool {
+        let (a, b) = (&self.spec, &other.spec);
+        let same_key = match (&a.key, &b.key) {
+            (WindowKey::Rule(_), WindowKey::Rule(_)) => true,
+            (WindowKey::Fields { counted: x, optional: o, .. }, WindowKey::Fields { counted: y, optional: p, .. }) => {
+                x == y && o == p
+            }
+            _ => false,
+        };
+        same_key
+            && a.kind == b.kind
+            && a.args == b.args
+            && a.filter == b.filter
+            && a.ty == b.ty
+            && self.keys == other.keys
+    }
+}
+
 /// What the rule set wants of one event type.
 #[derive(Clone, Debug, Default)]
 pub struct EventPlan {
@@ -420,17 +440,28 @@ impl Builder {
         if keys.is_empty() {
             keys.push(fields);
         }
+        keys.sort_unstable();
         let mut bare = spec.clone();
         bare.span = Default::default();
         bare.filter.iter_mut().chain(&mut bare.args).for_each(strip_spans);
+        // Windows that hold the same are one, whoever asks.
+        let mut readers = Vec::new();
+        match &mut bare.key {
+            WindowKey::Rule(fields) => fields.clear(),
+            WindowKey::Fields { reader, .. } => readers = std::mem::take(reader),
+        }
         let entry = WindowEntry { spec: bare, space, keys: keys.clone() };
-        let window = match self.windows.iter().position(|w| *w == entry) {
-            Some(i) => i as u32,
-            None => {
-                self.windows.push(entry);
-                self.windows.len() as u32 - 1
-            }
-        };
+        let same = |w: &WindowEntry| w.space == space && w.spec.event == entry.spec.event && w.holds_the_same(&entry);
+        let window = self.windows.iter().position(same).unwrap_or_else(|| {
+            self.windows.push(entry);
+            self.windows.len() - 1
+        });
+        if let WindowKey::Fields { reader, .. } = &mut self.windows[window].spec.key {
+            reader.extend(readers);
+            reader.sort_unstable();
+            reader.dedup();
+        }
+        let window = window as u32;
         self.events[spec.event.0 as usize].always = true;
         for fields in keys {
             let extraction = self.extraction(spec.event, space, &fields)?;

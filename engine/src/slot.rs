@@ -585,6 +585,9 @@ impl Group {
             if plain && last.before().is_none() && starts.newest_at().is_none_or(|newest| newest <= last.at()) {
                 let captured = (0..begin.captured.len()).map(|i| last.captured(i));
                 starts.push(last.at(), last.sequence(), last.origin(), captured);
+                if !record.is_fresh() {
+                    starts.see(last.sequence() + 1);
+                }
                 if let Some(held) = record.held() {
                     self.bound.release(held);
                 }
@@ -609,6 +612,17 @@ impl Group {
         Some(more.starts.swap_remove(i).1)
     }
 
+    /// Makes runs of gathered starts again, at most the newest `most` of them, and puts them among those of the cell.
+    pub fn part(&mut self, begin: &Begin, starts: &Starts, most: usize, cell: &mut Cell) {
+        let surplus = starts.len().saturating_sub(most);
+        let runs: Vec<Run> = starts.iter().skip(surplus).map(|start| self.run_of_start(begin, &start)).collect();
+        cell.runs.extend(runs);
+        cell.runs.sort_by_key(|run| run.first_sequence);
+        if surplus > 0 {
+            cell.more.get_or_insert_default().capped(Cap::RunsPerKey, Millis::MAX);
+        }
+    }
+
     /// The run that a gathered start stands for.
     pub fn run_of_start(&mut self, begin: &Begin, start: &Start<'_>) -> Run {
         let captured = start.captured.iter().map(|v| v.clone().into_static()).collect();
@@ -618,7 +632,7 @@ impl Group {
         Run {
             state: begin.state,
             rank: begin.rank,
-            fresh: false,
+            fresh: start.fresh,
             last,
             count: begin.count,
             first_at: start.at,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Millis;
+use crate::migrate::suppresses_on;
 use crate::output::{AlertId, Match, Status};
 use crate::planted::{Bug, bug};
 use crate::rule_set::RuleSet;
@@ -67,10 +68,15 @@ impl Suppressor {
         Verdict::Passes(before.map_or(0, |h| h.count))
     }
 
-    /// Forgets rules that are gone, and those that no longer suppress.
-    pub fn keep_rules(&mut self, rules: &RuleSet) {
+    /// Forgets rules that are gone, and those that no longer suppress by the same value.
+    pub fn keep_rules(&mut self, old: &RuleSet, new: &RuleSet) {
+        let mut stays: Option<(String, bool)> = None;
         self.held.retain(|(name, _), _| {
-            rules.find(name).is_some_and(|r| rules.rules[r as usize].program.rule.suppress.is_some())
+            // Values of one rule stand together.
+            let known = stays.take().filter(|(of, _)| of == name);
+            let (of, stay) = known.unwrap_or_else(|| (name.clone(), suppresses_on(name, old, new)));
+            stays = Some((of, stay));
+            stay
         });
     }
 

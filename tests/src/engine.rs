@@ -6,8 +6,10 @@ use lapwing::control::files::Rules;
 use lapwing::data::alert::Alert;
 use lapwing::data::pipeline::{Lines, Options, Pipeline, Rejected, Sink};
 use lapwing_dsl::load;
+use lapwing_dsl::program::Program;
 use lapwing_dsl::syntax::Sources;
 use lapwing_engine::index::Index;
+use lapwing_engine::rule_set::{LiveRule, RuleSet};
 use serde_json::Value as Json;
 
 /// Collects what comes out.
@@ -89,11 +91,23 @@ pub fn judge_changed(
     changes: &[(usize, String)],
     lines: &[String],
     options: &Options,
-    restore: bool,
+    way: &Way,
 ) -> Result<Collected, String> {
-    let rule_set =
-        |text: &str, generation| compile(text)?.rule_set(generation).map(Arc::new).map_err(|e| format!("{e:?}"));
-    let mut pipeline = Pipeline::new(rule_set(text, 1)?, options.clone(), 1);
+    let threads = way.threads.max(1);
+    let mut live: Vec<LiveRule> = Vec::new();
+    // The version of a rule is the generation that brought its text.
+    let mut rule_set = |text: &str, generation: u64| {
+        let loaded = compile(text)?.loaded;
+        let version = |program: &Arc<Program>| {
+            let same = |old: &&LiveRule| {
+                old.program.rule.name == program.rule.name && old.program.rule.source == program.rule.source
+            };
+            live.iter().find(same).map_or(generation as u32, |old| old.version)
+        };
+        live = loaded.programs.iter().map(|p| LiveRule { program: p.clone(), version: version(p) }).collect();
+        RuleSet::new(generation, loaded.schema, live.clone()).map(Arc::new).map_err(|e| format!("{e:?}"))
+    };
+    let mut pipeline = Pipeline::new(rule_set(text, 1)?, options.clone(), threads);
     let mut collected = Collected::default();
     let mut first = 0;
     for (i, (until, next)) in changes.iter().map(|(l, t)| (*l, Some(t))).chain([(lines.len(), None)]).enumerate() {
@@ -101,10 +115,10 @@ pub fn judge_changed(
         pipeline.take(&Lines { bytes: bytes.as_bytes(), first: first as u64 }, &mut collected);
         first = until;
         if let Some(next) = next {
-            pipeline.swap(rule_set(next, i as u64 + 2)?);
+            pipeline.swap(rule_set(next, i as u64 + 2)?, &mut collected);
         }
-        if restore {
-            pipeline = restored(pipeline, options, 1)?;
+        if way.restored {
+            pipeline = restored(pipeline, options, threads)?;
         }
     }
     pipeline.finish(&mut collected);

@@ -1,6 +1,8 @@
 //! One binary for all tests of the whole, so that they link once.
 
+mod changes;
 mod conformance;
+mod control;
 mod docs;
 mod explain;
 mod random;

@@ -15,6 +15,10 @@ fn the_engine_does_what_the_naive_matcher_does() {
     let shown: Vec<String> = seen.differing.iter().take(explained).map(|seed| explain(*seed)).collect();
     assert!(shown.is_empty(), "{} cases differ: {:?}\n{}", seen.differing.len(), seen.differing, shown.join("\n"));
     assert!(seen.with_alerts * 10 >= seen.cases * 3, "{} of {} cases have an alert", seen.with_alerts, seen.cases);
+    // Also where the rules change on the way, and often enough a run outlives a change of its rule and gives an alert.
+    let (with_alerts, lived_on) = (seen.with_alerts_changed, seen.lived_on);
+    assert!(with_alerts * 10 >= seen.cases * 3, "{with_alerts} of {} cases with changes have an alert", seen.cases);
+    assert!(lived_on * 5 >= seen.cases, "{lived_on} alerts of runs that lived on, in {} cases", seen.cases);
     let refused: u64 = seen.refused.values().sum();
     assert!(refused * 4 < cases, "{refused} of {cases} cases are refused: {:#?}", seen.refused);
     if cases >= 1_000 {

@@ -175,7 +175,8 @@ impl Builder {
                 Element::Bind { contiguity, within, pattern } => Part::Bind {
                     contiguity: *contiguity,
                     within: *within,
-                    node: self.add(pattern, last && i + 1 == elements.len()),
+                    // Absences behind a group do not take the end from those inside of it.
+                    node: self.add(pattern, last && i == binds),
                 },
                 Element::Absence { steps, next, within } => {
                     let absence =

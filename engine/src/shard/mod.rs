@@ -25,7 +25,7 @@ use crate::limits::{Cap, Limits};
 use crate::order::{Ordered, OrderedEvent};
 use crate::output::{Match, Output, Place};
 use crate::planted::{Bug, bug};
-use crate::rule_set::{RuleEntry, RuleSet};
+use crate::rule_set::{RuleEntry, RuleSet, Wait};
 use crate::run::Run;
 use crate::run::report::Reporter;
 use crate::run::select::settle;
@@ -382,7 +382,7 @@ impl Shard {
         }
         let mut taken = std::mem::take(&mut self.taken);
         if let Some(slot) = at.slot {
-            self.offer_to_gathered(rules, *at, slot, delivery, event, &mut taken, &mut taken_out);
+            self.offer_to_gathered(rules, *at, slot, delivery, event, sequence, &mut taken, &mut taken_out);
             self.judge_in_place(rules, *at, slot, delivery, event, sequence, &mut fates, &mut taken_out);
         }
         let mut begun = std::mem::take(&mut self.begun);
@@ -438,6 +438,7 @@ impl Shard {
         slot: SlotId,
         delivery: &Delivery,
         event: EventView<'_>,
+        sequence: u64,
         taken: &mut Vec<(u32, Run)>,
         taken_out: &mut Vec<u32>,
     ) {
@@ -451,6 +452,9 @@ impl Shard {
                 continue;
             };
             starts.expire(self.clock.saturating_sub(gather.lasts));
+            if rules.rules[*rule as usize].input[event.row.event.0 as usize] & delivery.mask != 0 {
+                starts.see(sequence);
+            }
             let wait = rules.wait(*rule, begin.state);
             if wait.event != event.row.event.0 || delivery.mask & 1 << wait.extraction == 0 {
                 continue;
@@ -810,27 +814,33 @@ impl Judge<'_> {
         }
         let row = self.event.row;
         let late = row.at > record.deadline() - Millis::from(bug(Bug::InPlace));
-        if wait.event != row.event.0 || self.mask & 1 << wait.extraction == 0 || late {
-            return Some(Fate::Kept);
+        if wait.event == row.event.0 && self.mask & 1 << wait.extraction != 0 && !late && self.takes(wait, record) {
+            return None;
         }
+        let input = |rule: u32| self.rules.rules[rule as usize].input[row.event.0 as usize];
+        let seen = record.is_fresh() && input(record.rule()) & self.mask != 0;
+        Some(if seen { Fate::Waits } else { Fate::Kept })
+    }
+
+    /// Whether the event meets the condition of the step that a run waits for.
+    #[inline]
+    fn takes(&self, wait: &Wait, record: Record<'_>) -> bool {
         let terms = &self.rules.wait_terms[wait.terms.0 as usize..wait.terms.1 as usize];
         let Shard { judged, errors, .. } = self.shard;
         if !terms.iter().all(|t| judged.holds(&self.rules.terms, *t, self.event, errors)) {
-            return Some(Fate::Kept);
+            return false;
         }
-        if wait.asks_run {
-            let program = &*self.rules.rules[record.rule() as usize].program;
-            let scope = Scope {
-                program: Some(program),
-                step: StepId(wait.step),
-                last: Some(record.last(&self.group.bound)),
-                ..Scope::of_event(self.event, &self.group.bound, errors)
-            };
-            if !scope.all_hold(&program.conditions[wait.step as usize].run) {
-                return Some(Fate::Kept);
-            }
+        if !wait.asks_run {
+            return true;
         }
-        None
+        let program = &*self.rules.rules[record.rule() as usize].program;
+        let scope = Scope {
+            program: Some(program),
+            step: StepId(wait.step),
+            last: Some(record.last(&self.group.bound)),
+            ..Scope::of_event(self.event, &self.group.bound, errors)
+        };
+        scope.all_hold(&program.conditions[wait.step as usize].run)
     }
 
     fn fate_of_any(&self, record: Record<'_>) -> Option<Fate> {

@@ -14,6 +14,7 @@ mod generate;
 mod run;
 mod test;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -72,15 +73,19 @@ pub enum Format {
 
 /// Runs the command of this process's arguments.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    ExitCode::from(run_with(std::env::args_os()) as u8)
+}
+
+/// Runs the command of some arguments, the first of which is the program's name.
+pub fn run_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Exit {
+    let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
-            let code = if error.use_stderr() { Exit::Configuration } else { Exit::Well };
-            return ExitCode::from(code as u8);
+            return if error.use_stderr() { Exit::Configuration } else { Exit::Well };
         }
     };
-    let exit = match arguments.command {
+    match arguments.command {
         Command::Run(a) => run::run(&a),
         Command::Check(a) => check::check(&a),
         Command::Fmt(a) => fmt::fmt(&a),
@@ -89,8 +94,7 @@ pub fn main() -> ExitCode {
         Command::Demo(a) => demo::run(&a),
         Command::Generate(a) => generate::run(&a),
         Command::Bench(a) => bench::run(&a),
-    };
-    ExitCode::from(exit as u8)
+    }
 }
 
 /// Prints a sentence about a failure of the outside world and ends with [`Exit::Configuration`].

@@ -247,12 +247,12 @@ impl Pipeline {
     }
 
     /// Puts a rule set in place of the live one from here on. In event-time order events up to the greatest time taken so
-    /// far still belong to the old one, whenever they arrive.
-    pub fn swap(&mut self, rules: Arc<RuleSet>) {
+    /// far still belong to the old one, whenever they arrive. What waits to be reported of rules that changed leaves.
+    pub fn swap(&mut self, rules: Arc<RuleSet>, sink: &mut dyn Sink) {
         match self.sequencer.order() {
             Order::Arrival => {
-                self.generations = VecDeque::from([Generation::new(rules, Millis::MIN)]);
-                self.put_in_force();
+                self.generations.push_back(Generation::new(rules, Millis::MIN));
+                self.put_next_in_force(sink);
             }
             Order::EventTime => {
                 let cut = self.sequencer.greatest();
@@ -261,13 +261,16 @@ impl Pipeline {
         }
     }
 
-    /// Hands the front generation to the shards.
-    fn put_in_force(&mut self) {
-        let rules = self.generations[0].rules.clone();
+    /// Hands the next generation to the shards.
+    fn put_next_in_force(&mut self, sink: &mut dyn Sink) {
+        let next = self.generations[1].rules.clone();
         for shard in &mut self.shards {
-            shard.swap(rules.clone());
+            shard.swap(next.clone(), &mut self.outputs);
         }
-        self.suppressor.keep_rules(&rules);
+        // What leaves now is still the old one's.
+        self.merge(sink);
+        let old = self.generations.pop_front().expect("the live generation is the first");
+        self.suppressor.keep_rules(&old.rules, &next);
     }
 
     /// Takes whole lines, one after the other in order. Returns how many there were, empty ones too.
@@ -401,8 +404,7 @@ impl Pipeline {
             let until = cut.saturating_add(1);
             let before = Ordered { batches: ready.batches.clone(), events: ready.events, until, next_sequence };
             self.step(&before, sink);
-            self.generations.pop_front();
-            self.put_in_force();
+            self.put_next_in_force(sink);
             ready.events = rest;
         }
         self.step(&ready, sink);
@@ -434,6 +436,15 @@ impl Pipeline {
             });
         }
         let stepped = Instant::now();
+        self.outputs = outputs;
+        self.merge(sink);
+        self.stages.step += (stepped - started).as_secs_f64();
+        self.stages.alert += stepped.elapsed().as_secs_f64();
+    }
+
+    /// Puts what the shards gave in one order and lets what is not held back leave.
+    fn merge(&mut self, sink: &mut dyn Sink) {
+        let mut outputs = std::mem::take(&mut self.outputs);
         outputs.sort_by(|a, b| a.place.cmp(&b.place));
         let rules = self.generations[0].rules.clone();
         for output in outputs.drain(..) {
@@ -447,8 +458,6 @@ impl Pipeline {
             }
         }
         self.outputs = outputs;
-        self.stages.step += (stepped - started).as_secs_f64();
-        self.stages.alert += stepped.elapsed().as_secs_f64();
     }
 }
 

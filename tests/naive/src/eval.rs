@@ -15,6 +15,7 @@ use crate::event::Event;
 use crate::functions;
 use crate::rule::{Key, Rule, key_by, optional_parts};
 use crate::value::{self, Value};
+use crate::windows::{self, Since};
 
 /// An event bound to a step.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct World<'a> {
     pub history: Vec<Rc<Event>>,
     /// What is due strictly before has happened.
     pub clock: i64,
+    /// From which place in the history on each window holds events.
+    pub windows: Rc<Since>,
 }
 
 /// What the names in an expression mean.
@@ -286,8 +289,7 @@ impl Scope<'_> {
             "if" => return arg(if arg(0).truth() == Some(true) { 1 } else { 2 }),
             _ => {}
         }
-        let one_step = call.args.len() == 1 || !matches!(name, "min" | "max");
-        if AGGREGATES.contains(&name) && one_step {
+        if aggregates_a_step(call) {
             return self.aggregate(call);
         }
         functions::call(name, &call.args.iter().map(|a| self.eval(&a.value)).collect::<Vec<_>>())
@@ -357,7 +359,7 @@ impl Scope<'_> {
         if by.as_ref().is_some_and(|(_, values)| values.is_none()) {
             return Value::Missing;
         }
-        for event in self.world.history.iter().filter(|e| e.ty == ty) {
+        for event in self.held(call).iter().filter(|e| e.ty == ty) {
             let age = self.now - event.at;
             let in_time = match offset {
                 None => age <= length.ms,
@@ -373,6 +375,14 @@ impl Scope<'_> {
             }
         }
         aggregates::fold(&call.name.text, values, self.zero(call))
+    }
+
+    /// The events that a window holds, whatever their types and keys.
+    fn held(&self, call: &Call) -> &[Rc<Event>] {
+        let candidate = self.candidate.map(|(event, _)| event.ty.as_str());
+        let name = windows::name(self.rule, call, candidate, &self.world.types);
+        let since = *self.world.windows.get(&name).expect("the rule set has the windows of its rules");
+        self.world.history.get(since..).unwrap_or_default()
     }
 
     /// Whether the event counts for the rule's key.
@@ -392,7 +402,7 @@ impl Scope<'_> {
         if wanted.is_missing() {
             return Value::Missing;
         }
-        let seen = self.world.history.iter().any(|earlier| {
+        let seen = self.held(call).iter().any(|earlier| {
             let scope = Scope { counted: Some(earlier), ..*self };
             earlier.place < event.place
                 && earlier.ty == event.ty
@@ -413,8 +423,7 @@ impl Scope<'_> {
             Some(_) => return Value::Missing,
         };
         let mut earlier = self
-            .world
-            .history
+            .held(call)
             .iter()
             .rev()
             .filter(|e| e.place <= event.place && e.ty == event.ty && self.rule.keys(e).contains(self.key));
@@ -443,6 +452,12 @@ impl Scope<'_> {
             Value::Int(0)
         }
     }
+}
+
+/// Whether a call without a window goes over a step: `min` and `max` of several values do not.
+pub fn aggregates_a_step(call: &Call) -> bool {
+    let name = call.name.text.as_str();
+    AGGREGATES.contains(&name) && (call.args.len() == 1 || !matches!(name, "min" | "max"))
 }
 
 fn by_values(by: &By, event: &Event) -> Option<Key> {
@@ -501,7 +516,7 @@ fn decimal_literal(expr: &Expr) -> Option<Value> {
 }
 
 /// The parts of an expression, one level down.
-fn parts(expr: &Expr) -> Vec<&Expr> {
+pub fn parts(expr: &Expr) -> Vec<&Expr> {
     match &expr.kind {
         ExprKind::Literal(_) | ExprKind::Name(_) => Vec::new(),
         ExprKind::List(items) => items.iter().collect(),
@@ -530,7 +545,8 @@ fn uses_prev(expr: &Expr) -> bool {
     }
 }
 
-fn find_name<'e>(expr: &'e Expr, wanted: &dyn Fn(&str) -> bool) -> Option<&'e str> {
+/// The first name in an expression that is wanted.
+pub fn find_name<'e>(expr: &'e Expr, wanted: &dyn Fn(&str) -> bool) -> Option<&'e str> {
     match &expr.kind {
         ExprKind::Name(name) if wanted(name) => Some(name),
         _ => parts(expr).into_iter().find_map(|e| find_name(e, wanted)),

@@ -12,6 +12,7 @@ mod aggregates;
 mod eval;
 mod event;
 mod functions;
+mod kept;
 mod migrate;
 mod rule;
 mod run;
@@ -19,6 +20,7 @@ mod select;
 mod stream;
 mod value;
 mod way;
+mod windows;
 
 use std::collections::BTreeMap;
 

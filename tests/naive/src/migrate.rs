@@ -1,82 +1,139 @@
 //! A change of the rule set while events flow: which runs live on.
 //!
-//! A rule whose text is the same keeps everything. Of a rule that changed, a run lives on when the new rule, offered
-//! nothing but the events that the run has bound, binds them to steps of the same names and then waits for steps of the
-//! same names. Events that were passed over are not recalled; windows see the whole past.
+//! A rule that means the same keeps everything; title, tags and layout are no part of its meaning. Of a changed rule a run lives on
+//! where its events still begin the new pattern: each is bound to the step of its name, in order and within the limits, and meets the
+//! terms of that step's condition that are new. Then the steps awaited have to be those of the same names. Events that were passed over
+//! are not recalled; of the bound ones only the fields that the old rule kept, their time and their key are known.
 
-use std::rc::Rc;
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::LazyLock;
 
-use lapwing_dsl::syntax::ast::RuleDecl;
+use lapwing_dsl::syntax::ast::{BinaryOp, Contiguity, EventDecl, Expr, ExprKind, Step};
 use regex::Regex;
 
-use crate::eval::World;
+use crate::eval::{Bound, World};
+use crate::kept::{Fields, asked, kept, key_fields, key_shape, known};
 use crate::rule::{Key, Rule};
-use crate::run::{Made, Matcher, Run, Waits};
+use crate::run::{Matcher, Run, Waits};
 
-/// The rule without regard to where it stands.
-pub fn text_of(decl: &RuleDecl) -> String {
-    let span = Regex::new(r"Span \{[^}]*\}").expect("the expression is well formed");
-    span.replace_all(&format!("{decl:?}"), "").into_owned()
+/// A piece of the tree as text, without regard to where it stands.
+pub fn plain(piece: &impl Debug) -> String {
+    static SPAN: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"Span \{[^}]*\}").expect("the expression is well formed"));
+    SPAN.replace_all(&format!("{piece:?}"), "").into_owned()
 }
 
-/// The run as the changed rule would hold it.
-pub fn run<'a>(rule: &Rule<'a>, world: &World<'a>, key: &Key, old: &Run<'a>) -> Option<Run<'a>> {
-    let mut runs: Vec<Run<'a>> = Vec::new();
-    for (i, bound) in old.bound.iter().enumerate() {
-        let past = World {
-            types: world.types.clone(),
-            history: world.history[..=bound.event.place].to_vec(),
-            clock: bound.event.at,
-        };
-        let matcher = Matcher { rule, world: &past, key };
-        if !rule.keys(&bound.event).contains(key) {
-            return None;
+/// What a rule means, as text.
+pub fn meaning(rule: &Rule<'_>) -> String {
+    let pattern = plain(&(rule.mode, rule.pattern, rule.by, rule.within, rule.stop));
+    let selection = plain(&(rule.when, rule.skip, rule.report, rule.suppress));
+    let results = plain(&(rule.emit, rule.message, rule.severity, rule.risk));
+    pattern + &selection + &results
+}
+
+/// Whether anything of a rule can live on under another of its name: the keys are the same, and steps of one name have one type.
+pub fn comparable(old: &Rule<'_>, new: &Rule<'_>) -> bool {
+    let alike = |step: &&Step| {
+        let twin = new.step(&step.label().text);
+        twin.is_none_or(|twin| twin.event.text == step.event.text && key_fields(new, twin) == key_fields(old, step))
+    };
+    key_shape(old) == key_shape(new) && old.steps.iter().all(alike)
+}
+
+/// Whether alerts of the old rule hold back those of the new one.
+pub fn suppresses_on(old: &Rule<'_>, new: &Rule<'_>) -> bool {
+    let (Some(a), Some(b)) = (old.suppress, new.suppress) else { return false };
+    comparable(old, new) && plain(&a.by) == plain(&b.by)
+}
+
+/// Leads the runs of a changed rule over.
+pub struct Leader<'a, 'c> {
+    old: &'c Rule<'a>,
+    new: &'c Rule<'a>,
+    world: &'c World<'a>,
+    had: Fields,
+    needs: Fields,
+}
+
+impl<'a, 'c> Leader<'a, 'c> {
+    /// From one rule to another.
+    pub fn new(old: &'c Rule<'a>, types: &[&EventDecl], new: &'c Rule<'a>, world: &'c World<'a>) -> Self {
+        Leader { old, new, world, had: known(old, types), needs: kept(new, &world.types) }
+    }
+
+    /// The run as the new rule holds it; where its events can be read in several ways, all of them.
+    pub fn lead(&self, key: &Key, run: &Run<'a>) -> Vec<Run<'a>> {
+        let meets = |i: usize| self.still_meets(key, &run.bound[..i], &run.bound[i]);
+        if !(0..run.bound.len()).all(meets) {
+            return Vec::new();
         }
-        let mut made = Made::default();
-        if i == 0 {
-            matcher.begin(&bound.event, &mut made);
+        let matcher = Matcher { rule: self.new, world: self.world, key };
+        let (first, later) = run.bound.split_first().expect("a run holds an event");
+        let mut runs = matcher.rebind_first(first);
+        for bound in later {
+            runs = runs.iter().flat_map(|run| matcher.rebind(run, bound)).collect();
         }
-        for run in &runs {
-            matcher.offer(run, &bound.event, &mut made);
+        let wanted = awaited(run);
+        runs.retain(|new| awaited(new) == wanted);
+        let runs = runs.into_iter().map(|new| Run { fresh: run.fresh, ..new });
+        runs.filter_map(asked_of_the_next).filter_map(|new| matcher.in_time(new)).collect()
+    }
+
+    /// Whether an event has a step in the new rule, was kept as the new rule needs it, and meets what is asked of it anew.
+    fn still_meets(&self, key: &Key, before: &[Bound<'a>], bound: &Bound<'a>) -> bool {
+        let (Some(old), Some(new)) = (self.old.step(bound.label), self.new.step(bound.label)) else { return false };
+        let needed = self.needs.iter().filter(|(step, _)| step == bound.label);
+        if !needed.clone().all(|field| self.had.contains(field)) {
+            return false;
         }
-        let same = |run: &Run<'a>| {
-            run.bound.len() == i + 1
-                && run.bound.iter().zip(&old.bound).all(|(a, b)| a.label == b.label && Rc::ptr_eq(&a.event, &b.event))
-        };
-        made.runs.retain(same);
-        runs = made.runs;
-    }
-    let wanted = awaited(old);
-    let mut found = runs.into_iter().find(|run| awaited(run) == wanted)?;
-    found.continues = old.continues;
-    if !asks_the_next_event(old) {
-        forget_the_next_event(&mut found);
-    }
-    Some(found)
-}
-
-/// Whether a `then next not` is still to be answered.
-fn asks_the_next_event(run: &Run<'_>) -> bool {
-    match &run.waits {
-        Waits::Steps(awaits) => awaits.iter().any(|one| one.path.absences.iter().any(|a| a.next)),
-        Waits::Absences(absences) => absences.iter().any(|a| a.next),
+        let met: Vec<String> = terms(old.filter.as_ref()).into_iter().map(plain).collect();
+        let matcher = Matcher { rule: self.new, world: self.world, key };
+        let known =
+            |term: &Expr| asked(self.new, &self.world.types, new, term).is_some_and(|asked| asked.is_subset(&self.had));
+        let ask = |term: &Expr| matcher.holds_for(before, new, &bound.event, term);
+        let fresh = terms(new.filter.as_ref()).into_iter().filter(|term| !met.contains(&plain(term)));
+        let until = new.until.as_ref().filter(|until| old.until.as_ref().map(plain) != Some(plain(*until)));
+        fresh.clone().chain(until).all(known) && fresh.clone().all(ask) && !until.is_some_and(ask)
     }
 }
 
-fn forget_the_next_event(run: &mut Run<'_>) {
-    match &mut run.waits {
-        Waits::Steps(awaits) => awaits.iter_mut().for_each(|one| one.path.absences.retain(|a| !a.next)),
-        Waits::Absences(absences) => absences.retain(|a| !a.next),
+/// The terms of the outermost `and`.
+fn terms(condition: Option<&Expr>) -> Vec<&Expr> {
+    match condition.map(|c| (c, &c.kind)) {
+        None => Vec::new(),
+        Some((_, ExprKind::Binary(BinaryOp::And, a, b))) => [terms(Some(a)), terms(Some(b))].concat(),
+        Some((one, _)) => vec![one],
     }
 }
 
-/// The names of the steps awaited; of a run that waits for time, those of the absences.
-fn awaited<'r>(run: &'r Run<'_>) -> Vec<&'r str> {
+/// The names of the steps awaited; none where the run waits for time alone.
+fn awaited<'r>(run: &'r Run<'_>) -> BTreeSet<&'r str> {
     match &run.waits {
         Waits::Steps(awaits) => awaits.iter().map(|one| one.step.label().text.as_str()).collect(),
+        Waits::Absences(_) => BTreeSet::new(),
+    }
+}
+
+/// A run that has passed over an event has answered what is asked of the very next one: what must come has not, and what must not come has
+/// not either. Where it waits for nothing else it would be complete already.
+fn asked_of_the_next(mut run: Run<'_>) -> Option<Run<'_>> {
+    if run.fresh {
+        return Some(run);
+    }
+    match &mut run.waits {
+        Waits::Steps(awaits) => {
+            if awaits.iter().any(|one| one.entry.contiguity == Contiguity::Strict) {
+                return None;
+            }
+            awaits.iter_mut().for_each(|one| one.path.absences.retain(|a| !a.next));
+        }
         Waits::Absences(absences) => {
-            let steps = absences.iter().filter(|a| a.last).flat_map(|a| &a.absence.steps);
-            std::iter::once("not").chain(steps.map(|s| s.label().text.as_str())).collect()
+            absences.retain(|a| !a.next);
+            if !absences.iter().any(|a| a.last) {
+                return None;
+            }
         }
     }
+    Some(run)
 }

@@ -34,6 +34,8 @@ pub struct Rule<'a> {
     pub message: Option<&'a MessageClause>,
     /// `severity`
     pub severity: Option<&'a Expr>,
+    /// `risk`
+    pub risk: Option<&'a Expr>,
     /// `suppress`
     pub suppress: Option<&'a SuppressClause>,
     /// `skip`
@@ -66,6 +68,7 @@ impl<'a> Rule<'a> {
             emit: None,
             message: None,
             severity: None,
+            risk: None,
             suppress: None,
             skip: &Skip::PastLast,
             report: Report::Early,
@@ -81,6 +84,7 @@ impl<'a> Rule<'a> {
                 ClauseKind::Emit(e) => rule.emit = Some(e),
                 ClauseKind::Message(m) => rule.message = Some(m),
                 ClauseKind::Severity(e) => rule.severity = Some(e),
+                ClauseKind::Risk(e) => rule.risk = Some(e),
                 ClauseKind::Suppress(s) => rule.suppress = Some(s),
                 ClauseKind::Skip(s) => rule.skip = s,
                 ClauseKind::Report(r) => rule.report = *r,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use lapwing_dsl::syntax::ast::{Contiguity, Report, Step};
+use lapwing_dsl::syntax::ast::{Contiguity, Expr, Report, Step};
 
 use crate::eval::{Bound, Scope, World};
 use crate::event::Event;
@@ -21,6 +21,8 @@ pub struct Run<'a> {
     pub waits: Waits<'a>,
     /// Under `report updates`: the open alert that it continues.
     pub continues: Option<usize>,
+    /// Whether it has passed over no event of the input since the last it bound.
+    pub fresh: bool,
 }
 
 /// What a run waits for.
@@ -101,16 +103,69 @@ impl<'a> Matcher<'a, '_> {
 
     /// Lets an event begin new runs.
     pub fn begin(&self, event: &Rc<Event>, made: &mut Made<'a>) {
+        let nothing = nothing();
+        for awaits in self.beginnings() {
+            if let Some(one) = awaits.iter().find(|one| self.accepts(&nothing, one, event)) {
+                self.take(&nothing, one, event, made);
+            }
+        }
+    }
+
+    /// What may be awaited first.
+    fn beginnings(&self) -> Vec<Vec<Await<'a>>> {
+        let mut all = Vec::new();
         for way in self.walker().begin(self.rule.pattern) {
             if let Way::Wait(mut awaits) = way {
                 awaits.iter_mut().for_each(|one| together(&mut one.path.decisions, 0));
-                let nothing =
-                    Run { bound: Vec::new(), decisions: Vec::new(), waits: Waits::Steps(Vec::new()), continues: None };
-                if let Some(one) = awaits.iter().find(|one| self.accepts(&nothing, one, event)) {
-                    self.take(&nothing, one, event, made);
-                }
+                all.push(awaits);
             }
         }
+        all
+    }
+
+    /// The runs that begin with an event bound before to a step of that name; no condition is asked.
+    pub fn rebind_first(&self, bound: &Bound<'_>) -> Vec<Run<'a>> {
+        let mut made = Made::default();
+        for one in self.beginnings().concat().iter().filter(|one| one.step.label().text == bound.label) {
+            self.take(&nothing(), one, &bound.event, &mut made);
+        }
+        made.runs
+    }
+
+    /// The runs that a run becomes with an event bound before to a step of that name; only limits are asked.
+    pub fn rebind(&self, run: &Run<'a>, bound: &Bound<'_>) -> Vec<Run<'a>> {
+        let Waits::Steps(awaits) = &run.waits else { return Vec::new() };
+        let in_time = |one: &&Await<'a>| self.limit(run, one).is_none_or(|limit| bound.event.at <= limit);
+        let mut made = Made::default();
+        if !needs_all(awaits) || awaits.iter().all(|one| in_time(&one)) {
+            for one in awaits.iter().filter(in_time).filter(|one| one.step.label().text == bound.label) {
+                self.take(run, one, &bound.event, &mut made);
+            }
+        }
+        made.runs
+    }
+
+    /// The run without what it can wait for no longer; none where nothing is left, or where it would be complete already.
+    pub fn in_time(&self, run: Run<'a>) -> Option<Run<'a>> {
+        let mut made = Made::default();
+        match &run.waits {
+            Waits::Steps(awaits) => {
+                let clock = self.world.clock;
+                let left = awaits.iter().filter(|one| self.limit(&run, one).is_none_or(|limit| limit >= clock));
+                keep(&run, awaits, left.cloned().collect(), &mut made);
+                made.runs.pop()
+            }
+            Waits::Absences(absences) => {
+                let past = self.completion(&run, absences).is_some_and(|end| end < self.world.clock);
+                (!past).then_some(run)
+            }
+        }
+    }
+
+    /// Whether a condition holds for a candidate of a step, after these events.
+    pub fn holds_for(&self, before: &[Bound<'a>], step: &Step, event: &Rc<Event>, condition: &Expr) -> bool {
+        let run = Run { bound: before.to_vec(), ..nothing() };
+        self.candidate_scope(&run, step, event).holds(condition)
     }
 
     /// The next moment at which time alone changes the run.
@@ -161,7 +216,7 @@ impl<'a> Matcher<'a, '_> {
         for one in &mut stay {
             one.path.absences.retain(|a| !a.next);
         }
-        keep(run, awaits, stay, made);
+        keep(&Run { fresh: false, ..run.clone() }, awaits, stay, made);
     }
 
     fn offer_to_absences(&self, run: &Run<'a>, absences: &[Active<'a>], event: &Rc<Event>, made: &mut Made<'a>) {
@@ -174,7 +229,7 @@ impl<'a> Matcher<'a, '_> {
         match self.completion(run, &left) {
             Some(at) if at < self.world.clock => self.complete(run, at, event.at, made),
             None if !left.iter().any(|a| a.last) => self.complete(run, last_at(run), event.at, made),
-            _ => made.runs.push(Run { waits: Waits::Absences(left), ..run.clone() }),
+            _ => made.runs.push(Run { waits: Waits::Absences(left), fresh: false, ..run.clone() }),
         }
     }
 
@@ -190,7 +245,13 @@ impl<'a> Matcher<'a, '_> {
                 Way::Wait(awaits) => awaits.iter_mut().for_each(|one| together(&mut one.path.decisions, before)),
                 Way::Through(path) => together(&mut path.decisions, before),
             }
-            let next = |decisions, waits| Run { bound: bound.clone(), decisions, waits, continues: run.continues };
+            let next = |decisions, waits| Run {
+                bound: bound.clone(),
+                decisions,
+                waits,
+                continues: run.continues,
+                fresh: true,
+            };
             match way {
                 Way::Wait(awaits) => made.runs.push(next(awaits[0].path.decisions.clone(), Waits::Steps(awaits))),
                 Way::Through(path) if path.absences.iter().any(|a| a.last) => {
@@ -299,6 +360,12 @@ impl<'a> Matcher<'a, '_> {
             None => self.rule.within.map(|d| run.bound[0].event.at.saturating_add(d)),
         }
     }
+}
+
+/// A run before its first event.
+fn nothing<'a>() -> Run<'a> {
+    let waits = Waits::Steps(Vec::new());
+    Run { bound: Vec::new(), decisions: Vec::new(), waits, continues: None, fresh: true }
 }
 
 /// What is decided between two events is one decision, compared as a whole before what comes after it: 0 begins it, and its parts count

@@ -81,10 +81,22 @@ impl<'a> KeyState<'a> {
         self.settle(matcher, Made::default())
     }
 
-    /// The same under a changed rule.
-    pub fn migrate(mut self, new: impl Fn(&Run<'a>) -> Option<Run<'a>>) -> KeyState<'a> {
-        self.runs = without_doubles(self.runs.iter().filter_map(new).collect());
-        self
+    /// The rule has changed or gone: what is complete is reported, open alerts are closed, and the runs behind these go.
+    pub fn flush(&mut self, matcher: Matcher<'a, '_>) -> Vec<Reported<'a>> {
+        let mut runs = std::mem::take(&mut self.runs);
+        let reported = self.settle(matcher, Made::default());
+        let last = |r: &Reported<'a>| r.done.bound.last().map(|b| b.event.place);
+        let until = reported.iter().filter(|r| r.status == "open").filter_map(last).max();
+        runs.retain(|run| run.continues.is_none() && until.is_none_or(|until| run.bound[0].event.place > until));
+        self.runs = runs;
+        reported
+    }
+
+    /// Under a changed rule: each run as that holds it.
+    pub fn migrate(&mut self, matcher: Matcher<'a, '_>, lead: impl Fn(&Run<'a>) -> Vec<Run<'a>>) {
+        let runs = self.runs.iter().flat_map(lead).collect();
+        let reported = self.settle(matcher, Made { runs, done: Vec::new() });
+        assert!(reported.is_empty(), "nothing completes by a change");
     }
 
     fn settle(&mut self, matcher: Matcher<'a, '_>, made: Made<'a>) -> Vec<Reported<'a>> {

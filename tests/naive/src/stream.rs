@@ -7,11 +7,12 @@ use serde_json::{Map, Value as Json};
 
 use crate::eval::World;
 use crate::event::{self, Decoded, Event};
-use crate::migrate;
+use crate::migrate::{self, Leader};
 use crate::rule::{Key, Rule};
 use crate::run::{Matcher, evidence};
 use crate::select::{KeyState, Reported};
 use crate::value::{self, Value};
+use crate::windows::{Since, carried_over};
 use crate::{Alert, Change, Options, Order, Outcome};
 
 /// Runs the rules of some files over JSON lines, to the end of time.
@@ -28,15 +29,15 @@ pub fn run_with_changes(files: &[File], changes: &[Change<'_>], lines: &[Json], 
     }
     let (events, cuts, outcome) = read(&generations, changes, lines, options);
     let states = generations[0].rules.iter().map(|_| RuleState::default()).collect();
-    let world = World { types: generations[0].types.clone(), history: Vec::new(), clock: i64::MIN };
+    let windows = Rc::new(carried_over(&Since::new(), &generations[0].rules, &generations[0].types, 0));
+    let world = World { types: generations[0].types.clone(), history: Vec::new(), clock: i64::MIN, windows };
     let mut stream = Stream { generation: &generations[0], states, world, outcome };
     let mut clock = i64::MIN;
     let mut live = 0;
     for (generation, event) in events {
         while live < generation {
-            stream.fire_before(cuts[live].saturating_add(1));
+            stream.change(&generations[live + 1], cuts[live]);
             live += 1;
-            stream.change(&generations[live]);
         }
         let lateness = if options.order == Order::Arrival { options.lateness_ms } else { 0 };
         clock = clock.max(event.at.saturating_sub(lateness));
@@ -45,8 +46,7 @@ pub fn run_with_changes(files: &[File], changes: &[Change<'_>], lines: &[Json], 
         stream.process(event);
     }
     for later in live + 1..generations.len() {
-        stream.fire_before(cuts[later - 1].saturating_add(1));
-        stream.change(&generations[later]);
+        stream.change(&generations[later], cuts[later - 1]);
     }
     stream.end();
     stream.outcome
@@ -69,7 +69,8 @@ impl<'a> Generation<'a> {
             decls().filter_map(|d| if let Decl::Event(e) = d { Some(e) } else { None }).collect();
         types.sort_by(|a, b| a.name.text.cmp(&b.name.text));
         let mut rules: Vec<(Rule<'_>, String)> = decls()
-            .filter_map(|d| if let Decl::Rule(r) = d { Some((Rule::new(r)?, migrate::text_of(r))) } else { None })
+            .filter_map(|d| if let Decl::Rule(r) = d { Rule::new(r) } else { None })
+            .map(|rule| (rule.clone(), migrate::meaning(&rule)))
             .collect();
         rules.sort_by(|(a, _), (b, _)| a.name.cmp(b.name));
         for (rule, text) in &mut rules {
@@ -154,23 +155,40 @@ struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    /// Lets the next generation take over.
-    fn change(&mut self, next: &'a Generation<'a>) {
-        let mut old: Vec<Option<RuleState<'a>>> = std::mem::take(&mut self.states).into_iter().map(Some).collect();
-        for (rule, text) in next.rules.iter().zip(&next.texts) {
-            let before = self.generation.rules.iter().position(|r| r.name == rule.name);
-            let mut state = before.and_then(|i| old[i].take()).unwrap_or_default();
-            let same = before.is_some_and(|i| self.generation.texts[i] == *text);
-            if !same {
-                for (key, of_key) in &mut state.keys {
-                    let was = std::mem::take(of_key);
-                    *of_key = was.migrate(|run| migrate::run(rule, &self.world, key, run));
+    /// Lets the next generation take over, once time is past the cut. What is due by now is still the old one's.
+    fn change(&mut self, next: &'a Generation<'a>, cut: i64) {
+        self.world.clock = self.world.clock.max(cut.saturating_add(1));
+        self.fire_before(self.world.clock);
+        let old = self.generation;
+        for (i, rule) in old.rules.iter().enumerate() {
+            let after = next.rules.iter().position(|r| r.name == rule.name);
+            if after.is_none_or(|j| next.texts[j] != old.texts[i]) {
+                for key in self.keys(i) {
+                    self.with_key(i, &key, |state, matcher| state.flush(matcher));
                 }
+            }
+        }
+        let now = self.world.history.len();
+        self.world.windows = Rc::new(carried_over(&self.world.windows, &next.rules, &next.types, now));
+        self.world.types.clone_from(&next.types);
+        let mut states: Vec<Option<RuleState<'a>>> = std::mem::take(&mut self.states).into_iter().map(Some).collect();
+        for (rule, text) in next.rules.iter().zip(&next.texts) {
+            let before = old.rules.iter().position(|r| r.name == rule.name);
+            let before = before.filter(|i| migrate::comparable(&old.rules[*i], rule));
+            let mut state = before.and_then(|i| states[i].take()).unwrap_or_default();
+            if let Some(i) = before.filter(|i| old.texts[*i] != *text) {
+                state.lead_over(&old.rules[i], &old.types, rule, &self.world);
             }
             self.states.push(state);
         }
         self.generation = next;
-        self.world.types.clone_from(&next.types);
+    }
+
+    /// The keys that hold something of a rule, in order.
+    fn keys(&self, rule: usize) -> Vec<Key> {
+        let mut keys: Vec<Key> = self.states[rule].keys.iter().map(|(key, _)| key.clone()).collect();
+        keys.sort_by(|a, b| value::key_order(a, b));
+        keys
     }
 
     fn process(&mut self, mut event: Event) {
@@ -231,9 +249,7 @@ impl<'a> Stream<'a> {
             self.with_key(rule, &key, |state, matcher| state.pass(matcher, deadline));
         }
         for i in 0..self.generation.rules.len() {
-            let mut keys: Vec<Key> = self.states[i].keys.iter().map(|(key, _)| key.clone()).collect();
-            keys.sort_by(|a, b| value::key_order(a, b));
-            for key in keys {
+            for key in self.keys(i) {
                 self.with_key(i, &key, |state, matcher| state.end(matcher));
             }
         }
@@ -260,7 +276,20 @@ impl<'a> Stream<'a> {
     }
 }
 
-impl RuleState<'_> {
+impl<'a> RuleState<'a> {
+    /// Under a changed rule of the same name.
+    fn lead_over(&mut self, old: &Rule<'a>, types: &[&EventDecl], new: &Rule<'a>, world: &World<'a>) {
+        let leader = Leader::new(old, types, new, world);
+        for (key, of_key) in &mut self.keys {
+            let matcher = Matcher { rule: new, world, key };
+            of_key.migrate(matcher, |run| leader.lead(key, run));
+        }
+        self.silent.clear();
+        if !migrate::suppresses_on(old, new) {
+            self.suppressed.clear();
+        }
+    }
+
     /// `suppress`: `None` where the alert is held back, else how many were held back before it.
     fn let_through(&mut self, matcher: Matcher<'_, '_>, reported: &Reported<'_>) -> Option<u64> {
         let Some(clause) = matcher.rule.suppress else { return Some(0) };
@@ -290,8 +319,9 @@ impl RuleState<'_> {
 
 /// The world as it was when the match was complete; it may be reported later.
 fn then<'a>(matcher: Matcher<'a, '_>, reported: &Reported<'_>) -> World<'a> {
-    let World { types, history, clock } = matcher.world;
-    World { types: types.clone(), history: history[..reported.done.seen].to_vec(), clock: *clock }
+    let World { types, history, clock, windows } = matcher.world;
+    let history = history[..reported.done.seen].to_vec();
+    World { types: types.clone(), history, clock: *clock, windows: windows.clone() }
 }
 
 fn alert(matcher: Matcher<'_, '_>, reported: &Reported<'_>, suppressed: u64) -> Alert {

@@ -16,6 +16,10 @@ pub struct Seen {
     pub cases: u64,
     /// Of those, cases with an alert.
     pub with_alerts: u64,
+    /// Cases with an alert where the rules change on the way.
+    pub with_alerts_changed: u64,
+    /// Alerts in these of runs that a change of their rule left alive.
+    pub lived_on: u64,
     /// Rules in them.
     pub rules: u64,
     /// Of those, rules with each construct.
@@ -62,7 +66,11 @@ impl Seen {
                 *self.refused.entry(why.lines().next().unwrap_or_default().to_owned()).or_default() += 1;
                 return;
             }
-            Verdict::Agree(alerts) => self.with_alerts += u64::from(*alerts > 0),
+            Verdict::Agree(agreed) => {
+                self.with_alerts += u64::from(agreed.alerts > 0);
+                self.with_alerts_changed += u64::from(agreed.alerts_changed > 0);
+                self.lived_on += agreed.lived_on as u64;
+            }
             Verdict::Differ(_) => self.differing.push(case.seed),
         }
         self.cases += 1;

@@ -61,14 +61,18 @@ impl Case {
 
     /// The text of some of the rules, by their numbers.
     pub fn text_of(&self, keep: impl Fn(usize) -> bool) -> String {
-        let kept = self.rules.iter().enumerate().filter(|(i, _)| keep(*i));
-        kept.fold(EVENTS.to_owned(), |text, (_, rule)| text + &rule.text())
+        text_of(self.rules.iter().enumerate().filter(|(i, _)| keep(*i)).map(|(_, rule)| rule))
     }
 
     /// The events as lines.
     pub fn lines(&self) -> Vec<String> {
         self.events.iter().map(Json::to_string).collect()
     }
+}
+
+/// The declarations and some rules.
+pub fn text_of<'r>(rules: impl Iterator<Item = &'r RuleText>) -> String {
+    rules.fold(EVENTS.to_owned(), |text, rule| text + &rule.text())
 }
 
 /// The times of events.

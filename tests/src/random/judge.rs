@@ -9,20 +9,33 @@ use lapwing_engine::order::Order;
 use lapwing_naive::Change;
 use serde_json::{Value as Json, json};
 
-use super::case::{Case, times};
+use super::case::{Case, text_of, times};
+use super::change::changed;
+use super::clause::{RuleText, rule};
 use super::rng::Rng;
-use super::stream::shuffled;
-use crate::engine::{Collected, Way, judge_changed, judge_in};
+use super::stream::{EVENTS, shuffled};
+use crate::engine::{Collected, Way, compile, judge_changed, judge_in};
 
 /// How a case ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     /// The rules were refused.
     Refused(String),
-    /// All agree; so many alerts.
-    Agree(usize),
+    /// All agree.
+    Agree(Agreed),
     /// Not all agree.
     Differ(String),
+}
+
+/// What came out where all agree.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Agreed {
+    /// Alerts without a change of the rules.
+    pub alerts: usize,
+    /// Alerts with changes.
+    pub alerts_changed: usize,
+    /// Of those, alerts of runs that a change of their rule left alive.
+    pub lived_on: usize,
 }
 
 /// Judges a case in every way.
@@ -69,45 +82,86 @@ fn compare(case: &Case) -> Verdict {
     {
         return Verdict::Differ(difference);
     }
-    if let Some(difference) = changed(case) {
-        return Verdict::Differ(difference);
+    match with_changes(case) {
+        Err(difference) => Verdict::Differ(difference),
+        Ok((alerts_changed, lived_on)) => Verdict::Agree(Agreed { alerts: alerts.len(), alerts_changed, lived_on }),
     }
-    Verdict::Agree(alerts.len())
 }
 
-/// Rules go, and come back, while events flow.
-fn changed(case: &Case) -> Option<String> {
+/// Rules change, go, come and come back while events flow: the lines before which that happens, each with the whole text from then on.
+pub fn changes(case: &Case) -> Vec<(usize, String)> {
     let mut rng = Rng::new(case.seed ^ 0x54a9);
-    if case.rules.len() < 2 || case.events.len() < 3 {
-        return None;
+    let mut lines: Vec<usize> = (0..rng.between(1, 4)).map(|_| rng.below(case.events.len() + 1)).collect();
+    lines.sort_unstable();
+    let mut live: Vec<Option<RuleText>> = case.rules.iter().cloned().map(Some).collect();
+    let mut made = Vec::new();
+    for line in lines {
+        let i = rng.below(live.len());
+        let mut next = live.clone();
+        match (rng.below(10), &live[i]) {
+            (0, _) => next.push(Some(rule("re", &mut rng).0)),
+            (1 | 2, Some(_)) => next[i] = None,
+            (3, Some(_)) | (_, None) => next[i] = case.rules.get(i).cloned(),
+            (_, Some(now)) => {
+                let mut one = || Some(changed(now, &mut rng));
+                next[i] = one();
+                // Some changes make no rule: then another.
+                for _ in 0..5 {
+                    if compile(&text_of(next.iter().flatten())).is_ok() {
+                        break;
+                    }
+                    next[i] = one();
+                }
+            }
+        }
+        let text = text_of(next.iter().flatten());
+        if compile(&text).is_ok() {
+            live = next;
+            made.push((line, text));
+        }
     }
-    let gone = rng.below(case.rules.len());
-    // A window that begins anew knows nothing of the past; the naive matcher's knows all of it.
-    let text = case.rules[gone].text();
-    let comes_back = ![" over ", "lag(", "first_seen("].iter().any(|window| text.contains(window));
-    let first = rng.below(case.events.len() - 1);
-    let second = first + 1 + rng.below(case.events.len() - first - 1);
-    let mut changes = vec![(first, case.text_of(|i| i != gone))];
-    if comes_back {
-        changes.push((second, case.text()));
-    }
+    made
+}
+
+/// What a run with changes gives, from the naive matcher and from the engine in several ways: how many alerts, and how many of runs that
+/// a change of their rule left alive.
+fn with_changes(case: &Case) -> Result<(usize, usize), String> {
+    let changes = changes(case);
+    let mut lived_on = 0;
     let (wanted, late_lines) = naive(case, &case.text(), &changes);
-    for restore in [false, true] {
-        let found = match judge_changed(&case.text(), &changes, &case.lines(), &options(case), restore) {
+    let ways = [
+        ("at once", Way::default()),
+        ("four threads", Way { threads: 4, ..Way::default() }),
+        ("restored", Way { restored: true, ..Way::default() }),
+    ];
+    for (name, way) in ways {
+        let shown = || changes.iter().map(|(line, text)| format!("before line {line}: {}", &text[EVENTS.len()..]));
+        let differs = |what: String| Err(format!("{}\nwith these changes: {what}", shown().collect::<String>()));
+        let found = match judge_changed(&case.text(), &changes, &case.lines(), &options(case), &way) {
             Ok(found) => found,
-            Err(why) => return Some(format!("rules changed at {first} and {second}: {why}")),
+            Err(why) => return differs(why),
         };
         let alerts: Vec<Json> = found.alerts.iter().map(plain).collect();
-        let at: Vec<usize> = changes.iter().map(|c| c.0).collect();
-        let name = format!("engine, rule {gone} changed before lines {at:?}, restored: {restore}");
-        if let Some(difference) = difference("naive", &wanted, &name, &alerts) {
-            return Some(difference);
+        if let Some(difference) = difference("naive", &wanted, &format!("engine, {name}"), &alerts) {
+            return differs(difference);
         }
         if late(&found) != late_lines {
-            return Some(format!("{name}: late {:?}, naive {late_lines:?}", late(&found)));
+            return differs(format!("{name}: late {:?}, naive {late_lines:?}", late(&found)));
         }
+        // A run names the version it began under, and versions are generations here.
+        let last_change = |a: &Json| {
+            let generation = a["ruleset"].as_u64().unwrap_or(0) as usize;
+            let rule = format!("rule {} {{", a["rule"].as_str().unwrap_or_default());
+            let text = |g: usize| {
+                let text = if g == 1 { case.text() } else { changes[g - 2].1.clone() };
+                text.split_once(&rule).map(|(_, rest)| rest.split("\nrule ").next().unwrap_or_default().to_owned())
+            };
+            (2..=generation).rev().find(|g| text(*g) != text(*g - 1)).unwrap_or(1)
+        };
+        let old = |a: &&Json| a["version"].as_u64() < Some(last_change(a) as u64);
+        lived_on = found.alerts.iter().filter(old).count();
     }
-    None
+    Ok((wanted.len(), lived_on))
 }
 
 fn options(case: &Case) -> Options {
@@ -140,14 +194,23 @@ fn ways(case: &Case) -> Vec<(String, Way)> {
 }
 
 /// Alerts and late lines of the naive matcher.
-fn naive(case: &Case, text: &str, changes: &[(usize, String)]) -> (Vec<Json>, Vec<u64>) {
-    let options = lapwing_naive::Options {
-        order: if case.arrival { lapwing_naive::Order::Arrival } else { lapwing_naive::Order::EventTime },
-        lateness_ms: case.lateness,
-    };
+pub fn naive(case: &Case, text: &str, changes: &[(usize, String)]) -> (Vec<Json>, Vec<u64>) {
+    naive_alerts(case.arrival, case.lateness, text, changes, &case.events)
+}
+
+/// Alerts and late lines of the naive matcher, of no particular case.
+pub fn naive_alerts(
+    arrival: bool,
+    lateness_ms: i64,
+    text: &str,
+    changes: &[(usize, String)],
+    events: &[Json],
+) -> (Vec<Json>, Vec<u64>) {
+    let order = if arrival { lapwing_naive::Order::Arrival } else { lapwing_naive::Order::EventTime };
+    let options = lapwing_naive::Options { order, lateness_ms };
     let files: Vec<(usize, [File; 1])> = changes.iter().map(|(line, text)| (*line, [parse(text)])).collect();
     let changes: Vec<Change<'_>> = files.iter().map(|(at_line, files)| Change { at_line: *at_line, files }).collect();
-    let outcome = lapwing_naive::run_with_changes(&[parse(text)], &changes, &case.events, &options);
+    let outcome = lapwing_naive::run_with_changes(&[parse(text)], &changes, events, &options);
     // As text and back, as the engine's are: a float is then read by the same reader.
     let reread = |json: Json| serde_json::from_str(&json.to_string()).expect("what was written is read");
     let alerts = outcome.alerts.iter().map(|a| {
@@ -181,7 +244,7 @@ fn parse(text: &str) -> File {
 }
 
 /// An engine's alert with just what the naive matcher gives.
-fn plain(alert: &Json) -> Json {
+pub fn plain(alert: &Json) -> Json {
     let mut plain = alert.clone();
     let object = plain.as_object_mut().expect("an alert is an object");
     for extra in ["id", "version", "ruleset", "tags", "title", "exact", "mode"] {
@@ -227,7 +290,8 @@ fn in_another_order(case: &Case, text: &str, engine: &Collected) -> Option<Strin
     difference("in this order", &one, &format!("in the order {order:?}"), &two)
 }
 
-fn difference(one: &str, a: &[Json], other: &str, b: &[Json]) -> Option<String> {
+/// Where two lists of alerts part.
+pub fn difference(one: &str, a: &[Json], other: &str, b: &[Json]) -> Option<String> {
     if a == b {
         return None;
     }

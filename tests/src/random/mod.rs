@@ -1,14 +1,17 @@
 //! Random rule sets and streams, judged by the naive matcher and by the engine.
 //!
 //! `rng` gives the numbers, `pattern`, `condition` and `clause` write a rule, `stream` its events, `case` puts them together from one
-//! seed; `construct` names what must occur. `judge` holds the matchers against each other, `shrink` makes a case that
+//! seed; `construct` names what must occur, `change` changes rules
+//! on the way, `control` writes whole control files. `judge` holds the matchers against each other, `shrink` makes a case that
 //! differs small, and `campaign` runs many.
 
 pub mod campaign;
 pub mod case;
+pub mod change;
 mod clause;
 mod condition;
 pub mod construct;
+pub mod control;
 pub mod judge;
 mod pattern;
 mod rng;

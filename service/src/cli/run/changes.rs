@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::control::catalog::{Catalog, Refusal};
 use crate::control::message::{Message, read_file};
-use crate::data::pipeline::Pipeline;
+use crate::data::pipeline::{Pipeline, Sink};
 
 /// The changes that are still to come, and the catalog that they change.
 pub struct Changes {
@@ -46,10 +46,10 @@ impl Changes {
     }
 
     /// Applies all changes that take over before line `number` or earlier.
-    pub fn apply_until(&mut self, number: u64, pipeline: &mut Pipeline) {
+    pub fn apply_until(&mut self, number: u64, pipeline: &mut Pipeline, sink: &mut dyn Sink) {
         while self.waiting.last().is_some_and(|(_, m)| m.at_line <= Some(number)) {
             if let Some(rule_set) = self.apply_next(true) {
-                pipeline.swap(Arc::new(rule_set));
+                pipeline.swap(Arc::new(rule_set), sink);
             }
         }
     }

@@ -305,7 +305,7 @@ impl Feed<'_> {
                 self.save(input, false)?;
             }
         }
-        self.changes.apply_until(u64::MAX, self.pipeline);
+        self.changes.apply_until(u64::MAX, self.pipeline, &mut self.writer);
         self.pipeline.finish(&mut self.writer);
         self.writer.sync()?;
         self.save(input, true)
@@ -314,7 +314,7 @@ impl Feed<'_> {
     fn judge(&mut self, whole: usize) {
         let mut rest = &self.buffer[..whole];
         while !rest.is_empty() {
-            self.changes.apply_until(self.lines, self.pipeline);
+            self.changes.apply_until(self.lines, self.pipeline, &mut self.writer);
             let (head, tail) = rest.split_at(self.changes.cut(rest, self.lines));
             self.lines += self.pipeline.take(&Lines { bytes: head, first: self.lines }, &mut self.writer);
             rest = tail;

@@ -1,0 +1,311 @@
+//! What two rule sets have in common.
+//!
+//! Numbers of events, steps and windows mean nothing across rule sets: events and steps are compared by name, windows by what they keep.
+
+use lapwing_dsl::compile::walk::{Reads, children_mut, each_expr_mut, walk};
+use lapwing_dsl::ir::{Expr, ExprKind, Of, Rule, StepId, Window, WindowId, WindowKey};
+use lapwing_dsl::program::Program;
+use lapwing_dsl::schema::{EventId, FieldId, Schema};
+use lapwing_dsl::value::Type;
+
+use crate::rule_set::{RuleEntry, RuleSet, WindowEntry};
+
+/// What happens to what is held of a rule.
+#[derive(Clone, Debug)]
+pub enum Fate {
+    /// The rule is gone.
+    Removed,
+    /// It means the same; its new index.
+    Kept(u32),
+    /// It has changed: its runs are led through the new automaton.
+    Changed(u32, Box<Change>),
+    /// It has changed so much that it starts anew.
+    Restarted,
+}
+
+/// A changed rule, from the old one's side.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// For each old step.
+    pub steps: Vec<OldStep>,
+    /// The old program with all fields that are known of a bound event among those that are kept: it judges what is asked anew.
+    pub view: Program,
+}
+
+/// A step of the old rule.
+#[derive(Clone, Debug, Default)]
+pub struct OldStep {
+    /// The step of its name in the new rule.
+    pub new: Option<StepId>,
+    /// What is asked of its events anew, in the numbers of the old rule; none where what is known of them cannot tell.
+    pub asked: Option<Vec<Term>>,
+    /// Where the new rule's fields of its events come from; none where one is not known.
+    pub laid: Option<Vec<Laid>>,
+    /// Where the fields of [`Change::view`] come from.
+    pub seen: Vec<Laid>,
+}
+
+/// A condition, and whether it must hold or must not.
+#[derive(Clone, Debug)]
+pub struct Term {
+    /// The condition.
+    pub expr: Expr,
+    /// Whether it must hold.
+    pub holds: bool,
+}
+
+/// Where a field of a bound event comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Laid {
+    /// It was kept at this place.
+    Kept(usize),
+    /// It is the event's time.
+    Time,
+    /// It is this part of the key.
+    Key(usize),
+}
+
+/// Decides what happens to what is held of a rule.
+pub fn fate(old: &RuleEntry, old_set: &RuleSet, new_set: &RuleSet) -> Fate {
+    let Some(index) = new_set.find(&old.program.rule.name) else { return Fate::Removed };
+    let new = &new_set.rules[index as usize];
+    let pair = Pair::new(old, old_set, new, new_set);
+    if !pair.comparable() {
+        return Fate::Restarted;
+    }
+    if pair.means_the_same() {
+        return Fate::Kept(index);
+    }
+    Fate::Changed(index, Box::new(pair.change()))
+}
+
+/// Whether what was let through under the old rule set still holds alerts of the rule back under the new one.
+pub fn suppresses_on(name: &str, old_set: &RuleSet, new_set: &RuleSet) -> bool {
+    let (Some(old), Some(new)) = (old_set.find(name), new_set.find(name)) else { return false };
+    let pair = Pair::new(&old_set.rules[old as usize], old_set, &new_set.rules[new as usize], new_set);
+    let (Some(a), Some(b)) = (&pair.old.rule.suppress, &pair.new.rule.suppress) else { return false };
+    let bare = |by: &Option<Vec<Expr>>| by.as_ref().map(|by| by.iter().map(bare).collect::<Vec<_>>());
+    let translated = b.by.as_ref().map(|by| by.iter().map(|e| pair.in_old(e)).collect());
+    pair.comparable() && bare(&a.by) == translated
+}
+
+/// Two rules of one name.
+struct Pair<'a> {
+    old: &'a Program,
+    new: &'a Program,
+    old_set: &'a RuleSet,
+    new_set: &'a RuleSet,
+    same_space: bool,
+    /// For each old step that binds the new one of its name.
+    steps: Vec<Option<StepId>>,
+    /// For each new step the old one.
+    back: Vec<Option<StepId>>,
+}
+
+impl<'a> Pair<'a> {
+    fn new(old: &'a RuleEntry, old_set: &'a RuleSet, new: &'a RuleEntry, new_set: &'a RuleSet) -> Self {
+        let same_space = old_set.spaces[old.space as usize] == new_set.spaces[new.space as usize];
+        let (old, new) = (&*old.program, &*new.program);
+        let find = |rule: &Rule, name: &str| {
+            rule.steps.iter().position(|s| !s.absence && s.name == name).map(|i| StepId(i as u16))
+        };
+        let each = |of: &Rule, among: &Rule| {
+            let twin = |s: &lapwing_dsl::ir::Step| if s.absence { None } else { find(among, &s.name) };
+            of.steps.iter().map(twin).collect()
+        };
+        Pair {
+            steps: each(&old.rule, &new.rule),
+            back: each(&new.rule, &old.rule),
+            old,
+            new,
+            old_set,
+            new_set,
+            same_space,
+        }
+    }
+
+    /// Whether their keys are the same, and steps of one name have one type.
+    fn comparable(&self) -> bool {
+        let twins = self.old.rule.steps.iter().zip(&self.steps).filter_map(|(step, new)| Some((step, (*new)?)));
+        let mut twins = twins.map(|(step, new)| (step, &self.new.rule.steps[new.0 as usize]));
+        self.same_space && twins.all(|(a, b)| self.same_event(a.event, b.event) && a.key == b.key)
+    }
+
+    fn same_event(&self, a: EventId, b: EventId) -> bool {
+        same_event(&self.old_set.schema, a, &self.new_set.schema, b)
+    }
+
+    /// Whether nothing but layout, title and tags is different.
+    fn means_the_same(&self) -> bool {
+        if std::ptr::eq(self.old, self.new) && self.old_set.schema == self.new_set.schema {
+            return true;
+        }
+        let plain = |rule: &Rule, schema: &Schema| {
+            let mut rule = rule.clone();
+            each_expr_mut(&mut rule, &mut |e| e.span = Default::default());
+            rule.span = Default::default();
+            rule.steps.iter_mut().for_each(|s| s.span = Default::default());
+            rule.windows.iter_mut().for_each(|w| w.span = Default::default());
+            rule.source.clear();
+            rule.title.clear();
+            rule.tags.clear();
+            let events = take_events(&mut rule).into_iter().map(|e| schema.event(e).name.clone()).collect();
+            (rule, events)
+        };
+        let (a, events): (Rule, Vec<String>) = plain(&self.old.rule, &self.old_set.schema);
+        let (b, others) = plain(&self.new.rule, &self.new_set.schema);
+        let find = |set: &RuleSet, name: &str| set.schema.find(name).expect("the rule names it");
+        events == others
+            && a == b
+            && events.iter().all(|name| self.same_event(find(self.old_set, name), find(self.new_set, name)))
+    }
+
+    fn change(&self) -> Change {
+        let mut view = self.old.clone();
+        let mut steps = Vec::with_capacity(self.steps.len());
+        for (i, fields) in view.captures.iter_mut().enumerate() {
+            let id = StepId(i as u16);
+            let step = &self.old.rule.steps[i];
+            let at = self.old_set.schema.event(step.event).at;
+            for field in step.key.iter().chain([&at]) {
+                if !fields.contains(field) && self.known(id, *field).is_some() {
+                    fields.push(*field);
+                }
+            }
+            let seen = fields.iter().filter_map(|field| self.known(id, *field)).collect();
+            let new = self.steps[i];
+            let asked = new.and_then(|new| self.asked(id, new));
+            let laid = new
+                .and_then(|new| self.new.captures[new.0 as usize].iter().map(|field| self.known(id, *field)).collect());
+            steps.push(OldStep { new, asked, laid, seen });
+        }
+        Change { steps, view }
+    }
+
+    /// Where a field of the events bound to an old step is known from.
+    fn known(&self, step: StepId, field: FieldId) -> Option<Laid> {
+        if let Some(place) = self.old.capture(step, field) {
+            return Some(Laid::Kept(place));
+        }
+        let step = &self.old.rule.steps[step.0 as usize];
+        let event = self.old_set.schema.event(step.event);
+        if field == event.at {
+            return Some(Laid::Time);
+        }
+        // Numbers that are equal as keys may be written with other digits.
+        let exact = !matches!(event.field(field).ty, Type::Float | Type::Decimal);
+        step.key.iter().position(|f| *f == field).filter(|_| exact).map(Laid::Key)
+    }
+
+    /// The terms of a step's condition that the old one did not have.
+    fn asked(&self, step: StepId, new: StepId) -> Option<Vec<Term>> {
+        let (old, new) = (&self.old.rule.steps[step.0 as usize], &self.new.rule.steps[new.0 as usize]);
+        let met: Vec<Expr> = old.filter.iter().map(bare).collect();
+        let mut asked = Vec::new();
+        for term in &new.filter {
+            let expr = self.in_old(term);
+            if !met.contains(&expr) {
+                asked.push(Term { expr, holds: true });
+            }
+        }
+        if let Some(until) = &new.until {
+            // An event for which it holds is never an element.
+            let expr = self.in_old(until);
+            if old.until.as_ref().map(bare).as_ref() != Some(&expr) {
+                asked.push(Term { expr, holds: false });
+            }
+        }
+        asked.iter().all(|term| self.can_tell(&term.expr, step)).then_some(asked)
+    }
+
+    /// Whether what is known of a bound event can tell: windows have moved on, and fields may be gone.
+    fn can_tell(&self, expr: &Expr, step: StepId) -> bool {
+        let mut known = !Reads::of(expr).windows;
+        walk(expr, &mut |e| {
+            if let ExprKind::Field(Of::Candidate, field) = e.kind {
+                known &= self.known(step, field).is_some();
+            }
+        });
+        known
+    }
+
+    /// An expression of the new rule in the numbers of the old one, without spans. What the old one does not have gets a number that
+    /// nothing has.
+    fn in_old(&self, expr: &Expr) -> Expr {
+        let mut expr = expr.clone();
+        self.renumber(&mut expr);
+        expr
+    }
+
+    fn renumber(&self, expr: &mut Expr) {
+        expr.span = Default::default();
+        match &mut expr.kind {
+            ExprKind::Field(Of::Step(step, _), _) | ExprKind::Aggregate { step, .. } => {
+                *step = self.back[step.0 as usize].unwrap_or(StepId(u16::MAX));
+            }
+            ExprKind::Window(id) => {
+                let window = &self.new.rule.windows[id.0 as usize];
+                let same = |old: &Window| self.same_event(old.event, window.event) && content(old) == content(window);
+                let found = self.old.rule.windows.iter().position(same);
+                *id = WindowId(found.map_or(u16::MAX, |i| i as u16));
+            }
+            _ => {}
+        }
+        children_mut(expr, &mut |e| self.renumber(e));
+    }
+}
+
+/// Whether two rule sets read the same event, as far as the old one knew it.
+fn same_event(old: &Schema, a: EventId, new: &Schema, b: EventId) -> bool {
+    let (a, b) = (old.event(a), new.event(b));
+    a.name == b.name
+        && a.at == b.at
+        && a.fields.len() <= b.fields.len()
+        && a.fields.iter().zip(&b.fields).all(|(x, y)| x.name == y.name && x.ty == y.ty)
+}
+
+/// Takes the numbers of events out of a rule, in one order.
+fn take_events(rule: &mut Rule) -> Vec<EventId> {
+    let mut events = Vec::new();
+    let mut take = |event: &mut EventId| events.push(std::mem::replace(event, EventId(0)));
+    rule.key.fields.iter_mut().for_each(|(e, _)| take(e));
+    rule.steps.iter_mut().for_each(|s| take(&mut s.event));
+    rule.stop.iter_mut().for_each(|s| take(&mut s.event));
+    for window in &mut rule.windows {
+        take(&mut window.event);
+        if let WindowKey::Fields { reader, .. } = &mut window.key {
+            reader.iter_mut().for_each(|(e, _)| take(e));
+        }
+    }
+    events
+}
+
+fn bare(expr: &Expr) -> Expr {
+    let mut expr = expr.clone();
+    strip(&mut expr);
+    expr
+}
+
+fn strip(expr: &mut Expr) {
+    expr.span = Default::default();
+    children_mut(expr, &mut strip);
+}
+
+/// What a window keeps, without regard to who asks, to numbers of events and to spans.
+fn content(window: &Window) -> Window {
+    let mut window = window.clone();
+    window.span = Default::default();
+    window.event = EventId(0);
+    window.filter.iter_mut().chain(&mut window.args).for_each(strip);
+    if let WindowKey::Fields { reader, .. } = &mut window.key {
+        reader.clear();
+    }
+    window
+}
+
+/// Whether a window's state serves the new rule set's window.
+pub fn same_window(old: &WindowEntry, old_set: &RuleSet, new: &WindowEntry, new_set: &RuleSet) -> bool {
+    old.holds_the_same(new)
+        && same_event(&old_set.schema, old.spec.event, &new_set.schema, new.spec.event)
+        && old_set.spaces[old.space as usize] == new_set.spaces[new.space as usize]
+}

@@ -1,0 +1,230 @@
+//! Puts a rule set in place of another, in one shard.
+
+use std::cell::Cell as Count;
+use std::sync::Arc;
+
+use super::replay::Replay;
+use super::same::{Change, Fate, fate, same_window};
+use crate::Millis;
+use crate::bound::BoundEvents;
+use crate::eval::NoWindows;
+use crate::limits::Limits;
+use crate::output::{Match, Output, Place};
+use crate::planted::{Bug, bug};
+use crate::rule_set::{RuleEntry, RuleSet, WindowEntry};
+use crate::run::Run;
+use crate::run::report::Reporter;
+use crate::run::select::settle;
+use crate::run::step::Moved;
+use crate::shard::Shard;
+use crate::slot::Cell;
+use crate::state::starts::Starts;
+
+/// How many runs a swap kept, and how many it ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swapped {
+    /// Runs that live on.
+    pub kept: u64,
+    /// Runs that went.
+    pub ended: u64,
+}
+
+impl Shard {
+    /// Puts `new` in place of the rule set. What waits to be reported of rules that changed or went leaves in `out`; its rules
+    /// are those of the old set.
+    pub fn swap(&mut self, new: Arc<RuleSet>, out: &mut Vec<Output>) -> Swapped {
+        let old = std::mem::replace(&mut self.rules, new.clone());
+        self.judged.forget();
+        let fates: Vec<Fate> = old.rules.iter().map(|r| fate(r, &old, &new)).collect();
+        let spaces: Vec<Option<u16>> =
+            old.spaces.iter().map(|s| new.spaces.iter().position(|t| t == s).map(|i| i as u16)).collect();
+        let mut windows: Vec<Option<u32>> = Vec::new();
+        for window in &old.windows {
+            // Windows that differ in what reads them only hold the same: each new one goes on from one of them.
+            let goes_on = |(i, v): &(usize, &WindowEntry)| {
+                !windows.contains(&Some(*i as u32)) && same_window(window, &old, v, &new)
+            };
+            let found = new.windows.iter().enumerate().find(goes_on).map(|(i, _)| i as u32);
+            windows.push(found);
+        }
+        let mut swapped = Swapped::default();
+        let clock = self.clock;
+        let runs_max = self.limits.runs_per_key_max;
+        for group in &mut self.groups {
+            let index = |rule: &u32| match &fates[*rule as usize] {
+                Fate::Kept(index) | Fate::Changed(index, _) => Some(*index),
+                Fate::Removed | Fate::Restarted => None,
+            };
+            let capped = group.all_capped().iter().filter_map(|(rule, c)| Some((index(rule)?, *c))).collect();
+            group.set_capped(capped);
+            for mut i in group.in_order() {
+                let key = group.key(i).to_vec();
+                let types = &old.spaces[group.space(i) as usize].types;
+                let mut moved: Vec<Cell> = Vec::new();
+                let mut gathered: Vec<(u32, Starts)> = Vec::new();
+                for rule in group.rules(i) {
+                    let starts = group.take_starts(i, rule);
+                    let mut cell = group.take_cell(i, rule, &old, Vec::new());
+                    let mut before = cell.runs.len();
+                    if let Some(mut starts) = starts {
+                        before += starts.len();
+                        if let Fate::Kept(index) = &fates[rule as usize] {
+                            let version = old.rules[rule as usize].version;
+                            if version != new.rules[*index as usize].version {
+                                starts.began_under(version);
+                            }
+                            swapped.kept += starts.len() as u64;
+                            before -= starts.len();
+                            gathered.push((*index, starts));
+                        } else if let Some(begin) = &old.begins[rule as usize] {
+                            group.part(begin, &starts, runs_max, &mut cell);
+                        }
+                    }
+                    let mut move_cell =
+                        MoveCell { old: &old, new: &new, key: &key, clock, bound: &mut group.bound, out: &mut *out };
+                    let cell = match &fates[rule as usize] {
+                        Fate::Kept(index) => Some(move_cell.keep(cell, *index)),
+                        Fate::Changed(index, change) => {
+                            Some(move_cell.change(cell, *index, change, &crate::key::decode(&key, types)))
+                        }
+                        Fate::Removed | Fate::Restarted => {
+                            let (_, runs) = move_cell.flush(cell);
+                            runs.iter().for_each(|run| group.bound.release(run.last));
+                            None
+                        }
+                    };
+                    let after = cell.as_ref().map_or(0, |c| c.runs.len());
+                    swapped.kept += after as u64;
+                    swapped.ended += before.saturating_sub(after) as u64;
+                    moved.extend(cell);
+                }
+                let space = spaces[group.space(i) as usize];
+                let window = |window: u32| windows[window as usize].filter(|_| !bug(Bug::Carried));
+                if let Some(more) = group.more_mut(i) {
+                    more.windows.retain_mut(|w| match window(w.window) {
+                        Some(index) => {
+                            w.window = index;
+                            true
+                        }
+                        None => false,
+                    });
+                }
+                group.tidy(i);
+                i = group.renumber_small(i, window);
+                // A slot without its space has nothing left: all that it held had the space's key.
+                if let Some(space) = space {
+                    group.set_space(i, space);
+                }
+                for cell in moved {
+                    i = group.put_cell(i, cell).0;
+                }
+                if !gathered.is_empty() {
+                    group.more_or_add(i).starts.append(&mut gathered);
+                }
+                if group.holds_nothing(i) {
+                    group.remove(i);
+                }
+            }
+        }
+        self.plan_all();
+        swapped
+    }
+}
+
+/// Moves what one rule holds of one key.
+struct MoveCell<'a> {
+    old: &'a RuleSet,
+    new: &'a RuleSet,
+    key: &'a [u8],
+    clock: Millis,
+    bound: &'a mut BoundEvents,
+    out: &'a mut Vec<Output>,
+}
+
+impl MoveCell<'_> {
+    /// A rule that means the same.
+    fn keep(&self, mut cell: Cell, index: u32) -> Cell {
+        let started = self.started(cell.rule, index);
+        cell.rule = index;
+        for run in &mut cell.runs {
+            begun_under(run, started);
+        }
+        if let Some(more) = &mut cell.more {
+            let candidates = more.candidates.iter_mut().map(|c| &mut c.body);
+            for body in candidates.chain(more.open.iter_mut().map(|o| &mut o.body)) {
+                body.rule = index;
+                body.started_version = body.started_version.or(started);
+            }
+        }
+        cell
+    }
+
+    /// A rule that has changed.
+    fn change(&mut self, cell: Cell, index: u32, change: &Change, key: &[lapwing_dsl::value::Value<'static>]) -> Cell {
+        let started = self.started(cell.rule, index);
+        let old = &self.old.rules[cell.rule as usize];
+        let new = &self.new.rules[index as usize];
+        let (cell, runs) = self.flush(cell);
+        let mut runs = Replay::new(change, &old.program, &new.program, key, self.clock).lead(runs, self.bound);
+        runs.iter_mut().for_each(|run| begun_under(run, started));
+        let mut cell = Cell { rule: index, ..cell };
+        let moved = Moved { runs, ..Moved::default() };
+        self.settle(&mut cell, moved, index, new);
+        cell
+    }
+
+    /// Lets what waits to be reported leave; gives the runs that do not go with it.
+    fn flush(&mut self, mut cell: Cell) -> (Cell, Vec<Run>) {
+        let mut runs = std::mem::take(&mut cell.runs);
+        let waiting: Vec<_> =
+            cell.more.iter().flat_map(|m| &m.candidates).map(|c| (c.body.id, c.last_sequence)).collect();
+        let (rule, entry) = (cell.rule, &self.old.rules[cell.rule as usize]);
+        let reported = self.settle(&mut cell, Moved::default(), rule, entry);
+        let is_reported = |id| reported.iter().any(|body| body.id == id);
+        let until = waiting.iter().filter(|(id, _)| is_reported(*id)).map(|(_, last)| *last).max();
+        let bound = &mut *self.bound;
+        runs.retain(|run| {
+            let goes = run.tag() != 0 || until.is_some_and(|until| run.first_sequence <= until);
+            if goes {
+                bound.release(run.last);
+            }
+            !goes
+        });
+        for (i, body) in reported.into_iter().enumerate() {
+            let place = Place { sequence: 0, deadline: Millis::MAX, rule, key: self.key.to_vec(), index: i as u32 };
+            self.out.push(Output { place, body });
+        }
+        (cell, runs)
+    }
+
+    /// With nothing that completes: reports what no run stands behind any more, and selects among runs.
+    fn settle(&mut self, cell: &mut Cell, moved: Moved, rule: u32, entry: &RuleEntry) -> Vec<Match> {
+        let errors = Count::new(0);
+        let reporter = Reporter {
+            rule,
+            entry,
+            key: &[],
+            key_bytes: self.key,
+            sources: &[],
+            event: None,
+            windows: &NoWindows,
+            errors: &errors,
+        };
+        let mut matches = Vec::new();
+        let no_limits = Limits { runs_per_key_max: usize::MAX, ..Limits::default() };
+        settle(cell, moved, &reporter, self.bound, &no_limits, &mut matches);
+        matches
+    }
+
+    /// The version that runs of the rule began under, where that is not the one they go on under.
+    fn started(&self, rule: u32, index: u32) -> Option<u32> {
+        let version = self.old.rules[rule as usize].version;
+        (version != self.new.rules[index as usize].version).then_some(version)
+    }
+}
+
+fn begun_under(run: &mut Run, started: Option<u32>) {
+    if started.is_some() && run.started_version().is_none() {
+        run.more.get_or_insert_default().started_version = started;
+    }
+}

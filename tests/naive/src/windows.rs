@@ -1,0 +1,140 @@
+//! Windows as the rule set's own: each has a name that says what it holds, and holds events since a rule set first had it.
+//!
+//! Two rules that ask for the same share it; it lives on for as long as each following rule set has one of that name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use lapwing_dsl::syntax::ast::{
+    Call, EventDecl, Expr, ExprKind, Literal, MessageClause, MessagePart, Step, WindowKind,
+};
+use regex::{Captures, Regex};
+
+use crate::eval::{find_name, parts};
+use crate::kept::{fields_of, key_fields, key_shape};
+use crate::migrate::plain;
+use crate::rule::{Rule, optional_parts};
+
+/// From which place in the history on each window holds events.
+pub type Since = BTreeMap<String, usize>;
+
+/// The windows of some rules; those that were there before go on.
+pub fn carried_over(before: &Since, rules: &[Rule<'_>], types: &[&EventDecl], now: usize) -> Since {
+    let mut since = Since::new();
+    for rule in rules {
+        for (call, own) in of(rule) {
+            let candidate = own.map(|step| step.event.text.as_str());
+            let name = name(rule, call, candidate, types);
+            let from = before.get(&name).copied().unwrap_or(now);
+            since.insert(name, from);
+        }
+    }
+    since
+}
+
+/// Whether a call looks at a window.
+pub fn is_window(call: &Call) -> bool {
+    call.over.is_some() || call.name.text == "lag"
+}
+
+/// The windows of a rule, each with the step in whose condition it stands.
+pub fn of<'a>(rule: &Rule<'a>) -> Vec<(&'a Call, Option<&'a Step>)> {
+    expressions(rule).into_iter().flat_map(|(expr, own)| calls(expr).into_iter().map(move |c| (c, own))).collect()
+}
+
+/// The windows in an expression.
+pub fn calls(expr: &Expr) -> Vec<&Call> {
+    match &expr.kind {
+        ExprKind::Call(call) if is_window(call) => vec![call],
+        _ => parts(expr).into_iter().flat_map(calls).collect(),
+    }
+}
+
+/// All expressions of a rule but that of `stop on`, which reads the event alone; each with the step in whose condition it stands.
+pub fn expressions<'a>(rule: &Rule<'a>) -> Vec<(&'a Expr, Option<&'a Step>)> {
+    let steps = rule.steps.iter().chain(&rule.absent);
+    let mut all: Vec<(&Expr, Option<&Step>)> =
+        steps.flat_map(|s| s.filter.iter().chain(&s.until).map(|e| (e, Some(*s)))).collect();
+    let message = rule.message.into_iter().flat_map(|m| match m {
+        MessageClause::Expr(e) => vec![e],
+        MessageClause::Template(parts, _) => {
+            parts.iter().filter_map(|p| if let MessagePart::Hole(e) = p { Some(e) } else { None }).collect()
+        }
+    });
+    let emit = rule.emit.into_iter().flat_map(|emit| emit.fields.iter().map(|(_, e)| e));
+    let suppress = rule.suppress.into_iter().flat_map(|s| &s.by);
+    let results =
+        rule.when.into_iter().chain(emit).chain(message).chain(rule.severity).chain(rule.risk).chain(suppress);
+    all.extend(results.map(|e| (e, None)));
+    all
+}
+
+/// The type whose events a window counts.
+pub fn counted<'t>(call: &'t Call, candidate: Option<&'t str>, types: &[&EventDecl]) -> Option<&'t str> {
+    let named = || {
+        let is_type = |name: &str| types.iter().any(|t| t.name.text == name);
+        call.args.iter().find_map(|a| find_name(&a.value, &is_type))
+    };
+    match call.name.text.as_str() {
+        "lag" => candidate,
+        "first_seen" => candidate.or_else(named),
+        _ => named(),
+    }
+}
+
+/// What a window holds, as text.
+pub fn name(rule: &Rule<'_>, call: &Call, candidate: Option<&str>, types: &[&EventDecl]) -> String {
+    let ty = counted(call, candidate, types).unwrap_or_default();
+    let (length, offset) = match &call.over {
+        Some(window) => match &window.kind {
+            WindowKind::Sliding(length) => (length.ms, window.offset.map_or(0, |o| o.ms)),
+            other => unreachable!("no window of the kind {other:?} is executed"),
+        },
+        None => (steps_back(call), 0),
+    };
+    let args: Vec<String> = match call.name.text.as_str() {
+        "count" => call
+            .args
+            .iter()
+            .filter(|a| !matches!(a.value.kind, ExprKind::Name(_)))
+            .map(|a| field(&a.value, ty))
+            .collect(),
+        "lag" => call.args.iter().take(1).map(|a| field(&a.value, ty)).collect(),
+        _ => call.args.iter().map(|a| field(&a.value, ty)).collect(),
+    };
+    let filter = call.filter.as_ref().map(|f| field(f, ty));
+    let key = match &call.by {
+        Some(by) => plain(&(fields_of(by, ty), optional_parts(&[by]))),
+        None => {
+            let named: BTreeSet<Vec<String>> = rule
+                .steps
+                .iter()
+                .chain(&rule.absent)
+                .filter(|s| s.event.text == ty)
+                .map(|s| key_fields(rule, s))
+                .collect();
+            let own = || BTreeSet::from([rule.by.map_or(Vec::new(), |by| fields_of(by, ty))]);
+            plain(&(key_shape(rule), if named.is_empty() { own() } else { named }))
+        }
+    };
+    format!("{} {ty} {args:?} {filter:?} {length} {offset} {key}", call.name.text)
+}
+
+fn steps_back(call: &Call) -> i64 {
+    match call.args.get(1).map(|a| &a.value.kind) {
+        Some(ExprKind::Literal(Literal::Int(n))) => *n,
+        _ => 1,
+    }
+}
+
+/// An expression on the counted event as text: `login.user` and `user` are one thing.
+fn field(expr: &Expr, ty: &str) -> String {
+    static NAMED: LazyLock<Regex> = LazyLock::new(|| {
+        let named = r#"Member\(Expr \{ kind: Name\("([^"]*)"\), span:  \}, Ident \{ text: "([^"]*)", span:  \}\)"#;
+        Regex::new(named).expect("the expression is well formed")
+    });
+    let bare = |found: &Captures<'_>| {
+        if &found[1] == ty { format!("Name({:?})", &found[2]) } else { found[0].to_owned() }
+    };
+    NAMED.replace_all(&plain(expr), bare).into_owned()
+}
