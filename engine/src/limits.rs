@@ -1,6 +1,13 @@
 //! The caps that keep state bounded: each has a name, a default and a reason. When one bites, the oldest start goes first and the
 //! alerts it may have touched say so.
 
+use lapwing_dsl::explain::Caps;
+use lapwing_dsl::value::Value;
+
+use crate::Millis;
+use crate::bound::BoundEvent;
+use crate::state::record;
+
 /// The caps of an engine. Those of more than one key are counted in each key group (a 256th of the keys), so that they bite alike on any
 /// number of threads; the group of pinned rules has 256 times as much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +36,21 @@ impl Default for Limits {
             gathered_from: 256,
             gathered_per_key_max: 1 << 25,
             window_entries_max: 1_000_000,
+        }
+    }
+}
+
+impl Limits {
+    /// The caps that bound a rule, with what a run and what it has bound take in this engine's memory.
+    pub fn explained(&self) -> Caps {
+        Caps {
+            runs_per_key_max: self.runs_per_key_max,
+            window_entries_max: self.window_entries_max,
+            run_bytes: size_of::<u64>() * record::LONGEST_BARE,
+            event_bytes: size_of::<BoundEvent>(),
+            value_bytes: size_of::<Value<'static>>(),
+            key_bytes: size_of::<u64>() * crate::slot::HEAD + crate::state::table::ENTRY_BYTES,
+            entry_bytes: size_of::<Millis>(),
         }
     }
 }

@@ -135,7 +135,7 @@ const NONE: u32 = (1 << 27) - 1;
 pub const SMALL_ENTRIES_MAX: usize = 32;
 const SMALL_WORDS_MAX: usize = (1 << 10) - 1;
 /// Words before the key.
-const HEAD: usize = 3;
+pub const HEAD: usize = 3;
 /// No sweep is planned.
 const NEVER: i64 = (1 << 47) - 1;
 
@@ -250,8 +250,8 @@ impl Group {
         self.table.find(tag_of(hash), |slot| self.space(slot) == space && self.key(slot) == key)
     }
 
-    /// The slot of a key, made where there is none.
-    pub fn find_or_add(&mut self, space: u16, hash: u64, key: &[u8]) -> SlotId {
+    /// The slot of a key, made where there is none, with room for so many words.
+    pub fn find_or_add(&mut self, space: u16, hash: u64, key: &[u8], room: usize) -> SlotId {
         if let Some(slot) = self.find(space, hash, key) {
             return slot;
         }
@@ -261,8 +261,7 @@ impl Group {
         self.words.resize(used, 0);
         bytemuck::cast_slice_mut::<u64, u8>(&mut self.words[HEAD..])[..key.len()].copy_from_slice(key);
         Shape { used, more: NONE, small: 0 }.write(&mut self.words);
-        // Room for a first run.
-        let slot = self.blocks.add(used + 10);
+        let slot = self.blocks.add(used + room);
         self.blocks.get_mut(slot)[..used].copy_from_slice(&self.words);
         self.table.insert(tag_of(hash), slot);
         slot

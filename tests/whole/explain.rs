@@ -3,14 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use lapwing_dsl::explain::{Caps, dot, explain, svg};
+use lapwing_dsl::explain::{dot, explain, svg};
 use lapwing_engine::limits::Limits;
 
 #[test]
 fn seed_rules() {
     let rules = super::rules::shipped();
-    let limits = Limits::default();
-    let caps = Caps { runs_per_key_max: limits.runs_per_key_max, window_entries_max: limits.window_entries_max };
+    let caps = Limits::default().explained();
     for name in ["failed_logins", "impossible_travel", "mass_sharing", "rising_withdrawals"] {
         let program = rules.loaded.programs.iter().find(|p| p.rule.name == name).expect("a seed rule");
         let found = format!(

@@ -13,9 +13,19 @@ use crate::ir::Expr;
 use crate::program::Program;
 use crate::schema::Schema;
 
-/// The engine's caps, which bound what a rule may hold.
+/// The engine's caps, which bound what a rule may hold, and what it holds takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Caps {
+    /// Bytes of a run with the time and place of its last event.
+    pub run_bytes: usize,
+    /// Bytes of the time and place of an event bound before the last.
+    pub event_bytes: usize,
+    /// Bytes of one kept value; text takes its length beside.
+    pub value_bytes: usize,
+    /// Bytes of a key beside its text and what rules hold of it.
+    pub key_bytes: usize,
+    /// Bytes of a window's entry that has no value.
+    pub entry_bytes: usize,
     /// Live runs of one rule for one key.
     pub runs_per_key_max: usize,
     /// Entries of one window for one key.

@@ -8,13 +8,6 @@ use crate::program::Program;
 use crate::schema::EventId;
 use crate::syntax::ast::MatchMode;
 
-/// Bytes of a run besides what it has bound: its state, times, counters and links. An estimate from above.
-const RUN_BYTES: u64 = 96;
-/// Bytes of a bound event's time and place.
-const BOUND_BYTES: u64 = 32;
-/// Bytes of one kept value, short text included.
-const VALUE_BYTES: u64 = 24;
-
 /// The plan, a fact a line.
 pub fn plan(program: &Program, words: &Words<'_>) -> Vec<String> {
     let inputs: Vec<_> = program.inputs.iter().map(|e| format!("`{}`", words.event(*e))).collect();
@@ -66,9 +59,9 @@ pub fn index(program: &Program, words: &Words<'_>, witness: super::Witness<'_>) 
 
 /// The worst case for one key.
 pub fn state(program: &Program, words: &Words<'_>, caps: &Caps) -> Vec<String> {
-    let mut lines = vec![runs(program, caps)];
+    let mut lines = vec![runs(program, caps), format!("key: its own bytes and {} more", caps.key_bytes)];
     for (i, window) in program.rule.windows.iter().enumerate() {
-        let bytes = 16 + VALUE_BYTES * window.args.len() as u64;
+        let bytes = caps.entry_bytes + caps.value_bytes * window.args.len();
         let id = crate::ir::WindowId(i as u16);
         let most = caps.window_entries_max;
         lines.push(format!("window: {}; at most {most} entries of {bytes} bytes", words.window(id)));
@@ -101,7 +94,11 @@ fn runs(program: &Program, caps: &Caps) -> String {
         }
         _ => caps.runs_per_key_max as u64,
     };
-    let event = |id: StepId| BOUND_BYTES + VALUE_BYTES * program.captures[id.0 as usize].len() as u64;
+    let event = |id: StepId| {
+        let values = caps.value_bytes * program.captures[id.0 as usize].len();
+        (caps.event_bytes + values) as u64
+    };
+    let run = caps.run_bytes as u64;
     let life = program
         .rule
         .within
@@ -109,11 +106,11 @@ fn runs(program: &Program, caps: &Caps) -> String {
         .unwrap_or_default();
     match bound(&program.rule.pattern, &event) {
         Some(bytes) => {
-            let one = RUN_BYTES + bytes;
+            let one = run + bytes;
             format!("at most {most} runs of {one} bytes{life}: {} bytes", most.saturating_mul(one))
         }
         None => format!(
-            "at most {most} runs of {RUN_BYTES} bytes and what they bind{life}; a repetition without end binds as many events as fit into that time"
+            "at most {most} runs of {run} bytes and what they bind{life}; a repetition without end binds as many events as fit into that time"
         ),
     }
 }

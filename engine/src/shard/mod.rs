@@ -266,7 +266,8 @@ impl Shard {
             let mut slot = if windows.is_empty() {
                 group.find(delivery.space, delivery.hash, key)
             } else {
-                Some(group.find_or_add(delivery.space, delivery.hash, key))
+                // A small window with one entry.
+                Some(group.find_or_add(delivery.space, delivery.hash, key, 2))
             };
             for window in windows {
                 slot = slot.map(|slot| self.count(rules, window, event, delivery.group, slot, false));
@@ -395,7 +396,7 @@ impl Shard {
             group.apply(slot, &fates, rules, &mut taken);
         }
         if count > 0 {
-            let slot = at.slot.unwrap_or_else(|| group.find_or_add(delivery.space, delivery.hash, key));
+            let slot = at.slot.unwrap_or_else(|| group.find_or_add(delivery.space, delivery.hash, key, begun.len()));
             at.slot = Some(group.add_records(slot, &begun));
         }
         for rule in self.to_gather.drain(..) {
@@ -706,7 +707,12 @@ impl Shard {
         }
         self.moved = std::mem::take(&mut cell.runs);
         if at.slot.is_none() {
-            at.slot = Some(self.groups[at.group as usize].find_or_add(delivery.space, delivery.hash, key));
+            at.slot = Some(self.groups[at.group as usize].find_or_add(
+                delivery.space,
+                delivery.hash,
+                key,
+                record::LONGEST_BARE,
+            ));
         }
         let now = Now { event: Some(event), at: event.row.at, sequence, deadline: Millis::MAX };
         self.settle(at, rule, entry, key, cell, moved, now, bound, out);

@@ -7,7 +7,7 @@
 pub struct BlockId(pub u32);
 
 /// The most blocks of a chunk, as a power of two: the low bits of a block's number say which of its chunk it is.
-const IN_CHUNK_BITS: u32 = 6;
+const IN_CHUNK_BITS: u32 = 5;
 const IN_CHUNK: usize = 1 << IN_CHUNK_BITS;
 /// Blocks of at least so many words have a chunk of their own.
 const LARGE: usize = 512;
@@ -60,7 +60,7 @@ impl Blocks {
         } else {
             // The more there are, the larger the next chunk, so that little is left over.
             self.sizes[class].chunks += 1;
-            (2 * self.sizes[class].chunks).min(IN_CHUNK).min((2 * LARGE / size).max(2))
+            (2 * self.sizes[class].chunks).min(IN_CHUNK).min((LARGE / size).max(2))
         };
         let chunk = Chunk { words: vec![0; count * size].into_boxed_slice(), size };
         let number = match self.free_chunks.pop() {

@@ -33,6 +33,8 @@ const MORE: u64 = 2 << 56;
 const SHARED: u64 = 4 << 56;
 /// The last event is in the record and has one before it.
 const CHAINED: u64 = 8 << 56;
+/// Words of a record without captured fields, at most.
+pub const LONGEST_BARE: usize = 10;
 const LENGTH_MAX: usize = (1 << 24) - 1;
 /// No event before.
 const NONE: u32 = u32::MAX;

@@ -8,6 +8,9 @@ use super::blocks::BlockId;
 /// No block.
 const EMPTY: u32 = u32::MAX;
 
+/// Bytes that an entry takes.
+pub const ENTRY_BYTES: usize = size_of::<Entry>();
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     tag: u32,

@@ -17,7 +17,7 @@ use crate::planted::{Bug, bug};
 use crate::rule_set::RuleSet;
 use crate::run::{Run, RunMore};
 use crate::slot::{Candidate, Capped, Cell, CellMore, Group, KeyHasher, OpenAlert, SlotId, WindowCell};
-use crate::state::record::Record;
+use crate::state::record::{self, Record};
 use crate::state::starts::Starts;
 use crate::window::WindowState;
 
@@ -169,7 +169,7 @@ fn load_slot(
     if group.find(space, hash, key).is_some() {
         return Err(Corrupt("a key stands there twice"));
     }
-    let mut slot = group.find_or_add(space, hash, key);
+    let mut slot = group.find_or_add(space, hash, key, record::LONGEST_BARE);
     let mut seen = BTreeSet::new();
     for _ in 0..r.len()? {
         let cell = load_cell(r, rules, group, nodes)?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use lapwing_dsl::explain::{Caps, dot, explain, svg};
+use lapwing_dsl::explain::{dot, explain, svg};
 use lapwing_engine::index::Index;
 use lapwing_engine::limits::Limits;
 
@@ -52,8 +52,7 @@ pub fn run(arguments: &Arguments) -> Exit {
     if arguments.format == Form::Svg && programs.len() != 1 {
         return refuse(format_args!("a drawing shows one rule and here are {}; name it with --rule", programs.len()));
     }
-    let limits = Limits::default();
-    let caps = Caps { runs_per_key_max: limits.runs_per_key_max, window_entries_max: limits.window_entries_max };
+    let caps = Limits::default().explained();
     let schema = &rules.loaded.schema;
     let explained = programs.iter().map(|p| explain(p, schema, &caps, &Index::witness_of));
     match arguments.format {
