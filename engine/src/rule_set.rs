@@ -50,6 +50,9 @@ pub struct RuleSet {
     pub waits: Vec<Wait>,
     /// Numbers of the conditions that [`Wait::terms`] name.
     pub wait_terms: Vec<u32>,
+    /// For each event type, for each rule the extractions, as a mask, that put an event into the rule's input: as
+    /// [`RuleEntry::input`], laid out to be looked at often.
+    pub inputs: Vec<u64>,
     /// For each rule where its stretch of [`RuleSet::waits`] begins.
     pub first_wait: Vec<u32>,
 }
@@ -242,6 +245,7 @@ impl RuleSet {
             gathers: Vec::new(),
             waits: Vec::new(),
             wait_terms: Vec::new(),
+            inputs: Vec::new(),
             first_wait: Vec::new(),
         };
         set.lay_out_waits();
@@ -279,6 +283,8 @@ impl RuleSet {
             }
         }
         self.terms = terms.finish();
+        let events = 0..self.schema.events.len();
+        self.inputs = events.flat_map(|event| self.rules.iter().map(move |rule| rule.input[event])).collect();
         self.gathers = (0..self.rules.len()).map(|rule| self.gather(rule)).collect();
     }
 
@@ -315,6 +321,12 @@ impl RuleSet {
             _ => return None,
         };
         Some(Gather { by, lasts: begin.lasts })
+    }
+
+    /// The extractions, as a mask, that put an event of a type into a rule's input.
+    #[inline]
+    pub fn input(&self, event: EventId, rule: u32) -> u64 {
+        self.inputs[event.0 as usize * self.rules.len() + rule as usize]
     }
 
     /// What a run of a rule waits for in a state.

@@ -823,8 +823,7 @@ impl Judge<'_> {
         if wait.event == row.event.0 && self.mask & 1 << wait.extraction != 0 && !late && self.takes(wait, record) {
             return None;
         }
-        let input = |rule: u32| self.rules.rules[rule as usize].input[row.event.0 as usize];
-        let seen = record.is_fresh() && input(record.rule()) & self.mask != 0;
+        let seen = record.is_fresh() && self.rules.input(row.event, record.rule()) & self.mask != 0;
         Some(if seen { Fate::Waits } else { Fate::Kept })
     }
 
