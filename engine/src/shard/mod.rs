@@ -410,6 +410,27 @@ impl Shard {
         }
         self.fates = fates;
         self.begun = begun;
+        if !taken_out.is_empty() {
+            self.offer_to_taken_out(rules, at, delivery, key, event, sequence, &mut taken, &mut taken_out, out);
+        }
+        self.taken = taken;
+        self.taken_out = taken_out;
+    }
+
+    /// Offers an event to the rules whose runs were taken out.
+    #[expect(clippy::too_many_arguments, reason = "an event, its key, where that stands, and what was taken out")]
+    fn offer_to_taken_out(
+        &mut self,
+        rules: &RuleSet,
+        at: &mut At,
+        delivery: &Delivery,
+        key: &[u8],
+        event: EventView<'_>,
+        sequence: u64,
+        taken: &mut Vec<(u32, Run)>,
+        taken_out: &mut Vec<u32>,
+        out: &mut Vec<Output>,
+    ) {
         // The sort is stable: runs of one rule keep their order.
         taken.sort_by_key(|(rule, _)| *rule);
         taken_out.sort_unstable();
@@ -424,9 +445,6 @@ impl Shard {
             let cell = Cell { rule, runs: own, more };
             self.offer_to(rules, cell, at, delivery, key, event, hits_of(event.hits(), rule), sequence, out);
         }
-        drop(runs);
-        self.taken = taken;
-        self.taken_out = taken_out;
     }
 
     /// Offers an event to gathered runs. Of those that it completes only the oldest counts: that is taken out, and the others end with
