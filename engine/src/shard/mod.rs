@@ -275,7 +275,8 @@ impl Shard {
             places.push(At { group: delivery.group, slot, space: delivery.space });
         }
         for (delivery, at) in deliveries.iter().zip(&mut places) {
-            self.offer(rules, at, delivery, ahead.key(delivery), event, sequence, out);
+            let offered = Offered { rules, delivery, key: ahead.key(delivery), event, sequence };
+            self.offer(&offered, at, out);
         }
         for (delivery, mut at) in deliveries.iter().zip(places) {
             for window in windows_of(plan, delivery.mask) {
@@ -356,17 +357,8 @@ impl Shard {
 
     /// Offers an event to the rules of one key. What only waits on, ends or begins is judged where it stands; the runs of a rule
     /// of which more is to be said are taken out.
-    #[expect(clippy::too_many_arguments, reason = "an event, its key and where that stands")]
-    fn offer(
-        &mut self,
-        rules: &RuleSet,
-        at: &mut At,
-        delivery: &Delivery,
-        key: &[u8],
-        event: EventView<'_>,
-        sequence: u64,
-        out: &mut Vec<Output>,
-    ) {
+    fn offer(&mut self, offered: &Offered<'_>, at: &mut At, out: &mut Vec<Output>) {
+        let Offered { rules, delivery, key, event, .. } = *offered;
         let mut fates = std::mem::take(&mut self.fates);
         let mut taken_out = std::mem::take(&mut self.taken_out);
         fates.clear();
@@ -383,12 +375,12 @@ impl Shard {
         }
         let mut taken = std::mem::take(&mut self.taken);
         if let Some(slot) = at.slot {
-            self.offer_to_gathered(rules, *at, slot, delivery, event, sequence, &mut taken, &mut taken_out);
-            self.judge_in_place(rules, *at, slot, delivery, event, sequence, &mut fates, &mut taken_out);
+            self.offer_to_gathered(offered, *at, slot, &mut taken, &mut taken_out);
+            self.judge_in_place(offered, *at, slot, &mut fates, &mut taken_out);
         }
         let mut begun = std::mem::take(&mut self.begun);
         begun.clear();
-        let count = self.begin_in_place(rules, *at, delivery, event, sequence, &mut fates, &mut begun, &mut taken_out);
+        let count = self.begin_in_place(offered, *at, &mut fates, &mut begun, &mut taken_out);
         let group = &mut self.groups[at.group as usize];
         if let Some(slot) = at.slot
             && fates.iter().any(|f| *f != Fate::Kept)
@@ -411,26 +403,22 @@ impl Shard {
         self.fates = fates;
         self.begun = begun;
         if !taken_out.is_empty() {
-            self.offer_to_taken_out(rules, at, delivery, key, event, sequence, &mut taken, &mut taken_out, out);
+            self.offer_to_taken_out(offered, at, &mut taken, &mut taken_out, out);
         }
         self.taken = taken;
         self.taken_out = taken_out;
     }
 
     /// Offers an event to the rules whose runs were taken out.
-    #[expect(clippy::too_many_arguments, reason = "an event, its key, where that stands, and what was taken out")]
     fn offer_to_taken_out(
         &mut self,
-        rules: &RuleSet,
+        offered: &Offered<'_>,
         at: &mut At,
-        delivery: &Delivery,
-        key: &[u8],
-        event: EventView<'_>,
-        sequence: u64,
         taken: &mut Vec<(u32, Run)>,
         taken_out: &mut Vec<u32>,
         out: &mut Vec<Output>,
     ) {
+        let Offered { event, .. } = *offered;
         // The sort is stable: runs of one rule keep their order.
         taken.sort_by_key(|(rule, _)| *rule);
         taken_out.sort_unstable();
@@ -443,24 +431,21 @@ impl Shard {
             }
             let more = at.slot.and_then(|slot| self.groups[at.group as usize].take_more(slot, rule));
             let cell = Cell { rule, runs: own, more };
-            self.offer_to(rules, cell, at, delivery, key, event, hits_of(event.hits(), rule), sequence, out);
+            self.offer_to(offered, cell, at, hits_of(event.hits(), rule), out);
         }
     }
 
     /// Offers an event to gathered runs. Of those that it completes only the oldest counts: that is taken out, and the others end with
     /// its match.
-    #[expect(clippy::too_many_arguments, reason = "an event, its key, where that stands, and what is found")]
     fn offer_to_gathered(
         &mut self,
-        rules: &RuleSet,
+        offered: &Offered<'_>,
         at: At,
         slot: SlotId,
-        delivery: &Delivery,
-        event: EventView<'_>,
-        sequence: u64,
         taken: &mut Vec<(u32, Run)>,
         taken_out: &mut Vec<u32>,
     ) {
+        let Offered { rules, delivery, event, sequence, .. } = *offered;
         let group = &mut self.groups[at.group as usize];
         if group.more(slot).is_none_or(|m| m.starts.is_empty()) {
             return;
@@ -498,18 +483,15 @@ impl Shard {
     }
 
     /// Decides what becomes of each run of a slot, and which rules' runs are to be taken out.
-    #[expect(clippy::too_many_arguments, reason = "an event, its key, where that stands, and what is found")]
     fn judge_in_place(
         &mut self,
-        rules: &RuleSet,
+        offered: &Offered<'_>,
         at: At,
         slot: SlotId,
-        delivery: &Delivery,
-        event: EventView<'_>,
-        sequence: u64,
         fates: &mut Vec<Fate>,
         taken_out: &mut Vec<u32>,
     ) {
+        let Offered { rules, delivery, event, sequence, .. } = *offered;
         let first = taken_out.len();
         let mut marks = std::mem::take(&mut self.marks);
         let group = &self.groups[at.group as usize];
@@ -551,18 +533,15 @@ impl Shard {
     }
 
     /// Appends the records of the runs that begin in the usual way. Returns how many.
-    #[expect(clippy::too_many_arguments, reason = "an event, its key, where that stands, and what is found")]
     fn begin_in_place(
         &mut self,
-        rules: &RuleSet,
+        offered: &Offered<'_>,
         at: At,
-        delivery: &Delivery,
-        event: EventView<'_>,
-        sequence: u64,
         fates: &mut [Fate],
         begun: &mut Vec<u64>,
         taken_out: &mut Vec<u32>,
     ) -> usize {
+        let Offered { rules, delivery, event, sequence, .. } = *offered;
         let mut count = 0;
         let full = fates.len() >= self.limits.runs_per_key_max.min(self.limits.gathered_from);
         if let (true, Some(slot)) = (full, at.slot) {
@@ -681,19 +660,8 @@ impl Shard {
         group.cell_more_or_add(slot, rule).capped(Cap::RunsPerKey, deadline);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "an event, its key, where that stands and for which rule")]
-    fn offer_to(
-        &mut self,
-        rules: &RuleSet,
-        mut cell: Cell,
-        at: &mut At,
-        delivery: &Delivery,
-        key: &[u8],
-        event: EventView<'_>,
-        hits: &[Hit],
-        sequence: u64,
-        out: &mut Vec<Output>,
-    ) {
+    fn offer_to(&mut self, offered: &Offered<'_>, mut cell: Cell, at: &mut At, hits: &[Hit], out: &mut Vec<Output>) {
+        let Offered { rules, delivery, key, event, sequence } = *offered;
         let rule = cell.rule;
         let entry = &rules.rules[rule as usize];
         let mut bound = std::mem::take(&mut self.groups[at.group as usize].bound);
@@ -812,6 +780,18 @@ impl Shard {
 /// Whether an event's hits may begin a rule's runs for a key.
 fn begins(entry: &RuleEntry, delivery: &Delivery, hits: &[Hit]) -> bool {
     entry.space == delivery.space && hits.iter().any(|h| entry.step_may_take(StepId(h.step), delivery.mask))
+}
+
+/// An event as it is offered to the rules of one of its keys.
+#[derive(Clone, Copy)]
+struct Offered<'a> {
+    rules: &'a RuleSet,
+    delivery: &'a Delivery,
+    /// The key's bytes.
+    key: &'a [u8],
+    event: EventView<'a>,
+    /// Its number in processing order.
+    sequence: u64,
 }
 
 /// Judges the runs of a slot where they stand.
