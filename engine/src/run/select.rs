@@ -16,7 +16,7 @@ use crate::output::{Match, Status};
 use crate::planted::{Bug, bug};
 use crate::slot::{Candidate, Cell, CellMore, OpenAlert};
 
-/// Puts what moved back into the cell and appends the matches to be reported.
+/// Puts what moved back into the cell and appends the matches to be reported. Returns how many runs a cap took.
 pub fn settle(
     cell: &mut Cell,
     moved: Moved,
@@ -24,7 +24,7 @@ pub fn settle(
     bound: &mut BoundEvents,
     limits: &Limits,
     out: &mut Vec<Match>,
-) {
+) -> u64 {
     let program = &*reporter.entry.program;
     let mut selection = Selection { cell, runs: moved.runs, program, reporter, bound, out };
     match (program.rule.mode, program.rule.report) {
@@ -37,12 +37,13 @@ pub fn settle(
         }
     }
     selection.close_alerts();
-    selection.cap(limits);
+    let capped = selection.cap(limits);
     let runs = selection.runs;
     cell.runs = runs;
     if cell.more.as_ref().is_some_and(|m| m.is_empty()) {
         cell.more = None;
     }
+    capped
 }
 
 struct Selection<'a> {
@@ -321,17 +322,18 @@ impl Selection<'_> {
         Some(*best.body)
     }
 
-    /// Keeps the number of runs within the cap: the oldest start goes first.
-    fn cap(&mut self, limits: &Limits) {
+    /// Keeps the number of runs within the cap: the oldest start goes first. Returns how many went.
+    fn cap(&mut self, limits: &Limits) -> u64 {
         let max = limits.runs_per_key_max;
         if self.runs.len() <= max {
-            return;
+            return 0;
         }
         let mut starts: Vec<u64> = self.runs.iter().map(|r| r.first_sequence).collect();
         starts.sort_unstable();
         let from = starts[starts.len() - max];
         let mut until = i64::MIN;
-        let mut over = self.runs.len() - max;
+        let surplus = self.runs.len() - max;
+        let mut over = surplus;
         let bound = &mut *self.bound;
         self.runs.retain(|run| {
             let goes = over > 0 && run.first_sequence <= from;
@@ -343,6 +345,7 @@ impl Selection<'_> {
             !goes
         });
         self.cell.more.get_or_insert_default().capped(Cap::RunsPerKey, until);
+        (surplus - over) as u64
     }
 
     /// An alert that a run taken by a cap might have touched says so.

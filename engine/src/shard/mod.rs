@@ -3,35 +3,38 @@
 //! Every shard is given the same events in the same order and acts on the keys of its own groups; outputs carry their place, so
 //! that merging all shards' gives one order whatever their number.
 
+mod caps;
+mod in_place;
+mod keys;
 mod time;
 mod windows;
 
 use std::cell::Cell as Count;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::sync::Arc;
 
-use lapwing_dsl::ir::StepId;
-use lapwing_dsl::value::Value;
 use smallvec::SmallVec;
 
+use self::caps::Tally;
+use self::in_place::{Marks, begins};
+use self::keys::{Ahead, Delivery};
 use self::time::Timer;
 use self::windows::{SlotWindows, windows_of};
 use crate::Millis;
-use crate::batch::{EventView, Hit, Row};
+use crate::batch::{EventView, Hit};
 use crate::bound::BoundEvents;
 use crate::eval::Scope;
-use crate::limits::{Cap, Limits};
+use crate::limits::Limits;
 use crate::order::{Ordered, OrderedEvent};
 use crate::output::{Match, Output, Place};
 use crate::planted::{Bug, bug};
-use crate::rule_set::{RuleEntry, RuleSet, Wait};
+use crate::rule_set::{RuleEntry, RuleSet};
 use crate::run::Run;
 use crate::run::report::Reporter;
 use crate::run::select::settle;
-use crate::run::step::{Effect, Moved, Offer, Transition, Waiting};
-use crate::slot::{Cell, Fate, GROUPS, Group, KeyHasher, PINNED, SlotId, group_of};
-use crate::state::record::{self, Record};
+use crate::run::step::{Moved, Offer, Transition};
+use crate::slot::{Cell, Fate, GROUPS, Group, KeyHasher, SlotId, group_of};
+use crate::state::record;
 use crate::state::starts::Starts;
 use crate::store::codec::Corrupt;
 use crate::terms::Judged;
@@ -89,32 +92,6 @@ pub struct Shard {
     fates: Vec<Fate>,
     /// Records of runs that begin.
     begun: Vec<u64>,
-}
-
-/// Events with their keys.
-#[derive(Clone, Debug, Default)]
-struct Ahead {
-    deliveries: Vec<Delivery>,
-    key_bytes: Vec<u8>,
-    /// For each event its deliveries.
-    of_event: Vec<Range<usize>>,
-}
-
-impl Ahead {
-    fn key(&self, delivery: &Delivery) -> &[u8] {
-        &self.key_bytes[delivery.key.0 as usize..delivery.key.1 as usize]
-    }
-}
-
-/// An event under one of its keys.
-#[derive(Clone, Debug)]
-struct Delivery {
-    space: u16,
-    group: u16,
-    hash: u64,
-    key: (u32, u32),
-    /// The extractions that gave the key.
-    mask: u64,
 }
 
 impl Shard {
@@ -291,70 +268,6 @@ impl Shard {
         }
     }
 
-    /// Asks for the memory of the state of keys whose places were asked for.
-    fn ask_for_state(&self, ahead: &Ahead) {
-        for delivery in &ahead.deliveries {
-            self.groups[delivery.group as usize].prefetch_slot(delivery.hash);
-        }
-    }
-
-    /// Finds the keys of events, and asks for the memory that says where their state is.
-    fn look_ahead<'e>(&mut self, rules: &RuleSet, events: impl Iterator<Item = EventView<'e>>, ahead: &mut Ahead) {
-        ahead.deliveries.clear();
-        ahead.key_bytes.clear();
-        ahead.of_event.clear();
-        for event in events {
-            let from = ahead.deliveries.len();
-            self.find_keys(rules, event, ahead);
-            ahead.of_event.push(from..ahead.deliveries.len());
-        }
-        for delivery in &ahead.deliveries {
-            self.groups[delivery.group as usize].prefetch_place(delivery.hash);
-        }
-    }
-
-    /// Appends the event's keys in this shard's groups.
-    fn find_keys(&mut self, rules: &RuleSet, event: EventView<'_>, ahead: &mut Ahead) {
-        let first = ahead.deliveries.len();
-        let bytes = &mut ahead.key_bytes;
-        for (i, extraction) in rules.events[event.row.event.0 as usize].extractions.iter().enumerate() {
-            let space = &rules.spaces[extraction.space as usize];
-            let start = bytes.len();
-            let mut parts = extraction.fields.iter().zip(&space.optional);
-            let present = parts.all(|(field, optional)| crate::key::push(bytes, &event.field(*field), *optional));
-            if !present {
-                bytes.truncate(start);
-                // All shards see the event; one counts it.
-                self.counters.missing_keys += u64::from(self.index == 0);
-                continue;
-            }
-            let hash = self.hasher.hash(rules.seeds[extraction.space as usize], &bytes[start..]);
-            let group = group_of(hash, space.pinned);
-            if !self.owns(group) {
-                bytes.truncate(start);
-                continue;
-            }
-            let same = ahead.deliveries[first..].iter_mut().find(|d| {
-                d.hash == hash
-                    && d.space == extraction.space
-                    && bytes[d.key.0 as usize..d.key.1 as usize] == bytes[start..]
-            });
-            match same {
-                Some(delivery) => {
-                    delivery.mask |= 1 << i;
-                    bytes.truncate(start);
-                }
-                None => ahead.deliveries.push(Delivery {
-                    space: extraction.space,
-                    group: group as u16,
-                    hash,
-                    key: (start as u32, bytes.len() as u32),
-                    mask: 1 << i,
-                }),
-            }
-        }
-    }
-
     /// Offers an event to the rules of one key. What only waits on, ends or begins is judged where it stands; the runs of a rule
     /// of which more is to be said are taken out.
     fn offer(&mut self, offered: &Offered<'_>, at: &mut At, out: &mut Vec<Output>) {
@@ -433,231 +346,6 @@ impl Shard {
             let cell = Cell { rule, runs: own, more };
             self.offer_to(offered, cell, at, hits_of(event.hits(), rule), out);
         }
-    }
-
-    /// Offers an event to gathered runs. Of those that it completes only the oldest counts: that is taken out, and the others end with
-    /// its match.
-    fn offer_to_gathered(
-        &mut self,
-        offered: &Offered<'_>,
-        at: At,
-        slot: SlotId,
-        taken: &mut Vec<(u32, Run)>,
-        taken_out: &mut Vec<u32>,
-    ) {
-        let Offered { rules, delivery, event, sequence, .. } = *offered;
-        let group = &mut self.groups[at.group as usize];
-        if group.more(slot).is_none_or(|m| m.starts.is_empty()) {
-            return;
-        }
-        let mut all = std::mem::take(&mut group.more_or_add(slot).starts);
-        for (rule, starts) in &mut all {
-            let (Some(begin), Some(gather)) = (&rules.begins[*rule as usize], &rules.gathers[*rule as usize]) else {
-                continue;
-            };
-            starts.expire(self.clock.saturating_sub(gather.lasts));
-            if rules.rules[*rule as usize].input[event.row.event.0 as usize] & delivery.mask != 0 {
-                starts.see(sequence);
-            }
-            let wait = rules.wait(*rule, begin.state);
-            if wait.event != event.row.event.0 || delivery.mask & 1 << wait.extraction == 0 {
-                continue;
-            }
-            let terms = &rules.wait_terms[wait.terms.0 as usize..wait.terms.1 as usize];
-            if !terms.iter().all(|t| self.judged.holds(&rules.terms, *t, event, &self.errors)) {
-                continue;
-            }
-            let value = gather.by.map_or(Value::Missing, |(field, _)| event.field(field));
-            let from = event.row.at.saturating_sub(gather.lasts);
-            if let Some(start) = starts.find(from, &value) {
-                taken.push((*rule, group.run_of_start(begin, &start)));
-                self.marks.set(*rule);
-                taken_out.push(*rule);
-            }
-        }
-        let ended = all.iter().any(|(_, starts)| starts.is_empty());
-        group.more_or_add(slot).starts = all;
-        if ended {
-            group.tidy(slot);
-        }
-    }
-
-    /// Decides what becomes of each run of a slot, and which rules' runs are to be taken out.
-    fn judge_in_place(
-        &mut self,
-        offered: &Offered<'_>,
-        at: At,
-        slot: SlotId,
-        fates: &mut Vec<Fate>,
-        taken_out: &mut Vec<u32>,
-    ) {
-        let Offered { rules, delivery, event, sequence, .. } = *offered;
-        let first = taken_out.len();
-        let mut marks = std::mem::take(&mut self.marks);
-        let group = &self.groups[at.group as usize];
-        let judge = Judge { shard: self, rules, group, at, event, sequence, mask: delivery.mask };
-        for record in group.records(slot) {
-            let fate = if marks.has(record.rule()) { Some(Fate::TakenOut) } else { judge.fate(record) };
-            let fate = fate.unwrap_or_else(|| {
-                marks.set(record.rule());
-                taken_out.push(record.rule());
-                Fate::TakenOut
-            });
-            fates.push(fate);
-        }
-        if taken_out.len() > first {
-            // Runs of these rules that were judged before the first of which there is more to be said go with it.
-            for (fate, record) in fates.iter_mut().zip(group.records(slot)) {
-                if marks.has(record.rule()) {
-                    *fate = Fate::TakenOut;
-                }
-            }
-        }
-        // Where a run is completed, gathered or not, that ends those that are gathered.
-        if !bug(Bug::Gathered)
-            && let Some(more) = self.groups[at.group as usize].more_mut(slot)
-        {
-            more.starts.iter_mut().filter(|(rule, _)| marks.has(*rule)).for_each(|(_, starts)| starts.clear());
-        }
-        if let Some(more) = self.groups[at.group as usize].more(slot) {
-            for (rule, _) in &more.cells {
-                let entry = &rules.rules[*rule as usize];
-                let sees = entry.sees[event.row.event.0 as usize] & delivery.mask != 0;
-                if sees && !entry.plain && !marks.has(*rule) {
-                    marks.set(*rule);
-                    taken_out.push(*rule);
-                }
-            }
-        }
-        self.marks = marks;
-    }
-
-    /// Appends the records of the runs that begin in the usual way. Returns how many.
-    fn begin_in_place(
-        &mut self,
-        offered: &Offered<'_>,
-        at: At,
-        fates: &mut [Fate],
-        begun: &mut Vec<u64>,
-        taken_out: &mut Vec<u32>,
-    ) -> usize {
-        let Offered { rules, delivery, event, sequence, .. } = *offered;
-        let mut count = 0;
-        let full = fates.len() >= self.limits.runs_per_key_max.min(self.limits.gathered_from);
-        if let (true, Some(slot)) = (full, at.slot) {
-            self.tally.count(rules.rules.len(), self.groups[at.group as usize].records(slot).zip(&*fates));
-        }
-        let gathered_max = self.limits.gathered_per_key_max;
-        // Only the usual way in has one step, and so one hit.
-        for hit in event.hits() {
-            let rule = hit.rule;
-            let Some(begin) = &rules.begins[rule as usize] else { continue };
-            let here = begin.space == delivery.space && delivery.mask & 1 << begin.extraction != 0;
-            if !here || self.marks.has(rule) {
-                continue;
-            }
-            if begin.asks_windows {
-                let entry = &rules.rules[rule as usize];
-                let windows = SlotWindows { shard: self, entry, at, event: Some(event), now: event.row.at };
-                let none = BoundEvents::default();
-                let scope = Scope { windows: &windows, ..Scope::of_event(event, &none, &self.errors) };
-                let scope = Scope { program: Some(&entry.program), step: begin.step, ..scope };
-                if !scope.all_hold(&entry.program.conditions[begin.step.0 as usize].key) {
-                    continue;
-                }
-            }
-            let fields = begin.captured.iter().map(|f| event.field(*f));
-            let Row { at: time, origin, .. } = *event.row;
-            if rules.gathers[rule as usize].is_some()
-                && let Some(starts) = at.slot.and_then(|slot| self.starts_of(at.group, slot, rule))
-                && starts.newest_at().is_none_or(|newest| newest <= time)
-            {
-                starts.push(time, sequence, origin, fields);
-                if starts.len() > gathered_max {
-                    let until = starts.oldest_at().map_or(time, |at| at.saturating_add(begin.lasts));
-                    starts.drop_oldest();
-                    self.counters.runs_capped += 1;
-                    if let Some(slot) = at.slot {
-                        let cell = self.groups[at.group as usize].cell_more_or_add(slot, rule);
-                        cell.capped(Cap::GatheredPerKey, until);
-                    }
-                }
-                continue;
-            }
-            if !record::begin(begin, time, sequence, origin, fields, begun) {
-                // More text than a record holds.
-                taken_out.push(rule);
-                let group = &self.groups[at.group as usize];
-                for (fate, record) in fates.iter_mut().zip(at.slot.into_iter().flat_map(|s| group.records(s))) {
-                    if record.rule() == rule {
-                        *fate = Fate::TakenOut;
-                    }
-                }
-                continue;
-            }
-            count += 1;
-            self.check_rule(at, rule);
-            if let Some(slot) = at.slot
-                && full
-            {
-                let gathers = rules.gathers[rule as usize].is_some()
-                    && self.starts_of(at.group, slot, rule).is_none()
-                    && self.tally.of(rule) >= self.limits.gathered_from;
-                if gathers {
-                    self.to_gather.push(rule);
-                } else if self.tally.of(rule) >= self.limits.runs_per_key_max {
-                    self.make_room(at.group, slot, rule, fates);
-                }
-            }
-        }
-        count
-    }
-
-    /// Notes a rule that has more runs than it may have in a key group, or will have with one more.
-    fn check_rule(&mut self, at: At, rule: u32) {
-        let group = &self.groups[at.group as usize];
-        let times = if at.group as usize == PINNED { GROUPS } else { 1 };
-        if group.runs_of(rule) >= self.limits.runs_per_rule_max.saturating_mul(times)
-            || group.runs_of_all() >= self.limits.runs_max.saturating_mul(times)
-        {
-            self.over.push((at.group, rule));
-        }
-    }
-
-    /// Keeps the runs of noted rules, and of all, within their caps: the oldest starts go first. A sixteenth goes at once, so that the
-    /// walk over the group is not made for each run.
-    fn keep_within_caps(&mut self) {
-        for (g, rule) in std::mem::take(&mut self.over) {
-            let group = &mut self.groups[g as usize];
-            let times = if g as usize == PINNED { GROUPS } else { 1 };
-            let rule_max = self.limits.runs_per_rule_max.saturating_mul(times);
-            let max = self.limits.runs_max.saturating_mul(times);
-            let mut gone = 0;
-            if group.runs_of(rule) > rule_max {
-                gone += group.end_oldest(Some(rule), rule_max - rule_max / 16, Cap::RunsPerRule, &self.rules);
-            }
-            if group.runs_of_all() > max {
-                gone += group.end_oldest(None, max - max / 16, Cap::Runs, &self.rules);
-            }
-            self.counters.runs_capped += gone as u64;
-            group.forget_caps(self.clock);
-        }
-    }
-
-    fn starts_of(&mut self, group: u16, slot: SlotId, rule: u32) -> Option<&mut Starts> {
-        self.groups[group as usize].more_mut(slot)?.starts_of(rule)
-    }
-
-    /// Makes room for a run of a rule that has as many as it may have for a key: the oldest start goes.
-    fn make_room(&mut self, group: u16, slot: SlotId, rule: u32, fates: &mut [Fate]) {
-        let group = &mut self.groups[group as usize];
-        let lives = group.records(slot).zip(&*fates).enumerate();
-        let lives = lives.filter(|(_, (r, fate))| r.rule() == rule && **fate != Fate::Gone).map(|(i, (r, _))| (i, r));
-        let Some((i, record)) = lives.min_by_key(|(_, r)| r.first_sequence()) else { return };
-        let deadline = record.deadline();
-        fates[i] = Fate::Gone;
-        self.counters.runs_capped += 1;
-        group.cell_more_or_add(slot, rule).capped(Cap::RunsPerKey, deadline);
     }
 
     fn offer_to(&mut self, offered: &Offered<'_>, mut cell: Cell, at: &mut At, hits: &[Hit], out: &mut Vec<Output>) {
@@ -750,7 +438,8 @@ impl Shard {
                 windows: &windows,
                 errors: &self.errors,
             };
-            settle(&mut cell, moved, &reporter, &mut bound, &self.limits, &mut matches);
+            let capped = settle(&mut cell, moved, &reporter, &mut bound, &self.limits, &mut matches);
+            self.counters.runs_capped += capped;
             let caps = self.groups[at.group as usize].capped(rule, now.at);
             for (i, mut body) in matches.drain(..).enumerate() {
                 body.caps |= caps;
@@ -777,11 +466,6 @@ impl Shard {
     }
 }
 
-/// Whether an event's hits may begin a rule's runs for a key.
-fn begins(entry: &RuleEntry, delivery: &Delivery, hits: &[Hit]) -> bool {
-    entry.space == delivery.space && hits.iter().any(|h| entry.step_may_take(StepId(h.step), delivery.mask))
-}
-
 /// An event as it is offered to the rules of one of its keys.
 #[derive(Clone, Copy)]
 struct Offered<'a> {
@@ -792,138 +476,6 @@ struct Offered<'a> {
     event: EventView<'a>,
     /// Its number in processing order.
     sequence: u64,
-}
-
-/// Judges the runs of a slot where they stand.
-struct Judge<'a> {
-    shard: &'a Shard,
-    rules: &'a RuleSet,
-    group: &'a Group,
-    at: At,
-    event: EventView<'a>,
-    sequence: u64,
-    mask: u64,
-}
-
-impl Judge<'_> {
-    /// What becomes of a run; none where more is to be done than can be done where it stands.
-    #[inline]
-    fn fate(&self, record: Record<'_>) -> Option<Fate> {
-        let wait = self.rules.wait(record.rule(), record.state());
-        if !wait.simple || self.shard.traced.is_some() {
-            return self.fate_of_any(record);
-        }
-        if record.deadline() < self.shard.clock {
-            return Some(Fate::Gone);
-        }
-        let row = self.event.row;
-        let late = row.at > record.deadline() - Millis::from(bug(Bug::InPlace));
-        if wait.event == row.event.0 && self.mask & 1 << wait.extraction != 0 && !late && self.takes(wait, record) {
-            return None;
-        }
-        let seen = record.is_fresh() && self.rules.input(row.event, record.rule()) & self.mask != 0;
-        Some(if seen { Fate::Waits } else { Fate::Kept })
-    }
-
-    /// Whether the event meets the condition of the step that a run waits for.
-    #[inline]
-    fn takes(&self, wait: &Wait, record: Record<'_>) -> bool {
-        let terms = &self.rules.wait_terms[wait.terms.0 as usize..wait.terms.1 as usize];
-        let Shard { judged, errors, .. } = self.shard;
-        if !terms.iter().all(|t| judged.holds(&self.rules.terms, *t, self.event, errors)) {
-            return false;
-        }
-        if !wait.asks_run {
-            return true;
-        }
-        let program = &*self.rules.rules[record.rule() as usize].program;
-        let scope = Scope {
-            program: Some(program),
-            step: StepId(wait.step),
-            last: Some(record.last(&self.group.bound)),
-            ..Scope::of_event(self.event, &self.group.bound, errors)
-        };
-        scope.all_hold(&program.conditions[wait.step as usize].run)
-    }
-
-    fn fate_of_any(&self, record: Record<'_>) -> Option<Fate> {
-        let entry = &self.rules.rules[record.rule() as usize];
-        if entry.sees[self.event.row.event.0 as usize] & self.mask == 0 {
-            return Some(Fate::Kept);
-        }
-        let Shard { traced, clock, errors, .. } = self.shard;
-        if !entry.plain || traced.is_some() {
-            return None;
-        }
-        let windows =
-            SlotWindows { shard: self.shard, entry, at: self.at, event: Some(self.event), now: self.event.row.at };
-        let hits = hits_of(self.event.hits(), record.rule());
-        let mut offer = Offer::new(entry, self.event, self.sequence, *clock, self.mask, hits, &windows, errors);
-        let waiting = Waiting {
-            state: record.state(),
-            fresh: record.is_fresh(),
-            deadline: record.deadline(),
-            first_at: record.first_at(),
-            last: record.last(&self.group.bound),
-        };
-        match offer.effect(&waiting, &self.group.bound) {
-            Effect::Stays if waiting.fresh => Some(Fate::Waits),
-            Effect::Stays => Some(Fate::Kept),
-            Effect::Ends => Some(Fate::Gone),
-            Effect::StaysUntil(_) | Effect::Takes { .. } | Effect::Completes(_) => None,
-        }
-    }
-}
-
-/// How many runs of each rule live, for the slot at hand.
-#[derive(Clone, Debug, Default)]
-struct Tally {
-    slot: u32,
-    of: Vec<(u32, u32)>,
-}
-
-impl Tally {
-    fn count<'r>(&mut self, rules: usize, runs: impl Iterator<Item = (Record<'r>, &'r Fate)>) {
-        if self.of.len() != rules || self.slot == u32::MAX {
-            *self = Tally { slot: 0, of: vec![(0, 0); rules] };
-        }
-        self.slot += 1;
-        for (record, _) in runs.filter(|(_, fate)| **fate != Fate::Gone) {
-            let (slot, count) = &mut self.of[record.rule() as usize];
-            *count = if *slot == self.slot { *count + 1 } else { 1 };
-            *slot = self.slot;
-        }
-    }
-
-    fn of(&self, rule: u32) -> usize {
-        let (slot, count) = self.of[rule as usize];
-        if slot == self.slot { count as usize } else { 0 }
-    }
-}
-
-/// Which rules something was decided of, for the slot at hand.
-#[derive(Clone, Debug, Default)]
-struct Marks {
-    slot: u32,
-    of: Vec<u32>,
-}
-
-impl Marks {
-    /// Goes on to the next slot.
-    fn next(&mut self, rules: usize) {
-        if self.of.len() != rules || self.slot == u32::MAX {
-            *self = Marks { slot: 0, of: vec![0; rules] };
-        }
-        self.slot += 1;
-    }
-
-    fn has(&self, rule: u32) -> bool {
-        self.of[rule as usize] == self.slot
-    }
-
-    fn set(&mut self, rule: u32) {
-        self.of[rule as usize] = self.slot;
-    }
 }
 
 /// Where a key's state stands.
