@@ -494,12 +494,12 @@ fn is_timed(program: &Program) -> bool {
 
 /// Whether nothing but the end of runs follows an event that no run takes.
 fn is_plain(program: &Program) -> bool {
-    use lapwing_dsl::syntax::ast::MatchMode;
-    !is_timed(program) && program.rule.mode != MatchMode::Last && program.rule.stop.is_none()
+    !is_timed(program) && program.rule.stop.is_none()
 }
 
 /// How a run of a rule begins, where there is one way.
 fn begin(rule: u32, entry: &RuleEntry) -> Option<Begin> {
+    use lapwing_dsl::syntax::ast::MatchMode;
     let program = &*entry.program;
     let nfa = &program.nfa;
     let [start] = nfa.starts.as_slice() else { return None };
@@ -517,7 +517,14 @@ fn begin(rule: u32, entry: &RuleEntry) -> Option<Begin> {
         memory.carry_out(&fork.instructions, nfa, 0).then_some((fork.target, memory))
     });
     let (Some((Some(target), memory)), None) = (open.next(), open.next()) else { return None };
+    // `match last`: the new run takes the place of the one that waits there, if all that wait in its state wait at one place.
+    let state = nfa.state(target);
+    let replaces = (program.rule.mode == MatchMode::Last).then_some(state.places.0);
+    if replaces.is_some() && (state.places.0 != state.places.1 || nfa.states.iter().any(|s| !s.counted.is_empty())) {
+        return None;
+    }
     Some(Begin {
+        replaces,
         rule,
         space: entry.space,
         extraction: entry.step_extraction[step],

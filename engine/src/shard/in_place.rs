@@ -181,6 +181,9 @@ impl Shard {
                 continue;
             }
             count += 1;
+            if let (Some(place), Some(slot)) = (begin.replaces, at.slot) {
+                self.give_way(rules, at.group, slot, rule, place, fates);
+            }
             self.check_rule(at, rule);
             if let Some(slot) = at.slot
                 && full
@@ -196,6 +199,21 @@ impl Shard {
             }
         }
         count
+    }
+
+    /// `match last`: of the runs that wait at a place only the one that begins stays.
+    fn give_way(&self, rules: &RuleSet, group: u16, slot: SlotId, rule: u32, place: u16, fates: &mut [Fate]) {
+        let nfa = &rules.rules[rule as usize].program.nfa;
+        for (fate, record) in fates.iter_mut().zip(self.groups[group as usize].records(slot)) {
+            if record.rule() != rule || *fate == Fate::Gone {
+                continue;
+            }
+            let (fresh, later) = nfa.state(record.state()).places;
+            let waits_at = if record.is_fresh() && *fate != Fate::Waits { fresh } else { later };
+            if waits_at == place {
+                *fate = Fate::Gone;
+            }
+        }
     }
 
     pub(super) fn starts_of(&mut self, group: u16, slot: SlotId, rule: u32) -> Option<&mut Starts> {

@@ -200,6 +200,8 @@ pub struct Begin {
     pub extraction: u8,
     /// Whether the step's condition reads windows too.
     pub asks_windows: bool,
+    /// `match last`: the place at which an older run that waits gives way.
+    pub replaces: Option<u16>,
     /// The fields that are kept of the first event.
     pub captured: SmallVec<[FieldId; 4]>,
     /// The step that binds the first event.
