@@ -787,8 +787,30 @@ impl Group {
         self.table.remove(self.tag(slot), slot);
         self.blocks.remove(slot);
         if self.table.is_empty() {
-            *self = Group::default();
+            // Keys that are not in memory may still feel what a cap did.
+            let capped = std::mem::take(&mut self.capped);
+            *self = Group { capped, ..Group::default() };
         }
+    }
+
+    /// Gives up a key with all that it holds.
+    pub fn discard(&mut self, slot: SlotId, rules: &RuleSet) {
+        let fates: Vec<Fate> = self.records(slot).map(|_| Fate::Gone).collect();
+        self.apply(slot, &fates, rules, &mut Vec::new());
+        if let Some(more) = self.more_mut(slot) {
+            *more = SlotMore::default();
+            self.tidy(slot);
+        }
+        self.remove(slot);
+    }
+
+    /// The time of the newest event that a key's state remembers; none where what it remembers has no times.
+    pub fn newest(&self, slot: SlotId) -> Option<Millis> {
+        let runs = self.records(slot).map(|r| r.last(&self.bound).at());
+        let small = self.small_windows(slot).filter_map(|(_, times)| times.last().copied());
+        let windows = self.windows(slot).iter().filter_map(|w| w.state.newest());
+        let starts = self.more(slot).into_iter().flat_map(|m| &m.starts).filter_map(|(_, starts)| starts.newest_at());
+        runs.chain(small).chain(windows).chain(starts).max()
     }
 
     /// Numbers of the slots in use, ordered by space and key.

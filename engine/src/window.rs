@@ -110,6 +110,16 @@ impl WindowState {
         first.map(|t| t.saturating_add(length))
     }
 
+    /// The time of the newest entry; none where there is none, or entries have no times.
+    pub fn newest(&self) -> Option<Millis> {
+        match self {
+            WindowState::Times(v) => v.back().copied(),
+            WindowState::Values(v) => v.back().map(|(t, _)| *t),
+            WindowState::Lag(_) => None,
+            WindowState::Seen(v) => v.values().max().copied(),
+        }
+    }
+
     /// Drops the oldest entry: a cap bit.
     pub fn drop_oldest(&mut self) {
         match self {

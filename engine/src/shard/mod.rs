@@ -3,6 +3,7 @@
 //! Every shard is given the same events in the same order and acts on the keys of its own groups; outputs carry their place, so
 //! that merging all shards' gives one order whatever their number.
 
+pub mod outside;
 mod time;
 mod windows;
 
@@ -168,7 +169,7 @@ impl Shard {
         Counters { rule_errors: self.errors.get(), ..self.counters }
     }
 
-    /// How many keys hold state.
+    /// How many keys hold state in memory.
     pub fn keys(&self) -> usize {
         self.groups.iter().map(Group::len).sum()
     }
@@ -191,7 +192,8 @@ impl Shard {
     /// Writes the state of a key group; none where it is not this shard's or holds nothing.
     pub fn save_group(&self, group: usize) -> Option<Vec<u8>> {
         let g = &self.groups[group];
-        (self.owns(group) && !g.is_empty()).then(|| crate::store::group::save(g, &self.rules))
+        let holds = !g.is_empty() || !g.all_capped().is_empty();
+        (self.owns(group) && holds).then(|| crate::store::group::save(g, &self.rules))
     }
 
     /// Takes over the state of a key group that was saved under the present rule set.
@@ -304,7 +306,9 @@ impl Shard {
         ahead.of_event.clear();
         for event in events {
             let from = ahead.deliveries.len();
-            self.find_keys(rules, event, ahead);
+            let missing = self.find_keys(rules, event, ahead);
+            // All shards see the event; one counts it.
+            self.counters.missing_keys += if self.index == 0 { missing } else { 0 };
             ahead.of_event.push(from..ahead.deliveries.len());
         }
         for delivery in &ahead.deliveries {
@@ -312,8 +316,9 @@ impl Shard {
         }
     }
 
-    /// Appends the event's keys in this shard's groups.
-    fn find_keys(&mut self, rules: &RuleSet, event: EventView<'_>, ahead: &mut Ahead) {
+    /// Appends the event's keys in this shard's groups. Returns how many are missing.
+    fn find_keys(&self, rules: &RuleSet, event: EventView<'_>, ahead: &mut Ahead) -> u64 {
+        let mut missing = 0;
         let first = ahead.deliveries.len();
         let bytes = &mut ahead.key_bytes;
         for (i, extraction) in rules.events[event.row.event.0 as usize].extractions.iter().enumerate() {
@@ -323,8 +328,7 @@ impl Shard {
             let present = parts.all(|(field, optional)| crate::key::push(bytes, &event.field(*field), *optional));
             if !present {
                 bytes.truncate(start);
-                // All shards see the event; one counts it.
-                self.counters.missing_keys += u64::from(self.index == 0);
+                missing += 1;
                 continue;
             }
             let hash = self.hasher.hash(rules.seeds[extraction.space as usize], &bytes[start..]);
@@ -352,6 +356,7 @@ impl Shard {
                 }),
             }
         }
+        missing
     }
 
     /// Offers an event to the rules of one key. What only waits on, ends or begins is judged where it stands; the runs of a rule
