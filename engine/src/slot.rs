@@ -41,6 +41,8 @@ pub const GROUPS: usize = 256;
 pub const PINNED: usize = GROUPS;
 /// Sweeps are planned at whole multiples of this time.
 pub const SWEEP_GRAIN: Millis = 8_192;
+/// What goes is swept away at most so much later, where its key is in memory.
+pub const SWEPT_WITHIN: Millis = 2 * SWEEP_GRAIN;
 
 /// The number of a key's slot in its group.
 pub type SlotId = BlockId;
@@ -697,7 +699,7 @@ impl Group {
     /// Ends the runs of a rule, or of all, that began first, so that about `keep` are left. Returns how many went.
     pub fn end_oldest(&mut self, rule: Option<u32>, keep: usize, cap: Cap, rules: &RuleSet) -> usize {
         let concerned = |r: &Record<'_>| rule.is_none_or(|rule| r.rule() == rule);
-        let slots: Vec<SlotId> = self.table.iter().collect();
+        let slots = self.slots();
         let records = slots.iter().flat_map(|slot| self.records(*slot)).filter(concerned);
         let mut begins: Vec<u64> = records.map(|r| r.first_sequence()).collect();
         if begins.len() <= keep {
@@ -813,9 +815,14 @@ impl Group {
         runs.chain(small).chain(windows).chain(starts).max()
     }
 
+    /// Numbers of the slots in use, in no order that means anything.
+    pub fn slots(&self) -> Vec<SlotId> {
+        self.table.iter().collect()
+    }
+
     /// Numbers of the slots in use, ordered by space and key.
     pub fn in_order(&self) -> Vec<SlotId> {
-        let mut all: Vec<SlotId> = self.table.iter().collect();
+        let mut all = self.slots();
         all.sort_unstable_by(|a, b| (self.space(*a), self.key(*a)).cmp(&(self.space(*b), self.key(*b))));
         all
     }

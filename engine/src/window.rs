@@ -23,6 +23,16 @@ pub enum WindowState {
     Seen(BTreeMap<Box<[u8]>, Millis>),
 }
 
+/// The time past which no reader sees any entry, the newest of which has this time.
+pub fn last_end(kind: &WindowKind, newest: Option<Millis>) -> Millis {
+    let length = match kind {
+        WindowKind::Sliding { length, offset, .. } => length.saturating_add(*offset),
+        WindowKind::FirstSeen { length } => *length,
+        WindowKind::Lag { .. } => return Millis::MAX,
+    };
+    newest.map_or(Millis::MIN, |at| at.saturating_add(length))
+}
+
 impl WindowState {
     /// Nothing yet.
     pub fn new(kind: &WindowKind, has_args: bool) -> Self {

@@ -9,9 +9,10 @@ use lapwing::data::pipeline::{Lines, Options, Outside, OutsideError, Pipeline, R
 use lapwing_dsl::load;
 use lapwing_dsl::program::Program;
 use lapwing_dsl::syntax::Sources;
+use lapwing_engine::Millis;
 use lapwing_engine::index::Index;
 use lapwing_engine::rule_set::{LiveRule, RuleSet};
-use lapwing_engine::shard::outside::KeyName;
+use lapwing_engine::shard::outside::{Cold, KeyName};
 use serde_json::Value as Json;
 
 /// Collects what comes out.
@@ -64,21 +65,22 @@ pub struct Way {
 
 /// Keys outside memory, in memory.
 #[derive(Debug, Default)]
-pub struct Kept(BTreeMap<KeyName, Vec<u8>>);
+pub struct Kept(pub BTreeMap<KeyName, Cold>);
 
 impl Outside for Kept {
     fn take(&mut self, names: &[KeyName]) -> Result<Vec<(KeyName, Vec<u8>)>, OutsideError> {
         assert!(names.is_sorted_by(|a, b| a < b), "names ascend, each once");
-        Ok(names.iter().filter_map(|name| self.0.remove_entry(name)).collect())
+        Ok(names.iter().filter_map(|name| self.0.remove(name)).map(|cold| (cold.name, cold.bytes)).collect())
     }
 
     fn take_all(&mut self) -> Result<Vec<(KeyName, Vec<u8>)>, OutsideError> {
-        Ok(std::mem::take(&mut self.0).into_iter().collect())
+        Ok(std::mem::take(&mut self.0).into_values().map(|cold| (cold.name, cold.bytes)).collect())
     }
 
-    fn put(&mut self, cold: Vec<(KeyName, Vec<u8>)>) -> Result<(), OutsideError> {
-        for (name, bytes) in cold {
-            assert!(self.0.insert(name, bytes).is_none(), "a key is in memory or outside");
+    fn put(&mut self, cold: Vec<Cold>, now: Millis) -> Result<(), OutsideError> {
+        self.0.retain(|_, cold| cold.ends >= now);
+        for cold in cold {
+            assert!(self.0.insert(cold.name.clone(), cold).is_none(), "a key is in memory or outside");
         }
         Ok(())
     }

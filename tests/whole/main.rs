@@ -5,6 +5,7 @@ mod conformance;
 mod control;
 mod docs;
 mod explain;
+mod outside;
 mod random;
 mod recordings;
 mod rules;

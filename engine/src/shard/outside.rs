@@ -12,9 +12,11 @@ use crate::Millis;
 use crate::batch::EventView;
 use crate::order::Ordered;
 use crate::planted::{Bug, bug};
-use crate::slot::{PINNED, group_of};
+use crate::rule_set::RuleSet;
+use crate::slot::{Group, PINNED, SWEPT_WITHIN, SlotId, group_of};
 use crate::store::codec::Corrupt;
 use crate::store::key;
+use crate::window::last_end;
 
 /// Names a key under one rule set, which its space is a number of. Names are ordered so that those of a group stand together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,12 +29,24 @@ pub struct KeyName {
     pub key: Box<[u8]>,
 }
 
+/// A key taken out of memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cold {
+    /// Which.
+    pub name: KeyName,
+    /// Once time is past this nothing of it counts any more: it may be forgotten.
+    pub ends: Millis,
+    /// All that is held of it.
+    pub bytes: Vec<u8>,
+}
+
 /// So many planned looks of one kind are no longer needed, by group and tag.
 type Gone = BTreeMap<(u16, u32), usize>;
 
 impl Shard {
     /// The keys of a batch's events that are not in memory, ascending, each once. Whether there is anything of them outside is for the
-    /// caller to find out: a key that is nowhere is new.
+    /// caller to find out: a key that is nowhere is new. One that is outside and is not taken in before the step begins anew, and is
+    /// refused when it is taken in later.
     pub fn needs(&self, input: &Ordered) -> Vec<KeyName> {
         let mut needed = BTreeSet::new();
         let mut keys = Ahead::default();
@@ -90,12 +104,12 @@ impl Shard {
     /// A change of the rule set gives spaces, rules and windows other numbers: before [`Shard::swap`] all keys have to be loaded.
     ///
     /// Walks all keys. The memory that goes is used again by the shard; it is not given back to the system.
-    pub fn evict(&mut self, mut cold: impl FnMut(Millis) -> bool) -> Vec<(KeyName, Vec<u8>)> {
+    pub fn evict(&mut self, mut cold: impl FnMut(Millis) -> bool) -> Vec<Cold> {
         let rules = self.rules.clone();
         let mut out = Vec::new();
         let mut looks: BTreeMap<Millis, Gone> = BTreeMap::new();
         for group in 0..PINNED as u16 {
-            for slot in self.groups[group as usize].in_order() {
+            for slot in self.groups[group as usize].slots() {
                 let g = &self.groups[group as usize];
                 if (self.waits_for_time(group, slot) && !bug(Bug::Evicted))
                     || !cold(g.newest(slot).unwrap_or(Millis::MIN))
@@ -108,10 +122,12 @@ impl Shard {
                 let Some(slot) = self.drop_gone(group, slot, self.swept_until()) else { continue };
                 let g = &mut self.groups[group as usize];
                 let name = KeyName { group, space: g.space(slot), key: g.key(slot).into() };
-                out.push((name, key::save(g, slot, &rules)));
+                let ends = ends(g, slot, &rules).saturating_add(SWEPT_WITHIN);
+                out.push(Cold { name, ends, bytes: key::save(g, slot, &rules) });
                 g.discard(slot, &rules);
             }
         }
+        out.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         self.look_no_more(looks);
         out
     }
@@ -132,4 +148,19 @@ impl Shard {
             }
         }
     }
+}
+
+/// The time past which nothing of a key counts any more.
+fn ends(group: &Group, slot: SlotId, rules: &RuleSet) -> Millis {
+    let runs = group.records(slot).map(|r| r.deadline());
+    let end = |window: u32, newest: Option<Millis>| last_end(&rules.windows[window as usize].spec.kind, newest);
+    let small = group.small_windows(slot).map(|(window, times)| end(window, times.last().copied()));
+    let windows = group.windows(slot).iter().map(|w| end(w.window, w.state.newest()).max(w.lost_until));
+    let more = group.more(slot);
+    let cells = more.into_iter().flat_map(|m| &m.cells).map(|(_, cell)| cell.caps_until);
+    let starts = more.into_iter().flat_map(|m| &m.starts).map(|(rule, starts)| {
+        let lasts = rules.gathers[*rule as usize].map_or(0, |g| g.lasts);
+        starts.newest_at().map_or(Millis::MIN, |at| at.saturating_add(lasts))
+    });
+    runs.chain(small).chain(windows).chain(cells).chain(starts).max().unwrap_or(Millis::MIN)
 }

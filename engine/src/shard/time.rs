@@ -5,7 +5,7 @@ use crate::Millis;
 use crate::output::Output;
 use crate::rule_set::RuleEntry;
 use crate::run::step::{Moved, time_passes};
-use crate::slot::{Cell, CellMore, Fate, SWEEP_GRAIN, SlotId};
+use crate::slot::{Cell, CellMore, Fate, SWEEP_GRAIN, SWEPT_WITHIN, SlotId};
 use crate::window::WindowState;
 use lapwing_dsl::ir::WindowKind;
 use lapwing_dsl::nfa::StateId;
@@ -115,7 +115,7 @@ impl Shard {
 
     /// The time before which what goes has been swept away, if its key was in memory all the time.
     pub(super) fn swept_until(&self) -> Millis {
-        self.clock.saturating_sub(2 * SWEEP_GRAIN)
+        self.clock.saturating_sub(SWEPT_WITHIN)
     }
 
     pub(super) fn plan_sweep(&mut self, group: u16, slot: SlotId) {

@@ -15,7 +15,7 @@ use lapwing_engine::limits::Limits;
 use lapwing_engine::order::{Order, Ordered, OrderedEvent, Part, PutAside, Sequencer};
 use lapwing_engine::output::Output;
 use lapwing_engine::rule_set::RuleSet;
-use lapwing_engine::shard::outside::KeyName;
+use lapwing_engine::shard::outside::{Cold, KeyName};
 use lapwing_engine::shard::{Counters, Shard};
 use lapwing_engine::slot::KeyHasher;
 use lapwing_engine::store::codec::Corrupt;
@@ -123,8 +123,8 @@ pub trait Outside: Send {
     fn take(&mut self, names: &[KeyName]) -> Result<Vec<(KeyName, Vec<u8>)>, OutsideError>;
     /// Takes out all keys.
     fn take_all(&mut self) -> Result<Vec<(KeyName, Vec<u8>)>, OutsideError>;
-    /// Keeps keys, of which none is there.
-    fn put(&mut self, cold: Vec<(KeyName, Vec<u8>)>) -> Result<(), OutsideError>;
+    /// Keeps keys, ascending, of which none is there. Time is at `now`: of what is there, that which has ended may be forgotten.
+    fn put(&mut self, cold: Vec<Cold>, now: Millis) -> Result<(), OutsideError>;
 }
 
 /// Why keys could not be kept outside memory, or not be taken back.
@@ -313,9 +313,10 @@ impl Pipeline {
             return 0;
         }
         let Some(outside) = &mut self.outside else { return 0 };
-        let keys: Vec<_> = self.shards.iter_mut().flat_map(|shard| shard.evict(&mut cold)).collect();
+        let mut keys: Vec<Cold> = self.shards.iter_mut().flat_map(|shard| shard.evict(&mut cold)).collect();
+        keys.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let count = keys.len();
-        self.failure = outside.put(keys).err();
+        self.failure = outside.put(keys, self.sequencer.clock()).err();
         count
     }
 
