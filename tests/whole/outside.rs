@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use lapwing::data::pipeline::{Lines, Options, Outside, OutsideError, Pipeline};
 use lapwing_engine::Millis;
+use lapwing_engine::limits::Limits;
 use lapwing_engine::order::Order;
 use lapwing_engine::shard::outside::{Cold, KeyName};
 use lapwing_tests::engine::{Collected, Kept, compile};
@@ -37,8 +38,12 @@ struct Stream {
 
 impl Stream {
     fn new(rules: &str) -> Stream {
+        Stream::within(rules, Limits::default())
+    }
+
+    fn within(rules: &str, limits: Limits) -> Stream {
         let rules = compile(&format!("{EVENTS}{rules}")).expect("the rules compile").rule_set(1).expect("they fit");
-        let options = Options { order: Order::Arrival, ..Options::default() };
+        let options = Options { order: Order::Arrival, limits, ..Options::default() };
         let mut pipeline = Pipeline::new(Arc::new(rules), options, 1);
         let outside = Seen::default();
         pipeline.keep_outside(Some(Box::new(outside.clone())));
@@ -111,6 +116,28 @@ fn what_time_moves_and_what_other_keys_read_stays() {
         let keys = stream.pipeline.keys();
         assert!(keys > 0, "{rules}");
         assert_eq!((stream.pipeline.evict(|_| true), stream.pipeline.keys()), (0, keys), "{rules}");
+    }
+}
+
+/// A cap of more than one key counts what is in memory. That it bit is still said when all keys have been outside.
+#[test]
+fn caps_count_what_is_in_memory() {
+    let limits = Limits { runs_per_rule_max: 16, ..Limits::default() };
+    for evict_at in [2_500, 5_000, 10_000] {
+        let mut stream = Stream::within(TWICE, limits);
+        for i in 0..10_000 {
+            if i % evict_at == 0 {
+                stream.pipeline.evict(|_| true);
+            }
+            stream.take(1_000, &format!("u{i}"), false);
+        }
+        stream.pipeline.evict(|_| true);
+        assert_eq!(stream.pipeline.keys(), 0);
+        stream.take(1_001, "u9999", true);
+        // Of 2,500 keys each group has about ten, of more of them more than it may.
+        let capped = stream.pipeline.counters().runs_capped;
+        let exact = stream.found.alerts[0].get("exact").is_none_or(|exact| exact == true);
+        assert_eq!((stream.alerts(), capped > 1_000, exact), (1, evict_at > 2_500, evict_at == 2_500), "{capped}");
     }
 }
 
