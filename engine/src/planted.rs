@@ -40,11 +40,15 @@ pub enum Bug {
     Passed,
     /// A window starts empty with every change of the rules.
     Carried,
+    /// A key that time moves may leave memory.
+    Evicted,
+    /// Of a batch only the first key that is not in memory is asked for.
+    Needed,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 17] = [
+    pub const ALL: [Bug; 19] = [
         Bug::Deadline,
         Bug::AbsenceLimit,
         Bug::Skip,
@@ -62,6 +66,8 @@ impl Bug {
         Bug::Asked,
         Bug::Passed,
         Bug::Carried,
+        Bug::Evicted,
+        Bug::Needed,
     ];
 }
 

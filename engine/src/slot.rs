@@ -41,6 +41,8 @@ pub const GROUPS: usize = 256;
 pub const PINNED: usize = GROUPS;
 /// Sweeps are planned at whole multiples of this time.
 pub const SWEEP_GRAIN: Millis = 8_192;
+/// What goes is swept away at most so much later, where its key is in memory.
+pub const SWEPT_WITHIN: Millis = 2 * SWEEP_GRAIN;
 
 /// The number of a key's slot in its group.
 pub type SlotId = BlockId;
@@ -697,7 +699,7 @@ impl Group {
     /// Ends the runs of a rule, or of all, that began first, so that about `keep` are left. Returns how many went.
     pub fn end_oldest(&mut self, rule: Option<u32>, keep: usize, cap: Cap, rules: &RuleSet) -> usize {
         let concerned = |r: &Record<'_>| rule.is_none_or(|rule| r.rule() == rule);
-        let slots: Vec<SlotId> = self.table.iter().collect();
+        let slots = self.slots();
         let records = slots.iter().flat_map(|slot| self.records(*slot)).filter(concerned);
         let mut begins: Vec<u64> = records.map(|r| r.first_sequence()).collect();
         if begins.len() <= keep {
@@ -787,13 +789,40 @@ impl Group {
         self.table.remove(self.tag(slot), slot);
         self.blocks.remove(slot);
         if self.table.is_empty() {
-            *self = Group::default();
+            // Keys that are not in memory may still feel what a cap did.
+            let capped = std::mem::take(&mut self.capped);
+            *self = Group { capped, ..Group::default() };
         }
+    }
+
+    /// Gives up a key with all that it holds.
+    pub fn discard(&mut self, slot: SlotId, rules: &RuleSet) {
+        let fates: Vec<Fate> = self.records(slot).map(|_| Fate::Gone).collect();
+        self.apply(slot, &fates, rules, &mut Vec::new());
+        if let Some(more) = self.more_mut(slot) {
+            *more = SlotMore::default();
+            self.tidy(slot);
+        }
+        self.remove(slot);
+    }
+
+    /// The time of the newest event that a key's state remembers; none where what it remembers has no times.
+    pub fn newest(&self, slot: SlotId) -> Option<Millis> {
+        let runs = self.records(slot).map(|r| r.last(&self.bound).at());
+        let small = self.small_windows(slot).filter_map(|(_, times)| times.last().copied());
+        let windows = self.windows(slot).iter().filter_map(|w| w.state.newest());
+        let starts = self.more(slot).into_iter().flat_map(|m| &m.starts).filter_map(|(_, starts)| starts.newest_at());
+        runs.chain(small).chain(windows).chain(starts).max()
+    }
+
+    /// Numbers of the slots in use, in no order that means anything.
+    pub fn slots(&self) -> Vec<SlotId> {
+        self.table.iter().collect()
     }
 
     /// Numbers of the slots in use, ordered by space and key.
     pub fn in_order(&self) -> Vec<SlotId> {
-        let mut all: Vec<SlotId> = self.table.iter().collect();
+        let mut all = self.slots();
         all.sort_unstable_by(|a, b| (self.space(*a), self.key(*a)).cmp(&(self.space(*b), self.key(*b))));
         all
     }

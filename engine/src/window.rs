@@ -23,6 +23,16 @@ pub enum WindowState {
     Seen(BTreeMap<Box<[u8]>, Millis>),
 }
 
+/// The time past which no reader sees any entry, the newest of which has this time.
+pub fn last_end(kind: &WindowKind, newest: Option<Millis>) -> Millis {
+    let length = match kind {
+        WindowKind::Sliding { length, offset, .. } => length.saturating_add(*offset),
+        WindowKind::FirstSeen { length } => *length,
+        WindowKind::Lag { .. } => return Millis::MAX,
+    };
+    newest.map_or(Millis::MIN, |at| at.saturating_add(length))
+}
+
 impl WindowState {
     /// Nothing yet.
     pub fn new(kind: &WindowKind, has_args: bool) -> Self {
@@ -108,6 +118,16 @@ impl WindowState {
             _ => return None,
         };
         first.map(|t| t.saturating_add(length))
+    }
+
+    /// The time of the newest entry; none where there is none, or entries have no times.
+    pub fn newest(&self) -> Option<Millis> {
+        match self {
+            WindowState::Times(v) => v.back().copied(),
+            WindowState::Values(v) => v.back().map(|(t, _)| *t),
+            WindowState::Lag(_) => None,
+            WindowState::Seen(v) => v.values().max().copied(),
+        }
     }
 
     /// Drops the oldest entry: a cap bit.

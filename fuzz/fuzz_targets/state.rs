@@ -1,4 +1,4 @@
-//! Any bytes are a key group's state or are refused, with no panic and no hang.
+//! Any bytes are the state of a key group, or of a key, or are refused, with no panic and no hang.
 #![no_main]
 
 use std::sync::{Arc, OnceLock};
@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use lapwing_dsl::load;
 use lapwing_dsl::syntax::Sources;
 use lapwing_engine::rule_set::{LiveRule, RuleSet};
-use lapwing_engine::slot::KeyHasher;
+use lapwing_engine::slot::{Group, KeyHasher};
+use lapwing_engine::store::key;
 use libfuzzer_sys::fuzz_target;
 
 const RULES: &str = r#"
@@ -38,9 +39,16 @@ fn rules() -> &'static RuleSet {
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(group) = lapwing_engine::store::group::load(bytes, rules(), KeyHasher::new(1)) {
-        let saved = lapwing_engine::store::group::save(&group);
+        let saved = lapwing_engine::store::group::save(&group, rules());
         let again = lapwing_engine::store::group::load(&saved, rules(), KeyHasher::new(1)).expect("what was saved loads");
-        assert_eq!(lapwing_engine::store::group::save(&again), saved);
+        assert_eq!(lapwing_engine::store::group::save(&again, rules()), saved);
+    }
+    let mut group = Group::default();
+    if let Ok(slot) = key::load(bytes, rules(), KeyHasher::new(1), &mut group) {
+        let saved = key::save(&group, slot, rules());
+        let mut again = Group::default();
+        let slot = key::load(&saved, rules(), KeyHasher::new(1), &mut again).expect("what was saved loads");
+        assert_eq!(key::save(&again, slot, rules()), saved);
     }
     let _ = lapwing_engine::store::rest::load_suppressor(bytes);
     let _ = lapwing_engine::store::seal::open(bytes);

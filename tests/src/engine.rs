@@ -1,15 +1,18 @@
 //! Judges JSON lines with the engine, in this process, in as many ways as a test asks for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lapwing::control::files::Rules;
 use lapwing::data::alert::Alert;
-use lapwing::data::pipeline::{Lines, Options, Pipeline, Rejected, Sink};
+use lapwing::data::pipeline::{Lines, Options, Outside, OutsideError, Pipeline, Rejected, Sink};
 use lapwing_dsl::load;
 use lapwing_dsl::program::Program;
 use lapwing_dsl::syntax::Sources;
+use lapwing_engine::Millis;
 use lapwing_engine::index::Index;
 use lapwing_engine::rule_set::{LiveRule, RuleSet};
+use lapwing_engine::shard::outside::{Cold, KeyName};
 use serde_json::Value as Json;
 
 /// Collects what comes out.
@@ -54,8 +57,33 @@ pub struct Way {
     pub batches: Vec<usize>,
     /// Whether the pipeline is saved and loaded between batches.
     pub restored: bool,
+    /// Whether all keys that can go out of memory do so after every batch, and come back when they are needed.
+    pub evicted: bool,
     /// Whether every rule is asked for every event, without the help of the index.
     pub all_asked: bool,
+}
+
+/// Keys outside memory, in memory.
+#[derive(Debug, Default)]
+pub struct Kept(pub BTreeMap<KeyName, Cold>);
+
+impl Outside for Kept {
+    fn take(&mut self, names: &[KeyName]) -> Result<Vec<(KeyName, Vec<u8>)>, OutsideError> {
+        assert!(names.is_sorted_by(|a, b| a < b), "names ascend, each once");
+        Ok(names.iter().filter_map(|name| self.0.remove(name)).map(|cold| (cold.name, cold.bytes)).collect())
+    }
+
+    fn take_all(&mut self) -> Result<Vec<(KeyName, Vec<u8>)>, OutsideError> {
+        Ok(std::mem::take(&mut self.0).into_values().map(|cold| (cold.name, cold.bytes)).collect())
+    }
+
+    fn put(&mut self, cold: Vec<Cold>, now: Millis) -> Result<(), OutsideError> {
+        self.0.retain(|_, cold| cold.ends >= now);
+        for cold in cold {
+            assert!(self.0.insert(cold.name.clone(), cold).is_none(), "a key is in memory or outside");
+        }
+        Ok(())
+    }
 }
 
 /// Judges lines at once.
@@ -70,6 +98,7 @@ pub fn judge_in(text: &str, lines: &[String], options: &Options, way: &Way) -> R
         rules.index = Index::without_witnesses(&rules.schema, &rules.rules);
     }
     let mut pipeline = Pipeline::new(Arc::new(rules), options.clone(), way.threads.max(1));
+    way.begin(&mut pipeline);
     let mut collected = Collected::default();
     let mut first = 0usize;
     for count in way.batches.iter().copied().chain([usize::MAX]) {
@@ -77,11 +106,10 @@ pub fn judge_in(text: &str, lines: &[String], options: &Options, way: &Way) -> R
         let bytes = lines[first..until].join("\n");
         pipeline.take(&Lines { bytes: bytes.as_bytes(), first: first as u64 }, &mut collected);
         first = until;
-        if way.restored {
-            pipeline = restored(pipeline, options, way.threads.max(1))?;
-        }
+        pipeline = way.between(pipeline, options)?;
     }
     pipeline.finish(&mut collected);
+    not_failed(&pipeline)?;
     Ok(collected)
 }
 
@@ -93,7 +121,6 @@ pub fn judge_changed(
     options: &Options,
     way: &Way,
 ) -> Result<Collected, String> {
-    let threads = way.threads.max(1);
     let mut live: Vec<LiveRule> = Vec::new();
     // The version of a rule is the generation that brought its text.
     let mut rule_set = |text: &str, generation: u64| {
@@ -107,7 +134,8 @@ pub fn judge_changed(
         live = loaded.programs.iter().map(|p| LiveRule { program: p.clone(), version: version(p) }).collect();
         RuleSet::new(generation, loaded.schema, live.clone()).map(Arc::new).map_err(|e| format!("{e:?}"))
     };
-    let mut pipeline = Pipeline::new(rule_set(text, 1)?, options.clone(), threads);
+    let mut pipeline = Pipeline::new(rule_set(text, 1)?, options.clone(), way.threads.max(1));
+    way.begin(&mut pipeline);
     let mut collected = Collected::default();
     let mut first = 0;
     for (i, (until, next)) in changes.iter().map(|(l, t)| (*l, Some(t))).chain([(lines.len(), None)]).enumerate() {
@@ -117,24 +145,45 @@ pub fn judge_changed(
         if let Some(next) = next {
             pipeline.swap(rule_set(next, i as u64 + 2)?, &mut collected);
         }
-        if way.restored {
-            pipeline = restored(pipeline, options, threads)?;
-        }
+        pipeline = way.between(pipeline, options)?;
     }
     pipeline.finish(&mut collected);
+    not_failed(&pipeline)?;
     Ok(collected)
 }
 
+impl Way {
+    fn begin(&self, pipeline: &mut Pipeline) {
+        if self.evicted {
+            pipeline.keep_outside(Some(Box::new(Kept::default())));
+        }
+    }
+
+    fn between(&self, mut pipeline: Pipeline, options: &Options) -> Result<Pipeline, String> {
+        pipeline.evict(|_| true);
+        if self.restored {
+            pipeline = restored(pipeline, options, self.threads.max(1))?;
+        }
+        not_failed(&pipeline)?;
+        Ok(pipeline)
+    }
+}
+
+fn not_failed(pipeline: &Pipeline) -> Result<(), String> {
+    pipeline.failure().map_or(Ok(()), |e| Err(e.to_string()))
+}
+
 /// The pipeline, saved and loaded.
-pub fn restored(pipeline: Pipeline, options: &Options, threads: usize) -> Result<Pipeline, String> {
+pub fn restored(mut pipeline: Pipeline, options: &Options, threads: usize) -> Result<Pipeline, String> {
     let bytes = pipeline.save();
     let rules = pipeline.generations().cloned().collect();
-    let loaded = Pipeline::load(rules, options.clone(), threads, &bytes).map_err(|e| e.to_string())?;
+    let mut loaded = Pipeline::load(rules, options.clone(), threads, &bytes).map_err(|e| e.to_string())?;
     if loaded.save() != bytes {
         return Err("what was loaded is not what was saved".to_owned());
     }
     if (loaded.totals(), loaded.counters()) != (pipeline.totals(), pipeline.counters()) {
         return Err("the totals are not what was saved".to_owned());
     }
+    loaded.keep_outside(pipeline.keep_outside(None));
     Ok(loaded)
 }

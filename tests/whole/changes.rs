@@ -51,7 +51,9 @@ fn check(case: &Case) -> Vec<String> {
     };
     for order in [Order::Arrival, Order::EventTime] {
         let options = lapwing::data::pipeline::Options { order, ..Default::default() };
-        for way in [Way::default(), Way { threads: 4, ..Way::default() }, Way { restored: true, ..Way::default() }] {
+        let evicted = Way { evicted: true, ..Way::default() };
+        let restored = Way { restored: true, ..Way::default() };
+        for way in [Way::default(), Way { threads: 4, ..Way::default() }, restored, evicted] {
             let found = judge_changed(&before, &changes, &lines, &options, &way).expect("the rules compile").alerts;
             let found: Vec<String> =
                 found.iter().map(|a| format!("{} v{}", shown(a, |e| e["offset"].clone()), a["version"])).collect();

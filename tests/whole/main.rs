@@ -6,6 +6,7 @@ mod control;
 mod docs;
 mod explain;
 mod freed;
+mod outside;
 mod random;
 mod recordings;
 mod rules;

@@ -53,7 +53,9 @@ impl Shard {
         ahead.of_event.clear();
         for event in events {
             let from = ahead.deliveries.len();
-            self.find_keys(rules, event, ahead);
+            let missing = self.find_keys(rules, event, ahead);
+            // All shards see the event; one counts it.
+            self.counters.missing_keys += if self.index == 0 { missing } else { 0 };
             ahead.of_event.push(from..ahead.deliveries.len());
         }
         for delivery in &ahead.deliveries {
@@ -61,8 +63,9 @@ impl Shard {
         }
     }
 
-    /// Appends the event's keys in this shard's groups.
-    pub(super) fn find_keys(&mut self, rules: &RuleSet, event: EventView<'_>, ahead: &mut Ahead) {
+    /// Appends the event's keys in this shard's groups. Returns how many are missing.
+    pub(super) fn find_keys(&self, rules: &RuleSet, event: EventView<'_>, ahead: &mut Ahead) -> u64 {
+        let mut missing = 0;
         let first = ahead.deliveries.len();
         let bytes = &mut ahead.key_bytes;
         for (i, extraction) in rules.events[event.row.event.0 as usize].extractions.iter().enumerate() {
@@ -72,8 +75,7 @@ impl Shard {
             let present = parts.all(|(field, optional)| crate::key::push(bytes, &event.field(*field), *optional));
             if !present {
                 bytes.truncate(start);
-                // All shards see the event; one counts it.
-                self.counters.missing_keys += u64::from(self.index == 0);
+                missing += 1;
                 continue;
             }
             let hash = self.hasher.hash(rules.seeds[extraction.space as usize], &bytes[start..]);
@@ -101,5 +103,6 @@ impl Shard {
                 }),
             }
         }
+        missing
     }
 }

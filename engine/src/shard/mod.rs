@@ -6,6 +6,7 @@
 mod caps;
 mod in_place;
 mod keys;
+pub mod outside;
 mod time;
 mod windows;
 
@@ -145,7 +146,7 @@ impl Shard {
         Counters { rule_errors: self.errors.get(), ..self.counters }
     }
 
-    /// How many keys hold state.
+    /// How many keys hold state in memory.
     pub fn keys(&self) -> usize {
         self.groups.iter().map(Group::len).sum()
     }
@@ -168,7 +169,8 @@ impl Shard {
     /// Writes the state of a key group; none where it is not this shard's or holds nothing.
     pub fn save_group(&self, group: usize) -> Option<Vec<u8>> {
         let g = &self.groups[group];
-        (self.owns(group) && !g.is_empty()).then(|| crate::store::group::save(g, &self.rules))
+        let holds = !g.is_empty() || !g.all_capped().is_empty();
+        (self.owns(group) && holds).then(|| crate::store::group::save(g, &self.rules))
     }
 
     /// Takes over the state of a key group that was saved under the present rule set.

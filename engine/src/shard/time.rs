@@ -5,7 +5,7 @@ use crate::Millis;
 use crate::output::Output;
 use crate::rule_set::RuleEntry;
 use crate::run::step::{Moved, time_passes};
-use crate::slot::{Cell, Fate, SWEEP_GRAIN, SlotId};
+use crate::slot::{Cell, CellMore, Fate, SWEEP_GRAIN, SWEPT_WITHIN, SlotId};
 use crate::window::WindowState;
 use lapwing_dsl::ir::WindowKind;
 use lapwing_dsl::nfa::StateId;
@@ -85,6 +85,15 @@ impl Shard {
         }
     }
 
+    /// Whether time moves a run of a key, or something of the key waits to be reported.
+    pub(super) fn waits_for_time(&self, group: u16, slot: SlotId) -> bool {
+        let group = &self.groups[group as usize];
+        let timed = |rule: u32, state| is_timed(&self.rules.rules[rule as usize], state);
+        let waits = |more: &CellMore| !more.candidates.is_empty() || !more.open.is_empty();
+        group.records(slot).any(|r| timed(r.rule(), r.state()))
+            || group.more(slot).is_some_and(|m| m.cells.iter().any(|(_, more)| waits(more)))
+    }
+
     pub(super) fn set_timers(&mut self, group: u16, rule: u32, entry: &RuleEntry, key: &[u8], cell: &Cell) {
         for run in &cell.runs {
             if is_timed(entry, run.state) {
@@ -102,6 +111,11 @@ impl Shard {
             return None;
         }
         Some(slot)
+    }
+
+    /// The time before which what goes has been swept away, if its key was in memory all the time.
+    pub(super) fn swept_until(&self) -> Millis {
+        self.clock.saturating_sub(SWEPT_WITHIN)
     }
 
     pub(super) fn plan_sweep(&mut self, group: u16, slot: SlotId) {
@@ -139,6 +153,14 @@ impl Shard {
             return;
         }
         g.set_sweep_at(slot, None);
+        if let Some(slot) = self.drop_gone(group, slot, clock) {
+            self.plan_sweep(group, slot);
+        }
+    }
+
+    /// Drops from a slot what had gone at a time; returns the slot that is left.
+    pub(super) fn drop_gone(&mut self, group: u16, slot: SlotId, clock: Millis) -> Option<SlotId> {
+        let g = &mut self.groups[group as usize];
         let rules = &self.rules;
         // Of rules that time moves, timers see to it.
         let fate = |rule: u32, deadline| match deadline < clock && !rules.rules[rule as usize].timed {
@@ -167,10 +189,8 @@ impl Shard {
             Some(times.partition_point(|t| *t < from))
         });
         let space = g.space(slot);
-        if self.drop_if_empty(At { group, slot: Some(slot), space }).is_some() {
-            let slot = self.groups[group as usize].fit(slot);
-            self.plan_sweep(group, slot);
-        }
+        let slot = self.drop_if_empty(At { group, slot: Some(slot), space })?;
+        Some(self.groups[group as usize].fit(slot))
     }
 }
 

@@ -46,29 +46,40 @@ pub fn load(bytes: &[u8], rules: &RuleSet, hasher: KeyHasher) -> Result<Group, C
         return Err(Corrupt("the format's version is not known to this engine"));
     }
     let mut group = Group::default();
-    let mut nodes: Vec<BoundId> = Vec::new();
-    for _ in 0..r.len()? {
-        let node = load_event(&mut r, &nodes, &mut group.bound)?;
-        nodes.push(node);
-    }
+    let nodes = load_events(&mut r, &mut group.bound)?;
     for _ in 0..r.len()? {
         load_slot(&mut r, rules, &mut group, hasher, &nodes)?;
     }
     let capped = r.list(|r| Ok((r.u32()?, Capped { caps: r.u64()? as u8, until: r.i64()? })))?;
     group.set_capped(capped.into_iter().collect());
     r.end()?;
-    // They were held once more while it was not yet known by whom.
-    if nodes.iter().any(|id| group.bound.get(*id).holders() < 2) {
-        return Err(Corrupt("a bound event that nothing holds"));
-    }
-    nodes.into_iter().rev().for_each(|id| group.bound.release(id));
+    hold_no_more(nodes, &mut group.bound)?;
     Ok(group)
 }
 
+/// Reads the events that several hold; each is held once, while it is not yet known by whom.
+pub(super) fn load_events(r: &mut Reader<'_>, bound: &mut BoundEvents) -> Result<Vec<BoundId>, Corrupt> {
+    let mut nodes = Vec::new();
+    for _ in 0..r.len()? {
+        let node = load_event(r, &nodes, bound)?;
+        nodes.push(node);
+    }
+    Ok(nodes)
+}
+
+/// All that holds these events has been read.
+pub(super) fn hold_no_more(nodes: Vec<BoundId>, bound: &mut BoundEvents) -> Result<(), Corrupt> {
+    if nodes.iter().any(|id| bound.get(*id).holders() < 2) {
+        return Err(Corrupt("a bound event that nothing holds"));
+    }
+    nodes.into_iter().rev().for_each(|id| bound.release(id));
+    Ok(())
+}
+
 /// The bound events that several runs or later events hold, by the order in which they were come to.
-struct Shared {
-    numbers: BTreeMap<BoundId, u64>,
-    nodes: Writer,
+pub(super) struct Shared {
+    pub(super) numbers: BTreeMap<BoundId, u64>,
+    pub(super) nodes: Writer,
 }
 
 impl Shared {
@@ -116,7 +127,7 @@ fn load_event(r: &mut Reader<'_>, nodes: &[BoundId], bound: &mut BoundEvents) ->
     Ok(bound.add(before, step, rank, origin, at, sequence, captured))
 }
 
-fn save_slot(w: &mut Writer, rules: &RuleSet, group: &Group, slot: SlotId, shared: &mut Shared) {
+pub(super) fn save_slot(w: &mut Writer, rules: &RuleSet, group: &Group, slot: SlotId, shared: &mut Shared) {
     w.u64(group.space(slot).into());
     w.slice(group.key(slot));
     w.list(group.rules(slot).into_iter(), |w, rule| {
@@ -153,13 +164,13 @@ fn save_slot(w: &mut Writer, rules: &RuleSet, group: &Group, slot: SlotId, share
     });
 }
 
-fn load_slot(
+pub(super) fn load_slot(
     r: &mut Reader<'_>,
     rules: &RuleSet,
     group: &mut Group,
     hasher: KeyHasher,
     nodes: &[BoundId],
-) -> Result<(), Corrupt> {
+) -> Result<SlotId, Corrupt> {
     let space = r.u16()?;
     if space as usize >= rules.spaces.len() {
         return Err(Corrupt("a key is of an unknown space"));
@@ -211,7 +222,7 @@ fn load_slot(
             _ => group.more_or_add(slot).windows.push(window),
         }
     }
-    if group.holds_nothing(slot) { Err(Corrupt("a key holds nothing")) } else { Ok(()) }
+    if group.holds_nothing(slot) { Err(Corrupt("a key holds nothing")) } else { Ok(slot) }
 }
 
 fn load_starts(r: &mut Reader<'_>, rules: &RuleSet, hasher: KeyHasher) -> Result<(u32, Starts), Corrupt> {

@@ -1,11 +1,12 @@
 //! State as bytes: a versioned format that refuses what it does not know.
 //!
-//! `codec` writes and reads plain values, `group` one key group, `rest` what is not by key (order, suppression), `seal` puts a
+//! `codec` writes and reads plain values, `group` one key group, `key` one key of it, `rest` what is not by key (order, suppression), `seal` puts a
 //! header before a whole state and a hash behind it. The bytes name rules, spaces and windows by their index in the rule set they were saved under; the caller saves that rule set's texts beside
 //! them.
 
 pub mod codec;
 pub mod group;
+pub mod key;
 pub mod rest;
 pub mod seal;
 

@@ -15,8 +15,10 @@ use lapwing_engine::limits::Limits;
 use lapwing_engine::order::{Order, Ordered, OrderedEvent, Part, PutAside, Sequencer};
 use lapwing_engine::output::Output;
 use lapwing_engine::rule_set::RuleSet;
+use lapwing_engine::shard::outside::{Cold, KeyName};
 use lapwing_engine::shard::{Counters, Shard};
 use lapwing_engine::slot::KeyHasher;
+use lapwing_engine::store::codec::Corrupt;
 use lapwing_engine::suppress::{Suppressor, Verdict};
 use serde::Serialize;
 
@@ -115,6 +117,48 @@ pub trait Sink {
     fn rejected(&mut self, rejected: Rejected);
 }
 
+/// Keeps keys that are not in memory: one value a key.
+pub trait Outside: Send {
+    /// Takes out those of the named keys that are there. The names are ascending.
+    fn take(&mut self, names: &[KeyName]) -> Result<Vec<(KeyName, Vec<u8>)>, OutsideError>;
+    /// Takes out all keys.
+    fn take_all(&mut self) -> Result<Vec<(KeyName, Vec<u8>)>, OutsideError>;
+    /// Keeps keys, ascending, of which none is there. Time is at `now`: of what is there, that which has ended may be forgotten.
+    fn put(&mut self, cold: Vec<Cold>, now: Millis) -> Result<(), OutsideError>;
+}
+
+/// Why keys could not be kept outside memory, or not be taken back.
+#[derive(Debug)]
+pub enum OutsideError {
+    /// What was taken out is not what was put there.
+    Corrupt(Corrupt),
+    /// It could not be read or written.
+    Io(std::io::Error),
+}
+
+impl std::fmt::Display for OutsideError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            OutsideError::Corrupt(e) => e.fmt(f),
+            OutsideError::Io(e) => write!(f, "keys outside memory cannot be read or written: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for OutsideError {}
+
+impl From<Corrupt> for OutsideError {
+    fn from(e: Corrupt) -> Self {
+        OutsideError::Corrupt(e)
+    }
+}
+
+impl From<std::io::Error> for OutsideError {
+    fn from(e: std::io::Error) -> Self {
+        OutsideError::Io(e)
+    }
+}
+
 /// A stretch of lines of the input.
 #[derive(Clone, Debug)]
 pub struct Lines<'a> {
@@ -170,6 +214,9 @@ pub struct Pipeline {
     spare_events: Vec<OrderedEvent>,
     /// Decoders that know shapes, and memory for look-ups.
     decoders: Vec<Decoding>,
+    /// Where keys are that are not in memory; none where all are.
+    outside: Option<Box<dyn Outside>>,
+    failure: Option<OutsideError>,
 }
 
 /// What a thread needs to decode by one rule set, and keeps from one stretch of lines to the next.
@@ -200,6 +247,8 @@ impl Pipeline {
             spare: Vec::new(),
             spare_events: Vec::new(),
             decoders: Vec::new(),
+            outside: None,
+            failure: None,
             options,
         }
     }
@@ -226,7 +275,7 @@ impl Pipeline {
         self.stages
     }
 
-    /// Keys that hold state.
+    /// Keys that hold state in memory.
     pub fn keys(&self) -> usize {
         self.shards.iter().map(Shard::keys).sum()
     }
@@ -246,6 +295,56 @@ impl Pipeline {
         self.generations.len() > 1
     }
 
+    /// Keeps keys outside memory from here on, or none any more; gives what kept them before. What [`Pipeline::save`] writes is what is in
+    /// memory: with what was outside at that moment, it is the whole state.
+    pub fn keep_outside(&mut self, outside: Option<Box<dyn Outside>>) -> Option<Box<dyn Outside>> {
+        std::mem::replace(&mut self.outside, outside)
+    }
+
+    /// Why keys could not be put outside memory or taken back. From then on the pipeline moves no further: what it gave would be wrong.
+    pub fn failure(&self) -> Option<&OutsideError> {
+        self.failure.as_ref()
+    }
+
+    /// Puts keys outside memory that `cold` chooses by the time of the newest event that their state remembers; see [`Shard::evict`]. Returns how
+    /// many; none where nothing keeps them.
+    pub fn evict(&mut self, mut cold: impl FnMut(Millis) -> bool) -> usize {
+        if self.failure.is_some() {
+            return 0;
+        }
+        let Some(outside) = &mut self.outside else { return 0 };
+        let mut keys: Vec<Cold> = self.shards.iter_mut().flat_map(|shard| shard.evict(&mut cold)).collect();
+        keys.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let count = keys.len();
+        self.failure = outside.put(keys, self.sequencer.clock()).err();
+        count
+    }
+
+    /// Takes the keys in that the shards need, or all. Returns whether all is well.
+    fn take_in(&mut self, needed_by: Option<&Ordered>) -> bool {
+        if self.failure.is_some() {
+            return false;
+        }
+        let Some(outside) = &mut self.outside else { return true };
+        let taken = match needed_by {
+            Some(ready) => {
+                let mut names: Vec<KeyName> = self.shards.iter().flat_map(|shard| shard.needs(ready)).collect();
+                names.sort_unstable();
+                outside.take(&names)
+            }
+            None => outside.take_all(),
+        };
+        let load = |keys: Vec<(KeyName, Vec<u8>)>| {
+            for shard in &mut self.shards {
+                let own = keys.iter().filter(|(name, _)| shard.owns(name.group.into()));
+                shard.load_keys(own.map(|(name, bytes)| (name, &**bytes)).collect::<Vec<_>>())?;
+            }
+            Ok(())
+        };
+        self.failure = taken.and_then(load).err();
+        self.failure.is_none()
+    }
+
     /// Puts a rule set in place of the live one from here on. In event-time order events up to the greatest time taken so
     /// far still belong to the old one, whenever they arrive. What waits to be reported of rules that changed leaves.
     pub fn swap(&mut self, rules: Arc<RuleSet>, sink: &mut dyn Sink) {
@@ -263,6 +362,10 @@ impl Pipeline {
 
     /// Hands the next generation to the shards.
     fn put_next_in_force(&mut self, sink: &mut dyn Sink) {
+        // The new rule set has other numbers than those under which keys went out.
+        if !self.take_in(None) {
+            return;
+        }
         let next = self.generations[1].rules.clone();
         for shard in &mut self.shards {
             shard.swap(next.clone(), &mut self.outputs);
@@ -397,6 +500,7 @@ impl Pipeline {
     fn advance(&mut self, mut ready: Ordered, sink: &mut dyn Sink) {
         while let Some(cut) = self.generations.get(1).map(|g| g.above)
             && ready.until > cut
+            && self.failure.is_none()
         {
             let old = ready.events.partition_point(|e| e.clock <= cut);
             let rest = ready.events.split_off(old);
@@ -413,6 +517,9 @@ impl Pipeline {
 
     fn step(&mut self, ready: &Ordered, sink: &mut dyn Sink) {
         let started = Instant::now();
+        if !self.take_in(Some(ready)) {
+            return;
+        }
         let mut outputs = std::mem::take(&mut self.outputs);
         if let [shard] = self.shards.as_mut_slice() {
             shard.step(ready, &mut outputs);

@@ -133,6 +133,7 @@ fn with_changes(case: &Case) -> Result<(usize, usize), String> {
         ("at once", Way::default()),
         ("four threads", Way { threads: 4, ..Way::default() }),
         ("restored", Way { restored: true, ..Way::default() }),
+        ("evicted", Way { evicted: true, ..Way::default() }),
     ];
     for (name, way) in ways {
         let shown = || changes.iter().map(|(line, text)| format!("before line {line}: {}", &text[EVENTS.len()..]));
@@ -172,7 +173,7 @@ fn options(case: &Case) -> Options {
     Options { order, lateness: case.lateness, limits, ..Options::default() }
 }
 
-/// Four threads, random batches, a restore after every batch, and no index.
+/// Four threads, random batches, a restore after every batch, keys out of memory after every batch, both, and no index.
 fn ways(case: &Case) -> Vec<(String, Way)> {
     let mut rng = Rng::new(case.seed ^ 0x5eed);
     let mut batches = || {
@@ -189,6 +190,11 @@ fn ways(case: &Case) -> Vec<(String, Way)> {
         ("four threads".to_owned(), Way { threads: 4, ..Way::default() }),
         ("batches".to_owned(), Way { threads: 1, batches: batches(), ..Way::default() }),
         ("restored".to_owned(), Way { threads: 1, batches: batches(), restored: true, ..Way::default() }),
+        ("evicted".to_owned(), Way { threads: 1, batches: batches(), evicted: true, ..Way::default() }),
+        (
+            "evicted and restored, two threads".to_owned(),
+            Way { threads: 2, batches: batches(), evicted: true, restored: true, ..Way::default() },
+        ),
         ("without the index".to_owned(), Way { all_asked: true, ..Way::default() }),
     ]
 }
