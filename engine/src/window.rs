@@ -159,15 +159,16 @@ impl WindowState {
         self.len() == 0
     }
 
-    /// Its value at `now`. For `first_seen`, `asked` is the current event's value.
-    pub fn read(&self, kind: &WindowKind, ty: &Type, now: Millis, asked: &Value<'_>) -> Outcome {
+    /// Its value for an event of the time `now`, which may be behind the clock: what the clock has passed is gone. For `first_seen`, `asked` is
+    /// the current event's value.
+    pub fn read(&self, kind: &WindowKind, ty: &Type, now: Millis, clock: Millis, asked: &Value<'_>) -> Outcome {
         match (self, kind) {
             (WindowState::Times(times), WindowKind::Sliding { length, offset, .. }) => {
-                let (from, to) = bounds(now, *length, *offset);
+                let (from, to) = bounds(now, clock, *length, *offset);
                 Ok(count(times.partition_point(|t| *t < to), times.partition_point(|t| *t < from)))
             }
             (WindowState::Values(values), WindowKind::Sliding { aggregate: kind, length, offset }) => {
-                let (from, to) = bounds(now, *length, *offset);
+                let (from, to) = bounds(now, clock, *length, *offset);
                 let range = values.partition_point(|(t, _)| *t < from)..values.partition_point(|(t, _)| *t < to);
                 let inside = values.range(range).map(|(_, v)| v.borrow()).collect();
                 if *kind == Aggregate::Distinct {
@@ -182,7 +183,8 @@ impl WindowState {
             (WindowState::Seen(seen), WindowKind::FirstSeen { length }) => Ok(if asked.is_missing() {
                 Value::Missing
             } else {
-                Value::Bool(seen.get(&*value_key(asked)).is_none_or(|at| now.saturating_sub(*at) > *length))
+                let since = |at: &Millis| now.max(clock).saturating_sub(*at);
+                Value::Bool(seen.get(&*value_key(asked)).is_none_or(|at| since(at) > *length))
             }),
             _ => Ok(Value::Missing),
         }
@@ -190,9 +192,9 @@ impl WindowState {
 }
 
 /// What a window is worth at `now` that counts entries of these times, ascending.
-pub fn count_of(times: &[Millis], kind: &WindowKind, now: Millis) -> Value<'static> {
+pub fn count_of(times: &[Millis], kind: &WindowKind, now: Millis, clock: Millis) -> Value<'static> {
     let WindowKind::Sliding { length, offset, .. } = kind else { return Value::Missing };
-    let (from, to) = bounds(now, *length, *offset);
+    let (from, to) = bounds(now, clock, *length, *offset);
     count(times.partition_point(|t| *t < to), times.partition_point(|t| *t < from))
 }
 
@@ -201,8 +203,9 @@ fn count(to: usize, from: usize) -> Value<'static> {
 }
 
 /// Entries from the first time to before the second count: `offset < now − at ≤ offset + length`, and without an offset also those ahead of `now`.
-fn bounds(now: Millis, length: Millis, offset: Millis) -> (Millis, Millis) {
-    let from = now.saturating_sub(offset).saturating_sub(length).saturating_add(Millis::from(bug(Bug::Window)));
+fn bounds(now: Millis, clock: Millis, length: Millis, offset: Millis) -> (Millis, Millis) {
+    let from =
+        now.max(clock).saturating_sub(offset).saturating_sub(length).saturating_add(Millis::from(bug(Bug::Window)));
     let to = if offset == 0 { Millis::MAX } else { now.saturating_sub(offset) };
     (from, to.max(from))
 }

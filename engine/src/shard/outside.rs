@@ -2,9 +2,8 @@
 //!
 //! The engine never waits: [`Shard::needs`] names the keys that a batch asks for and that are not in memory, the caller reads them from wherever it
 //! keeps them, [`Shard::load_keys`] takes them in, and [`Shard::step`] goes on. [`Shard::evict`] takes cold keys out as bytes, one
-//! value a key. What comes out of the shard is the same whether keys were outside in between or not, with two exceptions: the caps of
-//! more than one key (see [`Shard::evict`]), and an event that in order of arrival comes so late that it reads window entries that a sweep
-//! may already have dropped; of a key that was outside at that time they may still be there.
+//! value a key. What comes out of the shard is the same whether keys were outside in between or not, but for the caps of more than one key (see
+//! [`Shard::evict`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 

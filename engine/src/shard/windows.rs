@@ -156,7 +156,7 @@ impl Windows for SlotWindows<'_> {
         let empty;
         let Ok(place) = self.place(window, last) else { return Value::Missing };
         if let Some(times) = place.and_then(|(group, slot)| group.small_window(slot, window)) {
-            return count_of(times, &spec.kind, self.now);
+            return count_of(times, &spec.kind, self.now, self.shard.clock);
         }
         let state = match place.and_then(|(group, slot)| group.window(slot, window)) {
             Some(cell) => &cell.state,
@@ -169,7 +169,7 @@ impl Windows for SlotWindows<'_> {
             WindowKind::FirstSeen { .. } => self.asked(spec, last),
             _ => Value::Missing,
         };
-        state.read(&spec.kind, &spec.ty, self.now, &asked).unwrap_or_else(|_| {
+        state.read(&spec.kind, &spec.ty, self.now, self.shard.clock, &asked).unwrap_or_else(|_| {
             self.shard.errors.set(self.shard.errors.get() + 1);
             Value::Missing
         })

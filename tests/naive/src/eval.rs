@@ -34,6 +34,8 @@ pub struct World<'a> {
     pub history: Vec<Rc<Event>>,
     /// What is due strictly before has happened.
     pub clock: i64,
+    /// How far the clock stays behind the greatest time in order of arrival; in order of time 0.
+    pub lateness: i64,
     /// From which place in the history on each window holds events.
     pub windows: Rc<Since>,
 }
@@ -365,6 +367,7 @@ impl Scope<'_> {
                 None => age <= length.ms,
                 Some(offset) => offset < age && age <= offset + length.ms,
             };
+            let in_time = in_time && !self.has_gone(event, offset.unwrap_or(0) + length.ms);
             let in_key = match &by {
                 Some((by, wanted)) => by_values(by, event).is_some() && by_values(by, event) == *wanted,
                 None => self.stands_in_key(event),
@@ -375,6 +378,13 @@ impl Scope<'_> {
             }
         }
         aggregates::fold(&call.name.text, values, self.zero(call))
+    }
+
+    /// Whether the clock had passed an event's end in a window of this length when the current event came, which may be behind the clock.
+    fn has_gone(&self, event: &Event, length: i64) -> bool {
+        let before = self.world.history.iter().take(self.current.place + 1);
+        let greatest = before.map(|e| e.at).max().unwrap_or(i64::MIN);
+        greatest.saturating_sub(self.world.lateness).saturating_sub(event.at) > length
     }
 
     /// The events that a window holds, whatever their types and keys.
@@ -407,6 +417,7 @@ impl Scope<'_> {
             earlier.place < event.place
                 && earlier.ty == event.ty
                 && self.now - earlier.at <= length.ms
+                && !self.has_gone(earlier, length.ms)
                 && self.stands_in_key(earlier)
                 && call.filter.as_ref().is_none_or(|c| scope.eval(c).truth() == Some(true))
                 && value::same(&scope.counted_value(call), &wanted)

@@ -30,7 +30,9 @@ pub fn run_with_changes(files: &[File], changes: &[Change<'_>], lines: &[Json], 
     let (events, cuts, outcome) = read(&generations, changes, lines, options);
     let states = generations[0].rules.iter().map(|_| RuleState::default()).collect();
     let windows = Rc::new(carried_over(&Since::new(), &generations[0].rules, &generations[0].types, 0));
-    let world = World { types: generations[0].types.clone(), history: Vec::new(), clock: i64::MIN, windows };
+    let lateness = if options.order == Order::Arrival { options.lateness_ms } else { 0 };
+    let types = generations[0].types.clone();
+    let world = World { types, history: Vec::new(), clock: i64::MIN, lateness, windows };
     let mut stream = Stream { generation: &generations[0], states, world, outcome };
     let mut clock = i64::MIN;
     let mut live = 0;
@@ -39,7 +41,6 @@ pub fn run_with_changes(files: &[File], changes: &[Change<'_>], lines: &[Json], 
             stream.change(&generations[live + 1], cuts[live]);
             live += 1;
         }
-        let lateness = if options.order == Order::Arrival { options.lateness_ms } else { 0 };
         clock = clock.max(event.at.saturating_sub(lateness));
         stream.fire_before(clock);
         stream.world.clock = clock;
@@ -319,9 +320,9 @@ impl<'a> RuleState<'a> {
 
 /// The world as it was when the match was complete; it may be reported later.
 fn then<'a>(matcher: Matcher<'a, '_>, reported: &Reported<'_>) -> World<'a> {
-    let World { types, history, clock, windows } = matcher.world;
+    let World { types, history, clock, lateness, windows } = matcher.world;
     let history = history[..reported.done.seen].to_vec();
-    World { types: types.clone(), history, clock: *clock, windows: windows.clone() }
+    World { types: types.clone(), history, clock: *clock, lateness: *lateness, windows: windows.clone() }
 }
 
 fn alert(matcher: Matcher<'_, '_>, reported: &Reported<'_>, suppressed: u64) -> Alert {
