@@ -84,15 +84,13 @@ pub struct CellMore {
     /// `report updates`: alerts that may grow.
     pub open: Vec<OpenAlert>,
     /// The caps that bit, and until when that may matter.
-    pub caps: u8,
-    /// The last deadline of a run that a cap took.
-    pub caps_until: Millis,
+    pub capped: Capped,
 }
 
 impl CellMore {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.candidates.is_empty() && self.open.is_empty() && self.caps == 0
+        self.candidates.is_empty() && self.open.is_empty() && self.capped.caps == 0
     }
 }
 
@@ -169,6 +167,18 @@ impl Capped {
         self.until = if self.caps == 0 { until } else { self.until.max(until) };
         self.caps |= cap as u8;
     }
+
+    /// The caps that may have changed what is reported at a time.
+    pub fn at(&self, at: Millis) -> u8 {
+        if at <= self.until { self.caps } else { 0 }
+    }
+
+    /// Forgets caps that no longer matter.
+    pub fn forget(&mut self, now: Millis) {
+        if self.until < now {
+            self.caps = 0;
+        }
+    }
 }
 
 /// The slots of one key group, with the events that runs of the group share.
@@ -210,6 +220,8 @@ fn pair(low: u32, high: u32) -> u64 {
 /// What word 1 of a slot says.
 #[derive(Clone, Copy)]
 struct Shape {
+    /// Where the key ends.
+    from: usize,
     used: usize,
     more: u32,
     small: usize,
@@ -219,7 +231,8 @@ impl Shape {
     #[inline]
     fn of(words: &[u64]) -> Shape {
         let word = words[1];
-        Shape { used: word as usize & 0x7ff_ffff, more: (word >> 27) as u32 & NONE, small: (word >> 54) as usize }
+        let from = HEAD + (high(words[0]) as usize).div_ceil(8);
+        Shape { from, used: word as usize & 0x7ff_ffff, more: (word >> 27) as u32 & NONE, small: (word >> 54) as usize }
     }
 
     #[inline]
@@ -262,7 +275,7 @@ impl Group {
         let used = HEAD + key.len().div_ceil(8);
         self.words.resize(used, 0);
         bytemuck::cast_slice_mut::<u64, u8>(&mut self.words[HEAD..])[..key.len()].copy_from_slice(key);
-        Shape { used, more: NONE, small: 0 }.write(&mut self.words);
+        Shape { from: used, used, more: NONE, small: 0 }.write(&mut self.words);
         let slot = self.blocks.add(used + room);
         self.blocks.get_mut(slot)[..used].copy_from_slice(&self.words);
         self.table.insert(tag_of(hash), slot);
@@ -349,8 +362,8 @@ impl Group {
     /// The small windows: their indexes, and the times of their entries, ascending.
     pub fn small_windows(&self, slot: SlotId) -> SmallWindows<'_> {
         let words = self.blocks.get(slot);
-        let from = HEAD + (high(words[0]) as usize).div_ceil(8);
-        SmallWindows { words: &words[from..from + Shape::of(words).small] }
+        let shape = Shape::of(words);
+        SmallWindows { words: &words[shape.from..shape.from + shape.small] }
     }
 
     /// The times of a small window's entries.
@@ -362,7 +375,7 @@ impl Group {
     pub fn add_to_small(&mut self, slot: SlotId, window: u32, at: Millis) -> Option<SlotId> {
         let words = self.blocks.get(slot);
         let shape = Shape::of(words);
-        let mut place = HEAD + (high(words[0]) as usize).div_ceil(8);
+        let mut place = shape.from;
         let mut found = None;
         for (index, times) in self.small_windows(slot) {
             if index >= window {
@@ -414,9 +427,8 @@ impl Group {
     pub fn rewrite_small(&mut self, slot: SlotId, mut gone: impl FnMut(u32, &[i64]) -> Option<usize>) {
         let words = self.blocks.get_mut(slot);
         let shape = Shape::of(words);
-        let start = HEAD + (high(words[0]) as usize).div_ceil(8);
-        let (mut read, mut write) = (start, start);
-        while read < start + shape.small {
+        let (mut read, mut write) = (shape.from, shape.from);
+        while read < shape.from + shape.small {
             let count = high(words[read]) as usize;
             let index = low(words[read]);
             let gone = gone(index, bytemuck::cast_slice(&words[read + 1..read + 1 + count]));
@@ -478,9 +490,8 @@ impl Group {
     /// Where the first record stands, and where the last one ends.
     #[inline]
     fn span(&self, slot: SlotId) -> (usize, usize) {
-        let words = self.blocks.get(slot);
-        let shape = Shape::of(words);
-        (HEAD + (high(words[0]) as usize).div_ceil(8) + shape.small, shape.used)
+        let shape = Shape::of(self.blocks.get(slot));
+        (shape.from + shape.small, shape.used)
     }
 
     /// The records of a key's runs; those of one rule in their order.
@@ -574,35 +585,24 @@ impl Group {
 
     /// Gathers the runs of a rule that differ only in the event they began with. Those that are older than one that
     /// came before, or began under another version, stay as they are.
-    pub fn gather(&mut self, slot: SlotId, begin: &Begin, mut starts: Starts) {
-        let (from, to) = self.span(slot);
-        let words = self.blocks.get_mut(slot);
-        let (mut read, mut write) = (from, from);
-        while read < to {
-            let record = Record::first_of(&words[read..to]);
-            let length = record.length();
+    pub fn gather(&mut self, slot: SlotId, begin: &Begin, mut starts: Starts, rules: &RuleSet) {
+        let mut fates = Vec::new();
+        for record in self.records(slot) {
             let last = record.last(&self.bound);
             let plain = record.rule() == begin.rule && record.state() == begin.state && record.more().is_none();
-            if plain && last.before().is_none() && starts.newest_at().is_none_or(|newest| newest <= last.at()) {
-                let captured = (0..begin.captured.len()).map(|i| last.captured(i));
-                starts.push(last.at(), last.sequence(), last.origin(), captured);
-                if !record.is_fresh() {
-                    starts.see(last.sequence() + 1);
-                }
-                if let Some(held) = record.held() {
-                    self.bound.release(held);
-                }
-                self.runs -= 1;
-                self.of_rule[begin.rule as usize] -= 1;
-            } else {
-                if write != read {
-                    words.copy_within(read..read + length, write);
-                }
-                write += length;
+            let ascends = starts.newest_at().is_none_or(|newest| newest <= last.at());
+            if !plain || !ascends || last.before().is_some() {
+                fates.push(Fate::Kept);
+                continue;
             }
-            read += length;
+            let captured = (0..begin.captured.len()).map(|i| last.captured(i));
+            starts.push(last.at(), last.sequence(), last.origin(), captured);
+            if !record.is_fresh() {
+                starts.see(last.sequence() + 1);
+            }
+            fates.push(Fate::Gone);
         }
-        Shape { used: write, ..Shape::of(words) }.write(words);
+        self.apply(slot, &fates, rules, &mut Vec::new());
         self.more_or_add(slot).starts.push((begin.rule, starts));
     }
 
@@ -620,7 +620,7 @@ impl Group {
         cell.runs.extend(runs);
         cell.runs.sort_by_key(|run| run.first_sequence);
         if surplus > 0 {
-            cell.more.get_or_insert_default().capped(Cap::RunsPerKey, Millis::MAX);
+            cell.more.get_or_insert_default().capped.add(Cap::RunsPerKey, Millis::MAX);
         }
     }
 
@@ -733,7 +733,7 @@ impl Group {
 
     /// The caps of more than one key that may have changed what a rule reports at a time.
     pub fn capped(&self, rule: u32, at: Millis) -> u8 {
-        self.capped.get(&rule).filter(|c| at <= c.until).map_or(0, |c| c.caps)
+        self.capped.get(&rule).map_or(0, |c| c.at(at))
     }
 
     /// What caps of more than one key have done, by rule.
@@ -779,9 +779,8 @@ impl Group {
     /// Whether a slot holds nothing.
     #[inline]
     pub fn holds_nothing(&self, slot: SlotId) -> bool {
-        let words = self.blocks.get(slot);
-        let shape = Shape::of(words);
-        shape.more == NONE && shape.used == HEAD + (high(words[0]) as usize).div_ceil(8)
+        let shape = Shape::of(self.blocks.get(slot));
+        shape.more == NONE && shape.used == shape.from
     }
 
     /// Frees a slot that holds nothing.
@@ -911,6 +910,6 @@ impl KeyHasher {
 /// The key group of a hash.
 #[inline]
 pub fn group_of(hash: u64, pinned: bool) -> usize {
-    // The table within a group uses the low and the top bits.
+    // The table within a group uses the low 32 bits.
     if pinned { PINNED } else { (hash >> 40) as usize & (GROUPS - 1) }
 }

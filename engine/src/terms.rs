@@ -10,6 +10,7 @@ use lapwing_dsl::value::Value;
 use crate::batch::EventView;
 use crate::bound::BoundEvents;
 use crate::eval::{Scope, compare};
+use crate::rule_set::{RuleSet, Wait};
 
 /// The conditions of a rule set.
 #[derive(Clone, Debug, Default)]
@@ -119,9 +120,15 @@ impl Judged {
         self.of.clear();
     }
 
-    /// Whether a condition holds for the event at hand.
+    /// Whether the event at hand meets all conditions on the event alone of what a run waits for.
     #[inline]
-    pub fn holds(&self, terms: &Terms, number: u32, event: EventView<'_>, errors: &Cell<u64>) -> bool {
+    pub fn all_hold(&self, rules: &RuleSet, wait: &Wait, event: EventView<'_>, errors: &Cell<u64>) -> bool {
+        let terms = &rules.wait_terms[wait.terms.0 as usize..wait.terms.1 as usize];
+        terms.iter().all(|t| self.holds(&rules.terms, *t, event, errors))
+    }
+
+    #[inline]
+    fn holds(&self, terms: &Terms, number: u32, event: EventView<'_>, errors: &Cell<u64>) -> bool {
         let known = &self.of[number as usize];
         if known.get() >> 1 != self.event {
             known.set(self.event << 1 | u64::from(terms.all[number as usize].holds(event, errors)));

@@ -27,6 +27,7 @@ use crate::batch::{Batch, EventView, Hit};
 use crate::bound::BoundEvents;
 use crate::eval::Scope;
 use crate::rule_set::RuleEntry;
+use crate::terms::strip_spans;
 
 /// For each event type, how its values find first steps.
 #[derive(Clone, Debug, Default)]
@@ -270,9 +271,4 @@ fn take_bounds(terms: &mut Vec<&Expr>) -> Option<(FieldId, witness::Bounds)> {
         _ => true,
     });
     taken
-}
-
-fn strip_spans(expr: &mut Expr) {
-    expr.span = Default::default();
-    lapwing_dsl::compile::walk::children_mut(expr, &mut strip_spans);
 }

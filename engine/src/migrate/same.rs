@@ -9,6 +9,7 @@ use lapwing_dsl::schema::{EventId, FieldId, Schema};
 use lapwing_dsl::value::Type;
 
 use crate::rule_set::{RuleEntry, RuleSet, WindowEntry};
+use crate::terms::strip_spans;
 
 /// What happens to what is held of a rule.
 #[derive(Clone, Debug)]
@@ -282,13 +283,8 @@ fn take_events(rule: &mut Rule) -> Vec<EventId> {
 
 fn bare(expr: &Expr) -> Expr {
     let mut expr = expr.clone();
-    strip(&mut expr);
+    strip_spans(&mut expr);
     expr
-}
-
-fn strip(expr: &mut Expr) {
-    expr.span = Default::default();
-    children_mut(expr, &mut strip);
 }
 
 /// What a window keeps, without regard to who asks, to numbers of events and to spans.
@@ -296,7 +292,7 @@ fn content(window: &Window) -> Window {
     let mut window = window.clone();
     window.span = Default::default();
     window.event = EventId(0);
-    window.filter.iter_mut().chain(&mut window.args).for_each(strip);
+    window.filter.iter_mut().chain(&mut window.args).for_each(strip_spans);
     if let WindowKey::Fields { reader, .. } = &mut window.key {
         reader.clear();
     }

@@ -14,7 +14,7 @@ use crate::bound::{BoundEvents, BoundId};
 use crate::limits::{Cap, Limits};
 use crate::output::{Match, Status};
 use crate::planted::{Bug, bug};
-use crate::slot::{Candidate, Cell, CellMore, OpenAlert};
+use crate::slot::{Candidate, Cell, OpenAlert};
 
 /// Puts what moved back into the cell and appends the matches to be reported. Returns how many runs a cap took.
 pub fn settle(
@@ -344,16 +344,14 @@ impl Selection<'_> {
             }
             !goes
         });
-        self.cell.more.get_or_insert_default().capped(Cap::RunsPerKey, until);
+        self.cell.more.get_or_insert_default().capped.add(Cap::RunsPerKey, until);
         (surplus - over) as u64
     }
 
     /// An alert that a run taken by a cap might have touched says so.
     fn mark_caps(&self, body: &mut Match) {
-        if let Some(more) = &self.cell.more
-            && body.at <= more.caps_until
-        {
-            body.caps |= more.caps;
+        if let Some(more) = &self.cell.more {
+            body.caps |= more.capped.at(body.at);
         }
     }
 }
@@ -377,20 +375,5 @@ fn could_beat(bound: &BoundEvents, run: &Run, best: &Candidate) -> bool {
         std::cmp::Ordering::Greater => false,
         // So far alike: it is better only where the match found was not the preferred way later.
         std::cmp::Ordering::Equal => best.ranks[shared..].iter().any(|r| *r != 0),
-    }
-}
-
-impl CellMore {
-    /// A cap bit: it may matter until then.
-    pub fn capped(&mut self, cap: Cap, until: crate::Millis) {
-        self.caps_until = if self.caps == 0 { until } else { self.caps_until.max(until) };
-        self.caps |= cap as u8;
-    }
-
-    /// Forgets caps that no longer matter.
-    pub fn forget_caps(&mut self, now: crate::Millis) {
-        if self.caps != 0 && self.caps_until < now {
-            self.caps = 0;
-        }
     }
 }

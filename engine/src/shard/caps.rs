@@ -9,10 +9,8 @@ impl Shard {
     /// Notes a rule that has more runs than it may have in a key group, or will have with one more.
     pub(super) fn check_rule(&mut self, at: At, rule: u32) {
         let group = &self.groups[at.group as usize];
-        let times = if at.group as usize == PINNED { GROUPS } else { 1 };
-        if group.runs_of(rule) >= self.limits.runs_per_rule_max.saturating_mul(times)
-            || group.runs_of_all() >= self.limits.runs_max.saturating_mul(times)
-        {
+        let (rule_max, max) = self.group_caps(at.group);
+        if group.runs_of(rule) >= rule_max || group.runs_of_all() >= max {
             self.over.push((at.group, rule));
         }
     }
@@ -21,10 +19,8 @@ impl Shard {
     /// walk over the group is not made for each run.
     pub(super) fn keep_within_caps(&mut self) {
         for (g, rule) in std::mem::take(&mut self.over) {
+            let (rule_max, max) = self.group_caps(g);
             let group = &mut self.groups[g as usize];
-            let times = if g as usize == PINNED { GROUPS } else { 1 };
-            let rule_max = self.limits.runs_per_rule_max.saturating_mul(times);
-            let max = self.limits.runs_max.saturating_mul(times);
             let mut gone = 0;
             if group.runs_of(rule) > rule_max {
                 gone += group.end_oldest(Some(rule), rule_max - rule_max / 16, Cap::RunsPerRule, &self.rules);
@@ -37,6 +33,12 @@ impl Shard {
         }
     }
 
+    /// How many runs of one rule, and of all, may live in a key group.
+    fn group_caps(&self, group: u16) -> (usize, usize) {
+        let times = if group as usize == PINNED { GROUPS } else { 1 };
+        (self.limits.runs_per_rule_max.saturating_mul(times), self.limits.runs_max.saturating_mul(times))
+    }
+
     /// Makes room for a run of a rule that has as many as it may have for a key: the oldest start goes.
     pub(super) fn make_room(&mut self, group: u16, slot: SlotId, rule: u32, fates: &mut [Fate]) {
         let group = &mut self.groups[group as usize];
@@ -46,7 +48,7 @@ impl Shard {
         let deadline = record.deadline();
         fates[i] = Fate::Gone;
         self.counters.runs_capped += 1;
-        group.cell_more_or_add(slot, rule).capped(Cap::RunsPerKey, deadline);
+        group.cell_more_or_add(slot, rule).capped.add(Cap::RunsPerKey, deadline);
     }
 }
 

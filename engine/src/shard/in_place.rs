@@ -48,8 +48,7 @@ impl Shard {
             if wait.event != event.row.event.0 || delivery.mask & 1 << wait.extraction == 0 {
                 continue;
             }
-            let terms = &rules.wait_terms[wait.terms.0 as usize..wait.terms.1 as usize];
-            if !terms.iter().all(|t| self.judged.holds(&rules.terms, *t, event, &self.errors)) {
+            if !self.judged.all_hold(rules, wait, event, &self.errors) {
                 continue;
             }
             let value = gather.by.map_or(Value::Missing, |(field, _)| event.field(field));
@@ -164,7 +163,7 @@ impl Shard {
                     self.counters.runs_capped += 1;
                     if let Some(slot) = at.slot {
                         let cell = self.groups[at.group as usize].cell_more_or_add(slot, rule);
-                        cell.capped(Cap::GatheredPerKey, until);
+                        cell.capped.add(Cap::GatheredPerKey, until);
                     }
                 }
                 continue;
@@ -255,9 +254,8 @@ impl Judge<'_> {
     /// Whether the event meets the condition of the step that a run waits for.
     #[inline]
     fn takes(&self, wait: &Wait, record: Record<'_>) -> bool {
-        let terms = &self.rules.wait_terms[wait.terms.0 as usize..wait.terms.1 as usize];
         let Shard { judged, errors, .. } = self.shard;
-        if !terms.iter().all(|t| judged.holds(&self.rules.terms, *t, self.event, errors)) {
+        if !judged.all_hold(self.rules, wait, self.event, errors) {
             return false;
         }
         if !wait.asks_run {

@@ -313,7 +313,7 @@ impl Shard {
                 continue;
             };
             let starts = Starts::new(begin.captured.len(), gather.by.map(|(_, captured)| captured), self.hasher);
-            group.gather(slot, begin, starts);
+            group.gather(slot, begin, starts, rules);
         }
         self.fates = fates;
         self.begun = begun;
@@ -452,7 +452,7 @@ impl Shard {
             self.matches = matches;
         }
         if let Some(more) = &mut cell.more {
-            more.forget_caps(self.clock);
+            more.capped.forget(self.clock);
         }
         if entry.timed {
             self.set_timers(at.group, rule, entry, key, &cell);

@@ -157,7 +157,7 @@ fn ends(group: &Group, slot: SlotId, rules: &RuleSet) -> Millis {
     let small = group.small_windows(slot).map(|(window, times)| end(window, times.last().copied()));
     let windows = group.windows(slot).iter().map(|w| end(w.window, w.state.newest()).max(w.lost_until));
     let more = group.more(slot);
-    let cells = more.into_iter().flat_map(|m| &m.cells).map(|(_, cell)| cell.caps_until);
+    let cells = more.into_iter().flat_map(|m| &m.cells).map(|(_, cell)| cell.capped.until);
     let starts = more.into_iter().flat_map(|m| &m.starts).map(|(rule, starts)| {
         let lasts = rules.gathers[*rule as usize].map_or(0, |g| g.lasts);
         starts.newest_at().map_or(Millis::MIN, |at| at.saturating_add(lasts))

@@ -172,7 +172,7 @@ impl Shard {
         g.apply(slot, &self.fates, rules, &mut Vec::new());
         if let Some(more) = g.more_mut(slot) {
             for (_, cell) in &mut more.cells {
-                cell.forget_caps(clock);
+                cell.capped.forget(clock);
             }
             for window in &mut more.windows {
                 window.state.expire(&rules.windows[window.window as usize].spec.kind, clock);

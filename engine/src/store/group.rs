@@ -270,15 +270,15 @@ fn save_more(w: &mut Writer, more: &CellMore) {
         w.u64(open.tag.into());
         save_match(w, &open.body);
     });
-    w.u64(more.caps.into());
-    w.i64(more.caps_until);
+    w.u64(more.capped.caps.into());
+    w.i64(more.capped.until);
 }
 
 fn load_more(r: &mut Reader<'_>, rule: u32) -> Result<CellMore, Corrupt> {
     let candidates = r.list(|r| load_candidate(r, rule))?;
     let open = r.list(|r| Ok(OpenAlert { tag: r.u32()?, body: Box::new(load_match(r, rule)?) }))?;
     let caps = r.u64()? as u8;
-    Ok(CellMore { candidates, open, caps, caps_until: r.i64()? })
+    Ok(CellMore { candidates, open, capped: Capped { caps, until: r.i64()? } })
 }
 
 fn save_run(w: &mut Writer, program: &Program, group: &Group, record: Record<'_>, shared: &mut Shared) {
