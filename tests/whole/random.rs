@@ -14,6 +14,10 @@ fn the_engine_does_what_the_naive_matcher_does() {
     let explained = number("LAPWING_RANDOM_EXPLAIN").unwrap_or(1) as usize;
     let shown: Vec<String> = seen.differing.iter().take(explained).map(|seed| explain(*seed)).collect();
     assert!(shown.is_empty(), "{} cases differ: {:?}\n{}", seen.differing.len(), seen.differing, shown.join("\n"));
+    // What the cases hold says something where there are enough of them.
+    if cases < 1_000 {
+        return;
+    }
     assert!(seen.with_alerts * 10 >= seen.cases * 3, "{} of {} cases have an alert", seen.with_alerts, seen.cases);
     // Also where the rules change on the way, and often enough a run outlives a change of its rule and gives an alert.
     let (with_alerts, lived_on) = (seen.with_alerts_changed, seen.lived_on);
@@ -21,7 +25,5 @@ fn the_engine_does_what_the_naive_matcher_does() {
     assert!(lived_on * 5 >= seen.cases, "{lived_on} alerts of runs that lived on, in {} cases", seen.cases);
     let refused: u64 = seen.refused.values().sum();
     assert!(refused * 4 < cases, "{refused} of {cases} cases are refused: {:#?}", seen.refused);
-    if cases >= 1_000 {
-        assert_eq!(seen.rare(), [], "of {} rules", seen.rules);
-    }
+    assert_eq!(seen.rare(), [], "of {} rules", seen.rules);
 }

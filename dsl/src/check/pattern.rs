@@ -123,6 +123,9 @@ impl<'a> RuleCheck<'a> {
     }
 
     fn absence_structure(&mut self, element: &'a Element, absence: &'a Absence, last: bool, limited: bool) {
+        if last {
+            self.ends_in_absence = Some(absence.span);
+        }
         if element.link.contiguity == Contiguity::Any {
             let finding = Diagnostic::new(
                 Code::LooseLink,

@@ -21,6 +21,8 @@ pub(super) struct RuleCheck<'a> {
     /// Event types that give no key; they have been reported.
     pub keyless: Vec<EventId>,
     pub windows: Vec<Window>,
+    /// An absence at the end of the pattern: time, or another event than the last one bound, completes the match.
+    pub ends_in_absence: Option<Span>,
     /// The steps that something reads, for the lint of unused bindings.
     pub read: Vec<StepId>,
     pub found: Vec<Diagnostic>,
@@ -46,6 +48,7 @@ impl<'a> RuleCheck<'a> {
             key: Key::default(),
             keyless: Vec::new(),
             windows: Vec::new(),
+            ends_in_absence: None,
             read: Vec::new(),
             found: Vec::new(),
             broken: false,

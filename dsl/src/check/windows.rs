@@ -130,9 +130,15 @@ impl RuleCheck<'_> {
             );
             return None;
         }
-        let event = match self.candidate(scope) {
-            Some(event) => event,
-            None => self.counted_event(call, scope)?,
+        let event = match (self.candidate(scope), self.ends_in_absence) {
+            (Some(event), _) => event,
+            (None, Some(absence)) => {
+                let text = "`first_seen` asks about the event at hand, and an absence completes this match later";
+                let finding = Diagnostic::new(Code::WindowMisuse, span, text).also(absence, "an absence at the end");
+                self.error(finding.help("ask in the step's `where`: `a: login where first_seen(country) over 30d`"));
+                return None;
+            }
+            (None, None) => self.counted_event(call, scope)?,
         };
         let counted = Scope::at(Site::Counted(event));
         let args: Vec<Option<Expr>> = call.args.iter().map(|a| self.expr(&a.value, counted, None)).collect();

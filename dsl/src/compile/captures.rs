@@ -1,7 +1,7 @@
 //! Finds which fields of a bound event must be kept.
 
 use super::walk::{result_exprs, walk};
-use crate::ir::{Expr, ExprKind, Of, Rule, StepId, WindowKey, WindowKind};
+use crate::ir::{Expr, ExprKind, Of, Rule, StepId, WindowKey};
 use crate::schema::{EventId, FieldId};
 
 /// For each step the fields to keep, ascending; the event's time is kept anyway and left out here.
@@ -21,15 +21,6 @@ pub fn captures(rule: &Rule) -> Vec<Vec<FieldId>> {
         if let WindowKey::Fields { reader, .. } = &window.key {
             for (event, fields) in reader {
                 fields.iter().for_each(|f| kept.keep_for_event(*event, *f));
-            }
-        }
-        if matches!(window.kind, WindowKind::FirstSeen { .. }) && rule.steps.iter().any(|s| s.absence) {
-            for arg in &window.args {
-                walk(arg, &mut |e| {
-                    if let ExprKind::Field(_, field) = e.kind {
-                        kept.keep_for_event(window.event, field);
-                    }
-                });
             }
         }
     }

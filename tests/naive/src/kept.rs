@@ -122,8 +122,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// The last event of a match may be the one that a window by other fields is asked for, and with an absence also by
-    /// `first_seen`.
+    /// The last event of a match may be the one that a window by other fields is asked for.
     fn window(&mut self, call: &Call) {
         if let Some(by) = &call.by {
             for step in self.rule.steps.clone() {
@@ -133,17 +132,6 @@ impl Reader<'_, '_> {
                     self.keep(&step.label().text, field);
                 }
             }
-        }
-        if call.name.text == "first_seen" && !self.rule.absent.is_empty() {
-            let candidate = self.own.map(|own| own.event.text.as_str());
-            let Some(ty) = windows::counted(call, candidate, self.types).map(str::to_owned) else { return };
-            let fields: Vec<String> = call
-                .args
-                .iter()
-                .flat_map(|a| names(&a.value))
-                .filter(|n| self.decl(&ty).is_some_and(|d| has(d, n)))
-                .collect();
-            fields.iter().for_each(|field| self.keep_of_type(&ty, field));
         }
     }
 
@@ -191,15 +179,6 @@ fn is_time(decl: &EventDecl, field: &str) -> bool {
     let times: Vec<&str> =
         decl.fields.iter().filter(|f| f.ty.name.text == "timestamp").map(|f| f.name.text.as_str()).collect();
     if times.contains(&"at") { field == "at" } else { times.first() == Some(&field) }
-}
-
-/// Names and fields in an expression.
-fn names(expr: &Expr) -> Vec<String> {
-    match &expr.kind {
-        ExprKind::Name(name) => vec![name.clone()],
-        ExprKind::Member(_, field) => vec![field.text.clone()],
-        _ => parts(expr).into_iter().flat_map(names).collect(),
-    }
 }
 
 /// A step's key, as names of fields.

@@ -113,14 +113,14 @@ impl<'a> Matcher<'a, '_> {
 
     /// What may be awaited first.
     fn beginnings(&self) -> Vec<Vec<Await<'a>>> {
-        let mut all = Vec::new();
-        for way in self.walker().begin(self.rule.pattern) {
-            if let Way::Wait(mut awaits) = way {
-                awaits.iter_mut().for_each(|one| together(&mut one.path.decisions, 0));
-                all.push(awaits);
-            }
-        }
-        all
+        let waits = |way| match way {
+            Way::Wait(awaits) => Some(awaits),
+            Way::Through(_) => None,
+        };
+        let mut ways = self.walker().begin(self.rule.pattern);
+        ways.retain(|way| matches!(way, Way::Wait(_)));
+        ranked(&mut ways, 0);
+        ways.into_iter().filter_map(waits).collect()
     }
 
     /// The runs that begin with an event bound before to a step of that name; no condition is asked.
@@ -240,11 +240,9 @@ impl<'a> Matcher<'a, '_> {
         let stack = after_binding(one.stack.clone(), event.at);
         let path = Path { decisions: one.path.decisions.clone(), absences: Vec::new() };
         let before = path.decisions.len();
-        for mut way in self.walker().go_on(stack, path) {
-            match &mut way {
-                Way::Wait(awaits) => awaits.iter_mut().for_each(|one| together(&mut one.path.decisions, before)),
-                Way::Through(path) => together(&mut path.decisions, before),
-            }
+        let mut ways = self.walker().go_on(stack, path);
+        ranked(&mut ways, before);
+        for way in ways {
             let next = |decisions, waits| Run {
                 bound: bound.clone(),
                 decisions,
@@ -368,12 +366,25 @@ fn nothing<'a>() -> Run<'a> {
     Run { bound: Vec::new(), decisions: Vec::new(), waits, continues: None, fresh: true }
 }
 
-/// What is decided between two events is one decision, compared as a whole before what comes after it: 0 begins it, and its parts count
-/// from 1.
-fn together(decisions: &mut Vec<u32>, before: usize) {
-    if decisions.len() > before {
-        decisions[before..].iter_mut().for_each(|d| *d += 1);
-        decisions.insert(before, 0);
+/// What is decided between two events is one decision: the place of the way among those that are open there, the preferred first. Where only
+/// one is open, nothing is decided.
+fn ranked(ways: &mut [Way<'_>], before: usize) {
+    let mut open: Vec<Vec<u32>> = ways.iter_mut().map(|way| paths(way)[0].decisions[before..].to_vec()).collect();
+    open.sort();
+    open.dedup();
+    for path in ways.iter_mut().flat_map(paths) {
+        let place = open.iter().position(|one| *one == path.decisions[before..]).expect("it is one of them");
+        path.decisions.truncate(before);
+        if open.len() > 1 {
+            path.decisions.push(place as u32);
+        }
+    }
+}
+
+fn paths<'w, 'a>(way: &'w mut Way<'a>) -> Vec<&'w mut Path<'a>> {
+    match way {
+        Way::Wait(awaits) => awaits.iter_mut().map(|one| &mut one.path).collect(),
+        Way::Through(path) => vec![path],
     }
 }
 

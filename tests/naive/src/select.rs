@@ -274,7 +274,7 @@ fn may_better(run: &Run<'_>, best: &Done<'_>) -> bool {
     let common = run.decisions.iter().zip(&best.decisions).position(|(a, b)| a != b);
     match common {
         Some(i) => run.decisions[i] < best.decisions[i],
-        None => best.decisions.iter().skip(run.decisions.len()).any(|d| *d > 1),
+        None => best.decisions.iter().skip(run.decisions.len()).any(|d| *d > 0),
     }
 }
 

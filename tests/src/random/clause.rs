@@ -108,13 +108,18 @@ fn when(w: &mut Writer<'_>, steps: &[Step], clauses: &mut Vec<String>) {
     let a = w.rng.pick(steps).name.clone();
     let b = w.rng.pick(steps).clone();
     let n = w.rng.between(0, 3);
-    let condition = match w.rng.below(7) {
+    let condition = match w.rng.below(8) {
         0 => format!("count({a}) > {n}"),
         1 => format!("sum({a}.n) > {n}"),
         2 => format!("{a}.n <= (first({}).n ?? 2)", b.name),
         3 => format!("last({a}).n != (first({a}, 1).n ?? 9)"),
         4 => format!("distinct({a}.s) >= {}", n.min(2)),
         5 => format!("(sum({a}.d) > 1.25) or {a}.ok"),
+        6 => {
+            w.mark("when first_seen");
+            let within = w.span(3, 12);
+            format!("{}first_seen({}.s where ok) over {within}", w.rng.pick(&["", "not "]), b.ty)
+        }
         _ => {
             w.mark("when over");
             w.window(b.ty)

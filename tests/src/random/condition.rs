@@ -327,7 +327,7 @@ impl Writer<'_> {
             self.used.mark(name);
             text
         };
-        match self.rng.below(22) {
+        match self.rng.below(23) {
             0 => say("count", format!("count({f})")),
             1 => say("sum", format!("sum({f}.n)")),
             2 => say("decimal", format!("sum({f}.d)")),
@@ -349,6 +349,7 @@ impl Writer<'_> {
             18 => say("if", format!("if({f}.ok, {f}.n, 7)")),
             19 => say("duration", format!("last({f}).at - first({f}).at")),
             20 => say("??", format!("{f}.x ?? {f}.n")),
+            21 => say("emit first_seen", format!("first_seen({}.s) over {}ms", step.ty, self.rng.between(3, 12))),
             _ => format!("{f}.{}", self.rng.pick(&["n", "s", "d", "q", "x", "p"])),
         }
     }
