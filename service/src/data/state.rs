@@ -16,8 +16,10 @@ use lapwing_engine::store::seal;
 use super::pipeline::{Generation, Options, Pipeline, Totals};
 
 impl Pipeline {
-    /// The state between two calls, as bytes. They do not depend on the number of threads.
+    /// The state between two calls, as bytes. They do not depend on the number of threads. What was taken has to be settled: see
+    /// [`Pipeline::settle`].
     pub fn save(&self) -> Vec<u8> {
+        assert!(self.is_settled(), "the shards have seen what was taken");
         let mut w = Writer::default();
         w.bool(self.options.order == Order::EventTime);
         w.list(self.generations.iter(), |w, g| {
