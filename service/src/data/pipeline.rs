@@ -90,6 +90,8 @@ pub struct Totals {
     pub aside: u64,
     /// Objects that are no declared event.
     pub unknown: u64,
+    /// Events that no rule could use, whatever came before: they only moved time.
+    pub unused: u64,
     /// Optional fields that were unreadable.
     pub unreadable_fields: u64,
     /// Alerts that left.
@@ -181,6 +183,7 @@ struct DecodedLines {
     taken: u64,
     lines: u64,
     unknown: u64,
+    unused: u64,
     unreadable: u64,
     errors: u64,
 }
@@ -228,7 +231,8 @@ pub struct Pipeline {
 /// What a thread needs to decode by one rule set, and keeps from one stretch of lines to the next.
 struct Decoding {
     decoder: Decoder,
-    scratch: Scratch,
+    begins: Scratch,
+    uses: Scratch,
 }
 
 impl Pipeline {
@@ -420,6 +424,7 @@ impl Pipeline {
                     taken += piece.taken;
                     self.totals.lines += piece.lines;
                     self.totals.unknown += piece.unknown;
+                    self.totals.unused += piece.unused;
                     self.totals.unreadable_fields += piece.unreadable;
                     rejected.extend(piece.rejected);
                 }
@@ -538,7 +543,8 @@ impl Pipeline {
                 let live = &self.generations;
                 self.decoders.retain(|d| live.iter().any(|g| Arc::ptr_eq(&g.plan, d.decoder.plan())));
                 let decoder = Decoder::new(generation.plan.clone());
-                Decoding { decoder, scratch: generation.rules.index.scratch() }
+                let rules = &generation.rules;
+                Decoding { decoder, begins: rules.index.scratch(), uses: rules.uses.scratch() }
             }
         }
     }
@@ -664,7 +670,7 @@ impl Jobs<'_> {
 fn decode_lines(rules: &RuleSet, lines: &Lines<'_>, batch: Batch, with: &mut Decoding) -> DecodedLines {
     let mut out = DecodedLines { batch, first: lines.first, ..DecodedLines::default() };
     let errors = Cell::new(0);
-    let Decoding { decoder, scratch } = with;
+    let Decoding { decoder, begins, uses } = with;
     let mut number = lines.first;
     let mut rest = lines.bytes;
     while !rest.is_empty() {
@@ -691,7 +697,15 @@ fn decode_lines(rules: &RuleSet, lines: &Lines<'_>, batch: Batch, with: &mut Dec
             }
         }
         for row in before..out.batch.rows.len() {
-            rules.index.look_up(&mut out.batch, row, scratch, &errors);
+            rules.index.look_up(&mut out.batch, row, begins, &errors);
+        }
+        // The fields of the last row alone can go.
+        if let Some(row) = out.batch.rows.len().checked_sub(1).filter(|row| *row >= before)
+            && out.batch.rows[row].begins_nothing()
+            && !rules.uses.has(&out.batch, row, uses)
+        {
+            out.batch.pass_over();
+            out.unused += 1;
         }
     }
     out.taken = number - lines.first;
