@@ -53,12 +53,14 @@ pub struct RuleSet {
     pub waits: Vec<Wait>,
     /// Numbers of the conditions that [`Wait::terms`] name.
     pub wait_terms: Vec<u32>,
-    /// For each event type, for each rule the extractions, as a mask, that put an event into the rule's input: as
-    /// [`RuleEntry::input`], laid out to be looked at often.
-    pub inputs: Vec<u64>,
+    /// For each of [`RuleSet::waits`] the event type that is awaited, or [`ANY_EVENT`] where it is not simple: what is asked first stands close.
+    pub awaited: Vec<u16>,
     /// For each rule where its stretch of [`RuleSet::waits`] begins.
     pub first_wait: Vec<u32>,
 }
+
+/// In [`RuleSet::awaited`]: events of any type are looked at.
+pub const ANY_EVENT: u16 = u16::MAX;
 
 /// How the runs of a rule are kept where there are many for one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,7 +252,7 @@ impl RuleSet {
             gathers: Vec::new(),
             waits: Vec::new(),
             wait_terms: Vec::new(),
-            inputs: Vec::new(),
+            awaited: Vec::new(),
             first_wait: Vec::new(),
         };
         set.lay_out_waits();
@@ -288,8 +290,7 @@ impl RuleSet {
             }
         }
         self.terms = terms.finish();
-        let events = 0..self.schema.events.len();
-        self.inputs = events.flat_map(|event| self.rules.iter().map(move |rule| rule.input[event])).collect();
+        self.awaited = self.waits.iter().map(|wait| if wait.simple { wait.event } else { ANY_EVENT }).collect();
         self.gathers = (0..self.rules.len()).map(|rule| self.gather(rule)).collect();
     }
 
@@ -328,16 +329,16 @@ impl RuleSet {
         Some(Gather { by, lasts: begin.lasts })
     }
 
-    /// The extractions, as a mask, that put an event of a type into a rule's input.
+    /// Where in [`RuleSet::waits`] what a run of a rule waits for in a state stands.
     #[inline]
-    pub fn input(&self, event: EventId, rule: u32) -> u64 {
-        self.inputs[event.0 as usize * self.rules.len() + rule as usize]
+    pub fn wait_number(&self, rule: u32, state: StateId) -> usize {
+        (self.first_wait[rule as usize] + u32::from(state.0)) as usize
     }
 
     /// What a run of a rule waits for in a state.
     #[inline]
     pub fn wait(&self, rule: u32, state: StateId) -> &Wait {
-        &self.waits[(self.first_wait[rule as usize] + u32::from(state.0)) as usize]
+        &self.waits[self.wait_number(rule, state)]
     }
 
     /// A rule set without rules.

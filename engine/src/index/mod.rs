@@ -134,7 +134,7 @@ impl Index {
         scratch.event += 1;
         let mut hits = std::mem::take(&mut batch.hits);
         let start = hits.len();
-        index.find(EventView { batch, row: &row }, scratch, &mut hits, errors);
+        index.find::<false>(EventView { batch, row: &row }, scratch, &mut hits, errors);
         batch.rows[at].hits = (start as u32, hits.len() as u32);
         batch.hits = hits;
     }
@@ -147,7 +147,7 @@ impl Index {
         scratch.event += 1;
         let mut hits = std::mem::take(&mut scratch.hits);
         hits.clear();
-        self.events[row.event.0 as usize].find(EventView { batch, row: &row }, scratch, &mut hits, errors);
+        self.events[row.event.0 as usize].find::<true>(EventView { batch, row: &row }, scratch, &mut hits, errors);
         let any = !hits.is_empty();
         scratch.hits = hits;
         any
@@ -166,8 +166,15 @@ fn first_steps(rules: &[RuleEntry]) -> impl Iterator<Item = (EventId, Hit, &[Exp
 }
 
 impl EventIndex {
-    /// Appends the steps that an event meets, in order of rules.
-    fn find(&self, event: EventView<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>, errors: &Cell<u64>) {
+    /// Appends the steps that an event meets, in order of rules; where `ANY`, stops when there are some.
+    #[inline]
+    fn find<const ANY: bool>(
+        &self,
+        event: EventView<'_>,
+        scratch: &mut Scratch,
+        hits: &mut Vec<Hit>,
+        errors: &Cell<u64>,
+    ) {
         let Scratch { terms, rests, event: number, found, bytes, none, .. } = scratch;
         found.clear();
         found.push(self.always);
@@ -197,7 +204,7 @@ impl EventIndex {
                 })
         };
         for posting in found.iter() {
-            self.postings.meet(*posting, hits, &mut rest_holds, |field| as_number(&event.field(field)));
+            self.postings.meet::<ANY>(*posting, hits, &mut rest_holds, |field| as_number(&event.field(field)));
         }
         // Each block is in order of rules, but the next begins anew.
         if !hits[start..].is_sorted() {

@@ -63,9 +63,10 @@ impl Postings {
         Posting { start, end: self.blocks.len() as u32 }
     }
 
-    /// Appends the steps found of which all that is left holds. `rest_holds` says so of terms, `number` gives a field as a number, if it
-    /// is one.
-    pub fn meet(
+    /// Appends the steps found of which all that is left holds; where `ANY`, at most one. `rest_holds` says so of terms, `number` gives a
+    /// field as a number, if it is one.
+    #[inline]
+    pub fn meet<const ANY: bool>(
         &self,
         posting: Posting,
         hits: &mut Vec<Hit>,
@@ -73,6 +74,9 @@ impl Postings {
         number: impl Fn(FieldId) -> Option<f64>,
     ) {
         for block in &self.blocks[posting.start as usize..posting.end as usize] {
+            if ANY && !hits.is_empty() {
+                return;
+            }
             if !rest_holds(block.rest) {
                 continue;
             }
@@ -83,6 +87,12 @@ impl Postings {
             };
             let Some(v) = number(field) else { continue };
             let bounds = &self.bounds[first as usize..first as usize + own.len()];
+            if ANY {
+                hits.extend(
+                    own.iter().zip(bounds).find(|(_, (low, high))| *low <= v && v <= *high).map(|(hit, _)| *hit),
+                );
+                continue;
+            }
             // Every hit is written, and the next is written over it where its bounds do not hold: no branch to guess.
             let start = hits.len();
             hits.extend_from_slice(own);
@@ -130,7 +140,7 @@ mod tests {
         let posting = postings.add(entries.iter());
         let check = |posting, truth: [bool; 2], number: Option<f64>, expected: &[u32]| {
             let mut hits = Vec::new();
-            postings.meet(posting, &mut hits, |rest| truth[rest as usize], |_| number);
+            postings.meet::<false>(posting, &mut hits, |rest| truth[rest as usize], |_| number);
             hits.sort_unstable();
             let rules: Vec<u32> = hits.iter().map(|h| h.rule).collect();
             assert_eq!(rules, expected, "{truth:?} {number:?}");

@@ -4,6 +4,7 @@
 //! likewise. A rule that asks for the very next event of its input sees all of them.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
 use lapwing_dsl::ir::Expr;
 use lapwing_dsl::program::Program;
@@ -13,6 +14,7 @@ use super::{Index, Scratch};
 use crate::batch::{Batch, Hit};
 use crate::planted::{Bug, bug};
 use crate::rule_set::RuleEntry;
+use crate::terms::strip_spans;
 
 /// What is asked of the events of each type before any state is looked at.
 #[derive(Clone, Debug, Default)]
@@ -32,16 +34,18 @@ impl Uses {
                 all[event.0 as usize] |= condition.is_empty() || sees_all(&rule.program, event);
             });
         }
-        let mut asked: Vec<(EventId, Hit, &[Expr])> = Vec::new();
+        // Which rule asks does not matter: what many ask is one.
+        let mut asked: BTreeMap<(EventId, String), &[Expr]> = BTreeMap::new();
         for rule in rules {
             uses(&rule.program, |event, condition| {
                 if !all[event.0 as usize] {
-                    // Which rule asks does not matter.
-                    asked.push((event, Hit { rule: asked.len() as u32, step: 0 }, condition));
+                    asked.insert((event, picture(condition)), condition);
                 }
             });
         }
-        Uses { some: Index::build(schema, asked.into_iter(), true), all }
+        let numbered = asked.iter().enumerate();
+        let steps = numbered.map(|(i, ((event, _), asked))| (*event, Hit { rule: i as u32, step: 0 }, *asked));
+        Uses { some: Index::build(schema, steps, true), all }
     }
 
     /// Memory for look-ups.
@@ -54,6 +58,15 @@ impl Uses {
     pub fn has(&self, batch: &Batch, at: usize, scratch: &mut Scratch) -> bool {
         self.all[batch.rows[at].event.0 as usize] || self.some.meets_any(batch, at, scratch, &Cell::new(0))
     }
+}
+
+/// What a condition says, wherever it stands.
+fn picture(condition: &[Expr]) -> String {
+    let bare = condition.iter().cloned().map(|mut term| {
+        strip_spans(&mut term);
+        format!("{:?}", term.kind)
+    });
+    bare.collect::<Vec<_>>().join(" and ")
 }
 
 /// Whether a rule has to see each event of a type, whatever it holds.

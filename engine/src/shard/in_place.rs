@@ -12,7 +12,7 @@ use crate::bound::BoundEvents;
 use crate::eval::Scope;
 use crate::limits::Cap;
 use crate::planted::{Bug, bug};
-use crate::rule_set::{RuleEntry, RuleSet, Wait};
+use crate::rule_set::{ANY_EVENT, RuleEntry, RuleSet, Wait};
 use crate::run::Run;
 use crate::run::step::{Effect, Offer, Waiting};
 use crate::slot::{Fate, Group, SlotId};
@@ -30,7 +30,7 @@ impl Shard {
         taken: &mut Vec<(u32, Run)>,
         taken_out: &mut Vec<u32>,
     ) {
-        let Offered { rules, delivery, event, sequence, .. } = *offered;
+        let Offered { rules, delivery, event, .. } = *offered;
         let group = &mut self.groups[at.group as usize];
         if group.more(slot).is_none_or(|m| m.starts.is_empty()) {
             return;
@@ -41,9 +41,6 @@ impl Shard {
                 continue;
             };
             starts.expire(self.clock.saturating_sub(gather.lasts));
-            if rules.rules[*rule as usize].input[event.row.event.0 as usize] & delivery.mask != 0 {
-                starts.see(sequence);
-            }
             let wait = rules.wait(*rule, begin.state);
             if wait.event != event.row.event.0 || delivery.mask & 1 << wait.extraction == 0 {
                 continue;
@@ -235,20 +232,23 @@ impl Judge<'_> {
     /// What becomes of a run; none where more is to be done than can be done where it stands.
     #[inline]
     fn fate(&self, record: Record<'_>) -> Option<Fate> {
-        let wait = self.rules.wait(record.rule(), record.state());
-        if !wait.simple || self.shard.traced.is_some() {
+        let row = self.event.row;
+        let number = self.rules.wait_number(record.rule(), record.state());
+        let awaited = self.rules.awaited[number];
+        if awaited == ANY_EVENT || self.shard.traced.is_some() {
             return self.fate_of_any(record);
         }
         if record.deadline() < self.shard.clock {
             return Some(Fate::Gone);
         }
-        let row = self.event.row;
-        let late = row.at > record.deadline() - Millis::from(bug(Bug::InPlace));
-        if wait.event == row.event.0 && self.mask & 1 << wait.extraction != 0 && !late && self.takes(wait, record) {
-            return None;
+        // Whether a run has passed over an event matters to none that is simple.
+        if awaited != row.event.0 {
+            return Some(Fate::Kept);
         }
-        let seen = record.is_fresh() && self.rules.input(row.event, record.rule()) & self.mask != 0;
-        Some(if seen { Fate::Waits } else { Fate::Kept })
+        let wait = &self.rules.waits[number];
+        let late = row.at > record.deadline() - Millis::from(bug(Bug::InPlace));
+        let takes = self.mask & 1 << wait.extraction != 0 && !late && self.takes(wait, record);
+        (!takes).then_some(Fate::Kept)
     }
 
     /// Whether the event meets the condition of the step that a run waits for.

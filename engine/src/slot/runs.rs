@@ -1,6 +1,7 @@
 //! The runs of a key: records that are read where they stand, taken out to be moved, gathered, and held to the caps.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use smallvec::SmallVec;
 
@@ -71,45 +72,40 @@ impl Group {
     pub fn apply(&mut self, slot: SlotId, fates: &[Fate], rules: &RuleSet, taken: &mut Vec<(u32, Run)>) {
         let (from, to) = self.span(slot);
         let words = self.blocks.get_mut(slot);
-        let (mut read, mut write) = (from, from);
+        // What stays moves down in stretches, each when the next record goes.
+        let (mut read, mut write, mut stays) = (from, from, from);
         for fate in fates {
             let record = Record::first_of(&words[read..to]);
             let length = record.length();
             match fate {
-                Fate::Gone => {
-                    if let Some(held) = record.held() {
-                        self.bound.release(held);
-                    }
-                    if let Some(number) = record.more() {
-                        self.run_some.remove(number);
-                    }
-                    self.runs -= 1;
-                    self.of_rule[record.rule() as usize] -= 1;
-                    read += length;
-                    continue;
-                }
-                Fate::TakenOut => {
+                Fate::Kept => {}
+                Fate::Waits => record::grow_stale(&mut words[read]),
+                Fate::Gone | Fate::TakenOut => {
                     let rule = record.rule();
-                    let captures = &rules.rules[rule as usize].program.captures;
-                    let mut run = record.run(&mut self.bound, |step| captures[step.0 as usize].len());
-                    if let Some((count, more)) = record.more().and_then(|number| self.run_some.remove(number)) {
-                        (run.count, run.more) = (count, Some(more));
+                    if *fate == Fate::TakenOut {
+                        let captures = &rules.rules[rule as usize].program.captures;
+                        let mut run = record.run(&mut self.bound, |step| captures[step.0 as usize].len());
+                        if let Some((count, more)) = record.more().and_then(|number| self.run_some.remove(number)) {
+                            (run.count, run.more) = (count, Some(more));
+                        }
+                        taken.push((rule, run));
+                    } else {
+                        if let Some(held) = record.held() {
+                            self.bound.release(held);
+                        }
+                        if let Some(number) = record.more() {
+                            self.run_some.remove(number);
+                        }
                     }
-                    taken.push((rule, run));
                     self.runs -= 1;
                     self.of_rule[rule as usize] -= 1;
-                    read += length;
-                    continue;
+                    write = move_down(words, stays..read, write);
+                    stays = read + length;
                 }
-                Fate::Waits => record::grow_stale(&mut words[read]),
-                Fate::Kept => {}
-            }
-            if write != read {
-                words.copy_within(read..read + length, write);
             }
             read += length;
-            write += length;
         }
+        write = move_down(words, stays..read, write);
         Shape { used: write, ..Shape::of(words) }.write(words);
     }
 
@@ -138,9 +134,6 @@ impl Group {
             }
             let captured = (0..begin.captured.len()).map(|i| last.captured(i));
             starts.push(last.at(), last.sequence(), last.origin(), captured);
-            if !record.is_fresh() {
-                starts.see(last.sequence() + 1);
-            }
             fates.push(Fate::Gone);
         }
         self.apply(slot, &fates, rules, &mut Vec::new());
@@ -174,7 +167,7 @@ impl Group {
         Run {
             state: begin.state,
             rank: begin.rank,
-            fresh: start.fresh,
+            fresh: true,
             last,
             count: begin.count,
             first_at: start.at,
@@ -317,4 +310,13 @@ impl<'a> Iterator for Records<'a> {
         self.words = &self.words[record.length()..];
         Some(record)
     }
+}
+
+/// Moves words down to a place; returns where they end there.
+fn move_down(words: &mut [u64], from: Range<usize>, to: usize) -> usize {
+    let end = to + from.len();
+    if from.start != to {
+        words.copy_within(from, to);
+    }
+    end
 }

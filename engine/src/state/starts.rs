@@ -71,8 +71,6 @@ pub struct Start<'a> {
     pub captured: Vec<Value<'a>>,
     /// The version of the rule it began under, where that is not the present one.
     pub version: Option<u32>,
-    /// Whether no event of the rule's input has come since.
-    pub fresh: bool,
 }
 
 /// Starts of one rule for one key.
@@ -90,8 +88,6 @@ pub struct Starts {
     places: HashTable<Place>,
     /// Starts with numbers below the first began under the second, a version that is not the present one; ascending.
     versions: Vec<(u64, u32)>,
-    /// Number of the last event of the rule's input.
-    seen: u64,
     hasher: KeyHasher,
     bytes: Vec<u8>,
 }
@@ -100,28 +96,7 @@ impl Starts {
     /// None yet. `captured` is the number of captured fields, `by` the one by which starts are found.
     pub fn new(captured: usize, by: Option<usize>, hasher: KeyHasher) -> Starts {
         let (chunks, places) = (VecDeque::new(), HashTable::new());
-        Starts {
-            chunks,
-            first: 0,
-            next: 0,
-            captured,
-            by,
-            places,
-            versions: Vec::new(),
-            seen: 0,
-            hasher,
-            bytes: Vec::new(),
-        }
-    }
-
-    /// An event of the rule's input has come, of this number.
-    pub fn see(&mut self, sequence: u64) {
-        self.seen = self.seen.max(sequence);
-    }
-
-    /// Number of the last event of the rule's input that has come.
-    pub fn seen(&self) -> u64 {
-        self.seen
+        Starts { chunks, first: 0, next: 0, captured, by, places, versions: Vec::new(), hasher, bytes: Vec::new() }
     }
 
     /// All go.
@@ -232,7 +207,6 @@ impl Starts {
             origin: Origin { source: start.source, partition: start.partition, offset: start.offset },
             captured: kept.map_or(Vec::new(), |k| (0..self.captured).map(|v| value(k, v)).collect()),
             version: self.versions.iter().find(|(until, _)| number < *until).map(|(_, version)| *version),
-            fresh: chunk.sequence + u64::from(start.sequence) >= self.seen,
         }
     }
 
@@ -324,7 +298,7 @@ mod tests {
             let origin = Origin { source: 0, partition: (seed >> 40) as u16 & 3, offset: seed };
             if seed >> 33 & 1 == 0 {
                 starts.push(at, sequence, origin, captured.iter().map(Value::borrow));
-                plain.push_back(Start { at, sequence, origin, captured, version: None, fresh: true });
+                plain.push_back(Start { at, sequence, origin, captured, version: None });
             }
             let from = at - (seed >> 20 & 0x3ff) as i64;
             if seed >> 12 & 7 == 0 {

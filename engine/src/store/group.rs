@@ -140,7 +140,6 @@ pub(super) fn save_slot(w: &mut Writer, rules: &RuleSet, group: &Group, slot: Sl
     let starts = group.more(slot).map_or(&[][..], |m| &m.starts);
     w.list(starts.iter(), |w, (rule, starts)| {
         w.u64((*rule).into());
-        w.u64(starts.seen());
         w.list(starts.iter(), |w, start| {
             w.i64(start.at);
             w.u64(start.sequence);
@@ -233,7 +232,6 @@ fn load_starts(r: &mut Reader<'_>, rules: &RuleSet, hasher: KeyHasher) -> Result
         return Err(Corrupt("gathered runs of a rule that gathers none"));
     };
     let mut starts = Starts::new(begin.captured.len(), gather.by.map(|(_, captured)| captured), hasher);
-    starts.see(r.u64()?);
     let mut last: Option<(Millis, u64, Option<u32>)> = None;
     for _ in 0..r.len()? {
         let (at, sequence, origin) = (r.i64()?, r.u64()?, r.origin()?);
