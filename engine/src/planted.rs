@@ -44,11 +44,15 @@ pub enum Bug {
     Evicted,
     /// Of a batch only the first key that is not in memory is asked for.
     Needed,
+    /// An entry of a list does not count at its very end.
+    EntryEnd,
+    /// What a change took off a list or out of a table is still there.
+    Gone,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 19] = [
+    pub const ALL: [Bug; 21] = [
         Bug::Deadline,
         Bug::AbsenceLimit,
         Bug::Skip,
@@ -68,6 +72,8 @@ impl Bug {
         Bug::Carried,
         Bug::Evicted,
         Bug::Needed,
+        Bug::EntryEnd,
+        Bug::Gone,
     ];
 }
 

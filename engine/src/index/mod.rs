@@ -25,6 +25,7 @@ use self::range::Ranges;
 use self::witness::{Witness, choose};
 use crate::batch::{Batch, EventView, Hit};
 use crate::bound::BoundEvents;
+use crate::data::Data;
 use crate::eval::Scope;
 use crate::rule_set::RuleEntry;
 use crate::terms::strip_spans;
@@ -123,8 +124,8 @@ impl Index {
         Scratch { terms: Judged::new(self.terms_max), rests: Judged::new(self.rests_max), ..Scratch::default() }
     }
 
-    /// Adds to the batch the first steps that a row meets. Rows are looked up in their order.
-    pub fn look_up(&self, batch: &mut Batch, at: usize, scratch: &mut Scratch, errors: &Cell<u64>) {
+    /// Adds to the batch the first steps that a row meets, as of the lists and tables. Rows are looked up in their order.
+    pub fn look_up(&self, batch: &mut Batch, at: usize, scratch: &mut Scratch, data: &Data, errors: &Cell<u64>) {
         let row = batch.rows[at];
         let index = &self.events[row.event.0 as usize];
         if scratch.event == u32::MAX {
@@ -133,7 +134,7 @@ impl Index {
         scratch.event += 1;
         let mut hits = std::mem::take(&mut batch.hits);
         let start = hits.len();
-        index.find(EventView { batch, row: &row }, scratch, &mut hits, errors);
+        index.find(EventView { batch, row: &row }, scratch, &mut hits, data, errors);
         batch.rows[at].hits = (start as u32, hits.len() as u32);
         batch.hits = hits;
     }
@@ -141,7 +142,7 @@ impl Index {
 
 impl EventIndex {
     /// Appends the steps that an event meets, in order of rules.
-    fn find(&self, event: EventView<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>, errors: &Cell<u64>) {
+    fn find(&self, event: EventView<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>, data: &Data, errors: &Cell<u64>) {
         let Scratch { terms, rests, event: number, found, bytes, none } = scratch;
         found.clear();
         found.push(self.always);
@@ -157,7 +158,7 @@ impl EventIndex {
             }
         }
         let start = hits.len();
-        let scope = Scope::of_event(event, none, errors);
+        let scope = Scope::of_event(event, none, data, errors);
         let mut rest_holds = |rest: u32| {
             let own = &self.rests[rest as usize];
             own.is_empty()

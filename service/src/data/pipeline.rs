@@ -194,6 +194,14 @@ impl Generation {
     pub(super) fn new(rules: Arc<RuleSet>, above: Millis) -> Generation {
         Generation { plan: Arc::new(Plan::new(&rules)), rules, above }
     }
+
+    /// The one after this; where only lists and tables differ, lines are decoded as before.
+    pub(super) fn next(&self, rules: Arc<RuleSet>, above: Millis) -> Generation {
+        if rules.shares_programs(&self.rules) {
+            return Generation { plan: self.plan.clone(), rules, above };
+        }
+        Generation::new(rules, above)
+    }
 }
 
 /// The data path.
@@ -350,18 +358,27 @@ impl Pipeline {
     pub fn swap(&mut self, rules: Arc<RuleSet>, sink: &mut dyn Sink) {
         match self.sequencer.order() {
             Order::Arrival => {
-                self.generations.push_back(Generation::new(rules, Millis::MIN));
+                self.push_generation(rules, Millis::MIN);
                 self.put_next_in_force(sink);
             }
-            Order::EventTime => {
-                let cut = self.sequencer.greatest();
-                self.generations.push_back(Generation::new(rules, cut));
-            }
+            Order::EventTime => self.push_generation(rules, self.sequencer.greatest()),
         }
+    }
+
+    fn push_generation(&mut self, rules: Arc<RuleSet>, above: Millis) {
+        let newest = self.generations.back().expect("there is a live generation");
+        let next = newest.next(rules, above);
+        self.generations.push_back(next);
     }
 
     /// Hands the next generation to the shards.
     fn put_next_in_force(&mut self, sink: &mut dyn Sink) {
+        let next = &self.generations[1].rules;
+        if next.shares_programs(&self.generations[0].rules) {
+            self.shards.iter_mut().for_each(|shard| shard.swap_data(next.clone()));
+            self.generations.pop_front();
+            return;
+        }
         // The new rule set has other numbers than those under which keys went out.
         if !self.take_in(None) {
             return;
@@ -380,9 +397,11 @@ impl Pipeline {
     pub fn take(&mut self, lines: &Lines<'_>, sink: &mut dyn Sink) -> u64 {
         let started = Instant::now();
         let generations: Vec<Generation> = self.generations.iter().cloned().collect();
+        // Generations that differ in lists and tables alone read the same of a line.
+        let families: Vec<&[Generation]> = generations.chunk_by(|a, b| a.rules.shares_programs(&b.rules)).collect();
         let mut decoded: Vec<Vec<DecodedLines>> = Vec::new();
-        for generation in &generations {
-            let decoding = self.decode(generation, lines);
+        for family in &families {
+            let decoding = self.decode(family, lines);
             decoded.push(decoding);
         }
         let decoded_at = Instant::now();
@@ -391,14 +410,14 @@ impl Pipeline {
         let mut taken = 0;
         let mut parts = Vec::new();
         let mut rejected = Vec::new();
-        let newest = generations.len() - 1;
-        for (g, pieces) in decoded.into_iter().enumerate() {
+        let newest = families.len() - 1;
+        for (f, pieces) in decoded.into_iter().enumerate() {
             // What is older than all of them is the live one's, which finds it late.
-            let above = if g == 0 { Millis::MIN } else { generations[g].above };
-            let up_to = generations.get(g + 1).map_or(Millis::MAX, |next| next.above);
+            let above = if f == 0 { Millis::MIN } else { families[f][0].above };
+            let up_to = families.get(f + 1).map_or(Millis::MAX, |next| next[0].above);
             for piece in pieces {
                 self.counted.rule_errors += piece.errors;
-                if g == newest {
+                if f == newest {
                     taken += piece.taken;
                     self.totals.lines += piece.lines;
                     self.totals.unknown += piece.unknown;
@@ -442,17 +461,18 @@ impl Pipeline {
         self.advance(ready, sink);
     }
 
-    fn decode(&mut self, generation: &Generation, lines: &Lines<'_>) -> Vec<DecodedLines> {
-        let rules = &*generation.rules;
+    /// Decodes lines for generations of the same programs.
+    fn decode(&mut self, family: &[Generation], lines: &Lines<'_>) -> Vec<DecodedLines> {
         let parts = split(lines, self.shards.len());
         let work: Vec<_> =
-            parts.iter().map(|_| (self.empty_batch(&generation.plan), self.decoding(generation))).collect();
+            parts.iter().map(|_| (self.empty_batch(&family[0].plan), self.decoding(&family[0]))).collect();
         let mut work = parts.iter().zip(work);
         let done: Vec<(DecodedLines, Decoding)> = std::thread::scope(|scope| {
             let first = work.next();
-            let others: Vec<_> =
-                work.map(|(part, (batch, with))| scope.spawn(move || decode_lines(rules, part, batch, with))).collect();
-            let first = first.into_iter().map(|(part, (batch, with))| decode_lines(rules, part, batch, with));
+            let others: Vec<_> = work
+                .map(|(part, (batch, with))| scope.spawn(move || decode_lines(family, part, batch, with)))
+                .collect();
+            let first = first.into_iter().map(|(part, (batch, with))| decode_lines(family, part, batch, with));
             first.chain(others.into_iter().map(|h| h.join().expect("a decoding thread does not panic"))).collect()
         });
         done.into_iter()
@@ -568,8 +588,13 @@ impl Pipeline {
     }
 }
 
-/// Decodes lines and looks up which rules they may begin.
-fn decode_lines(rules: &RuleSet, lines: &Lines<'_>, batch: Batch, mut with: Decoding) -> (DecodedLines, Decoding) {
+/// Decodes lines and looks up which rules they may begin: each event by the generation that judges it.
+fn decode_lines(
+    family: &[Generation],
+    lines: &Lines<'_>,
+    batch: Batch,
+    mut with: Decoding,
+) -> (DecodedLines, Decoding) {
     let mut out = DecodedLines { batch, ..DecodedLines::default() };
     let errors = Cell::new(0);
     let Decoding { decoder, scratch } = &mut with;
@@ -599,7 +624,9 @@ fn decode_lines(rules: &RuleSet, lines: &Lines<'_>, batch: Batch, mut with: Deco
             }
         }
         for row in before..out.batch.rows.len() {
-            rules.index.look_up(&mut out.batch, row, scratch, &errors);
+            let at = out.batch.rows[row].at;
+            let judge = family.iter().rfind(|g| at > g.above).unwrap_or(&family[0]);
+            judge.rules.index.look_up(&mut out.batch, row, scratch, &judge.rules.data, &errors);
         }
     }
     out.taken = number - lines.first;
