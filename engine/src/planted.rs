@@ -48,11 +48,13 @@ pub enum Bug {
     EntryEnd,
     /// What a change took off a list or out of a table is still there.
     Gone,
+    /// An event that only an absence looks for is of no use.
+    Uses,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 21] = [
+    pub const ALL: [Bug; 22] = [
         Bug::Deadline,
         Bug::AbsenceLimit,
         Bug::Skip,
@@ -74,6 +76,7 @@ impl Bug {
         Bug::Needed,
         Bug::EntryEnd,
         Bug::Gone,
+        Bug::Uses,
     ];
 }
 

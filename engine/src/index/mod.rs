@@ -1,7 +1,7 @@
 //! Finds the rules that an event may begin, without asking each.
 //!
-//! Each rule's first step is filed under one necessary condition, its witness: an equality, a set, a range, a prefix, or else only
-//! the event type. What an event's values find is then asked for the rest of its condition: bounds of a number as columns, all else
+//! Each rule's first step is filed under one necessary condition, its witness: an equality, a set, a range, a prefix, a literal
+//! in a text, or else only the event type. What an event's values find is then asked for the rest of its condition: bounds of a number as columns, all else
 //! as terms; equal conditions of all rules are one term, and equal lists of terms one rest, judged at most once an event. The
 //! index may name too much, never too little: the rest of the condition decides.
 
@@ -9,19 +9,22 @@ mod exact;
 mod posting;
 mod prefix;
 mod range;
+mod text;
+pub mod uses;
 pub mod witness;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use lapwing_dsl::ir::Expr;
-use lapwing_dsl::schema::{FieldId, Schema};
+use lapwing_dsl::schema::{EventId, FieldId, Schema};
 use lapwing_dsl::value::Value;
 
 use self::exact::Exact;
 use self::posting::{Entry, Posting, Postings};
 use self::prefix::Prefixes;
 use self::range::Ranges;
+use self::text::Texts;
 use self::witness::{Witness, choose};
 use crate::batch::{Batch, EventView, Hit};
 use crate::bound::BoundEvents;
@@ -48,6 +51,7 @@ struct EventIndex {
     exact: Vec<(FieldId, Exact)>,
     ranges: Vec<(FieldId, Ranges)>,
     prefixes: Vec<(FieldId, Prefixes)>,
+    texts: Vec<(FieldId, Texts)>,
     /// Conditions, each once.
     terms: Vec<Expr>,
     /// What is left of conditions, each list of terms once.
@@ -62,6 +66,7 @@ pub struct Scratch {
     event: u32,
     found: Vec<Posting>,
     bytes: Vec<u8>,
+    hits: Vec<Hit>,
     none: BoundEvents,
 }
 
@@ -90,23 +95,19 @@ impl Judged {
 impl Index {
     /// The index of a rule set.
     pub fn new(schema: &Schema, rules: &[RuleEntry]) -> Index {
-        Index::build(schema, rules, true)
+        Index::build(schema, first_steps(rules), true)
     }
 
     /// An index that finds every step by its event type alone: slow, and what the other is held against.
     pub fn without_witnesses(schema: &Schema, rules: &[RuleEntry]) -> Index {
-        Index::build(schema, rules, false)
+        Index::build(schema, first_steps(rules), false)
     }
 
-    fn build(schema: &Schema, rules: &[RuleEntry], witnesses: bool) -> Index {
+    /// Of steps with their event types and what they ask of the event alone.
+    fn build<'r>(schema: &Schema, steps: impl Iterator<Item = (EventId, Hit, &'r [Expr])>, witnesses: bool) -> Index {
         let mut builders: Vec<Builder> = schema.events.iter().map(|_| Builder::default()).collect();
-        for (r, rule) in rules.iter().enumerate() {
-            for step in &rule.program.first_steps {
-                let event = rule.program.rule.steps[step.0 as usize].event;
-                let condition = &rule.program.conditions[step.0 as usize].event;
-                let hit = Hit { rule: r as u32, step: step.0 };
-                builders[event.0 as usize].add(hit, condition, witnesses);
-            }
+        for (event, hit, condition) in steps {
+            builders[event.0 as usize].add(hit, condition, witnesses);
         }
         let events: Vec<EventIndex> = builders.into_iter().map(Builder::finish).collect();
         let terms_max = events.iter().map(|e| e.terms.len()).max().unwrap_or(0);
@@ -140,10 +141,35 @@ impl Index {
     }
 }
 
+impl Index {
+    /// Whether an event meets any step.
+    fn meets_any(&self, batch: &Batch, at: usize, scratch: &mut Scratch, data: &Data, errors: &Cell<u64>) -> bool {
+        let row = batch.rows[at];
+        scratch.event += 1;
+        let mut hits = std::mem::take(&mut scratch.hits);
+        hits.clear();
+        self.events[row.event.0 as usize].find(EventView { batch, row: &row }, scratch, &mut hits, data, errors);
+        let any = !hits.is_empty();
+        scratch.hits = hits;
+        any
+    }
+}
+
+/// The steps that may begin a run, with their conditions on the event alone.
+fn first_steps(rules: &[RuleEntry]) -> impl Iterator<Item = (EventId, Hit, &[Expr])> {
+    rules.iter().enumerate().flat_map(|(r, rule)| {
+        rule.program.first_steps.iter().map(move |step| {
+            let event = rule.program.rule.steps[step.0 as usize].event;
+            let hit = Hit { rule: r as u32, step: step.0 };
+            (event, hit, &*rule.program.conditions[step.0 as usize].event)
+        })
+    })
+}
+
 impl EventIndex {
     /// Appends the steps that an event meets, in order of rules.
     fn find(&self, event: EventView<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>, data: &Data, errors: &Cell<u64>) {
-        let Scratch { terms, rests, event: number, found, bytes, none } = scratch;
+        let Scratch { terms, rests, event: number, found, bytes, none, .. } = scratch;
         found.clear();
         found.push(self.always);
         for (field, exact) in &self.exact {
@@ -155,6 +181,11 @@ impl EventIndex {
         for (field, prefixes) in &self.prefixes {
             if let Value::Text(text) = event.field(*field) {
                 prefixes.find(&text, found);
+            }
+        }
+        for (field, texts) in &self.texts {
+            if let Value::Text(text) = event.field(*field) {
+                texts.find(&text, found);
             }
         }
         let start = hits.len();
@@ -173,7 +204,22 @@ impl EventIndex {
         if !hits[start..].is_sorted() {
             hits[start..].sort();
         }
+        if !self.texts.is_empty() {
+            dedup_from(start, hits);
+        }
     }
+}
+
+/// Of steps found more than once, each stays once.
+fn dedup_from(start: usize, hits: &mut Vec<Hit>) {
+    let mut kept = start;
+    for i in start..hits.len() {
+        if kept == start || hits[kept - 1] != hits[i] {
+            hits[kept] = hits[i];
+            kept += 1;
+        }
+    }
+    hits.truncate(kept);
 }
 
 /// A number as the bounds of witnesses see it.
@@ -199,6 +245,7 @@ struct Builder {
     exact: BTreeMap<FieldId, Vec<(Value<'static>, u32)>>,
     ranges: BTreeMap<FieldId, Vec<(witness::Bounds, u32)>>,
     prefixes: BTreeMap<FieldId, Vec<(String, u32)>>,
+    texts: BTreeMap<FieldId, Vec<text::Filed>>,
 }
 
 impl Builder {
@@ -225,6 +272,10 @@ impl Builder {
             }
             Some(Witness::Within(field, bounds)) => self.ranges.entry(field).or_default().push((bounds, number)),
             Some(Witness::Prefix(field, prefix)) => self.prefixes.entry(field).or_default().push((prefix, number)),
+            Some(Witness::Substring { field, folded, literals }) => {
+                let filed = self.texts.entry(field).or_default();
+                filed.extend(literals.into_iter().map(|literal| (literal, folded, number)));
+            }
         }
     }
 
@@ -239,7 +290,7 @@ impl Builder {
     }
 
     fn finish(self) -> EventIndex {
-        let Builder { mut index, entries, mut always, exact, ranges, prefixes, .. } = self;
+        let Builder { mut index, entries, mut always, exact, ranges, prefixes, texts, .. } = self;
         let mut postings = Postings::default();
         let mut post = |numbers: &[u32]| postings.add(numbers.iter().map(|n| &entries[*n as usize]));
         index.exact = exact.into_iter().map(|(f, filed)| (f, Exact::new(filed, &mut post))).collect();
@@ -251,6 +302,15 @@ impl Builder {
                 None => always.extend(filed.iter().map(|(_, entry)| *entry)),
             }
         }
+        for (field, filed) in texts {
+            match Texts::new(&filed, &mut post) {
+                Some(texts) => index.texts.push((field, texts)),
+                None => always.extend(filed.iter().map(|(_, _, entry)| *entry)),
+            }
+        }
+        // An entry may be there under several literals.
+        always.sort_unstable();
+        always.dedup();
         index.always = post(&always);
         index.postings = postings;
         index
