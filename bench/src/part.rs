@@ -254,7 +254,7 @@ fn decode_all(lines: &[u8], decoder: &mut Decoder, batch: &mut Batch) {
 fn look_up_all(rules: &RuleSet, batch: &mut Batch) {
     let (mut scratch, errors) = (rules.index.scratch(), Cell::new(0));
     for row in 0..batch.rows.len() {
-        rules.index.look_up(batch, row, &mut scratch, &errors);
+        rules.index.look_up(batch, row, &mut scratch, &rules.data, &errors);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Every name is resolved, every expression has a type that holds, every limit is in milliseconds.
 
 use crate::functions::Function;
-use crate::schema::{EventId, FieldId, Schema};
+use crate::schema::{EventId, FieldId, ListId, Schema, TableId};
 use crate::syntax::Span;
 use crate::syntax::ast::{Contiguity, MatchMode, Report};
 use crate::value::{Type, Value};
@@ -337,6 +337,15 @@ pub enum ExprKind {
     InValue(Box<Expr>, Box<Expr>),
     /// `ip in cidr`
     InCidr(Box<Expr>, Box<Expr>),
+    /// `x in blocked`: a declared list, as of the event that is judged.
+    InDeclared(Box<Expr>, ListRef),
+    /// `profile[user].home`: a column of the row that a key names, as of the event that is judged.
+    Column {
+        /// The parts of the key, of the types of the table's key.
+        key: Vec<Expr>,
+        /// Which column of which table.
+        column: ColumnRef,
+    },
     /// `x in low..high`
     InRange(Box<Expr>, Box<Expr>, Box<Expr>),
     /// `x is missing`
@@ -411,6 +420,58 @@ pub enum Arithmetic {
     Mul,
     Div,
     Rem,
+}
+
+/// A declared list. Its number holds in one rule set: lists are compared by what they are, so that rules of two rule sets can be.
+#[derive(Clone)]
+pub struct ListRef {
+    /// Its place in the schema that the rule was checked against.
+    pub id: ListId,
+    /// Its name.
+    pub name: String,
+    /// What its entries are.
+    pub of: Type,
+}
+
+impl PartialEq for ListRef {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, &self.of) == (&other.name, &other.of)
+    }
+}
+
+impl std::fmt::Debug for ListRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "list {} of {}", self.name, self.of)
+    }
+}
+
+/// A column of a declared table, compared by what it is, as [`ListRef`] is.
+#[derive(Clone)]
+pub struct ColumnRef {
+    /// The table's place in the schema that the rule was checked against.
+    pub table: TableId,
+    /// The column's place among those that are not the key.
+    pub index: u16,
+    /// The table's name.
+    pub name: String,
+    /// The column's name.
+    pub column: String,
+    /// The types of the table's key.
+    pub key: Vec<Type>,
+    /// The column's type.
+    pub ty: Type,
+}
+
+impl PartialEq for ColumnRef {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, &self.column, &self.key, &self.ty) == (&other.name, &other.column, &other.key, &other.ty)
+    }
+}
+
+impl std::fmt::Debug for ColumnRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "table {}{:?}.{} {}", self.name, self.key, self.column, self.ty)
+    }
 }
 
 /// A compiled regular expression, compared by its text.

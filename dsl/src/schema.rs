@@ -1,4 +1,4 @@
-//! Event types: what an event of a stream holds and where in its JSON object that stands.
+//! Event types: what an event of a stream holds and where in its JSON object that stands; lists and tables: what their entries and rows are.
 
 use serde::Serialize;
 
@@ -13,11 +13,47 @@ pub struct EventId(pub u16);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct FieldId(pub u16);
 
-/// All event types of a rule set, in order of their names.
+/// A list of a rule set: an index into [`Schema::lists`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ListId(pub u16);
+
+/// A table of a rule set: an index into [`Schema::tables`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct TableId(pub u16);
+
+/// All event types, lists and tables of a rule set, each in order of their names.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Schema {
     /// The types.
     pub events: Vec<EventType>,
+    /// The lists.
+    pub lists: Vec<ListType>,
+    /// The tables.
+    pub tables: Vec<TableType>,
+}
+
+/// A declared list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListType {
+    /// Its name.
+    pub name: String,
+    /// What its entries are.
+    pub ty: Type,
+    /// Where it is declared.
+    pub span: Span,
+}
+
+/// A declared table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableType {
+    /// Its name.
+    pub name: String,
+    /// The columns that name a row, never missing.
+    pub key: Vec<Field>,
+    /// The others, in the order of the declaration.
+    pub columns: Vec<Field>,
+    /// Where it is declared.
+    pub span: Span,
 }
 
 /// One event type.
@@ -100,6 +136,16 @@ impl Schema {
     /// The type of a name.
     pub fn find(&self, name: &str) -> Option<EventId> {
         self.events.iter().position(|e| e.name == name).map(|i| EventId(i as u16))
+    }
+
+    /// The list of a name.
+    pub fn find_list(&self, name: &str) -> Option<ListId> {
+        self.lists.iter().position(|l| l.name == name).map(|i| ListId(i as u16))
+    }
+
+    /// The table of a name.
+    pub fn find_table(&self, name: &str) -> Option<TableId> {
+        self.tables.iter().position(|t| t.name == name).map(|i| TableId(i as u16))
     }
 }
 

@@ -12,9 +12,11 @@ use lapwing_dsl::value::Value;
 use rust_decimal::{Decimal, RoundingStrategy};
 use smallvec::SmallVec;
 
+use crate::Millis;
 use crate::aggregate::{aggregate, distinct};
 use crate::batch::EventView;
 use crate::bound::{BoundEvents, BoundRef};
+use crate::data::Data;
 use crate::planted::{Bug, bug};
 
 /// Reads windows as of the current event.
@@ -59,13 +61,17 @@ pub struct Scope<'a> {
     pub key: &'a [Value<'static>],
     /// Windows as of now.
     pub windows: &'a dyn Windows,
+    /// Lists and tables.
+    pub data: &'a Data,
+    /// The time that entries of lists hold at.
+    pub now: Millis,
     /// Counts faults.
     pub errors: &'a Cell<u64>,
 }
 
 impl<'a> Scope<'a> {
     /// For expressions that read one event alone; `none` is an empty forest.
-    pub fn of_event(event: EventView<'a>, none: &'a BoundEvents, errors: &'a Cell<u64>) -> Self {
+    pub fn of_event(event: EventView<'a>, none: &'a BoundEvents, data: &'a Data, errors: &'a Cell<u64>) -> Self {
         Scope {
             program: None,
             event: Some(event),
@@ -76,6 +82,8 @@ impl<'a> Scope<'a> {
             element: (None, None),
             key: &[],
             windows: &NoWindows,
+            data,
+            now: event.row.at,
             errors,
         }
     }
@@ -157,6 +165,13 @@ impl<'a> Scope<'a> {
                 (Value::Ip(ip), Value::Cidr(net, bits)) => Value::Bool(in_cidr(ip, net, bits)),
                 _ => Value::Missing,
             },
+            K::InDeclared(a, list) => {
+                Value::from_truth(self.data.lists[list.id.0 as usize].holds(&self.value(a), self.now))
+            }
+            K::Column { key, column } => {
+                let key: SmallVec<[Value<'a>; 4]> = key.iter().map(|part| self.value(part)).collect();
+                self.data.tables[column.table.0 as usize].column(&key, column.index)
+            }
             K::InRange(a, low, high) => {
                 let a = self.value(a);
                 let above = compare(Comparison::Ge, &a, &self.value(low));

@@ -7,6 +7,7 @@
 pub mod aggregate;
 pub mod batch;
 pub mod bound;
+pub mod data;
 pub mod eval;
 pub mod index;
 pub mod key;

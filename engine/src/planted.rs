@@ -44,13 +44,17 @@ pub enum Bug {
     Evicted,
     /// Of a batch only the first key that is not in memory is asked for.
     Needed,
+    /// An entry of a list does not count at its very end.
+    EntryEnd,
+    /// What a change took off a list or out of a table is still there.
+    Gone,
     /// An event that only an absence looks for is of no use.
     Uses,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 20] = [
+    pub const ALL: [Bug; 22] = [
         Bug::Deadline,
         Bug::AbsenceLimit,
         Bug::Skip,
@@ -70,6 +74,8 @@ impl Bug {
         Bug::Carried,
         Bug::Evicted,
         Bug::Needed,
+        Bug::EntryEnd,
+        Bug::Gone,
         Bug::Uses,
     ];
 }

@@ -1,9 +1,13 @@
-//! A rule set: all live programs and what they share, immutable, with one generation number.
+//! A rule set: all live programs and what they share, the lists and tables they read, immutable, with one generation number.
+//!
+//! What is made of programs is made once and shared by all rule sets that differ in lists and tables alone: such a change costs what is
+//! changed, and touches nothing that is live.
 //!
 //! A key space is what rules with equal keys share: `user`, `card`, `ip`. An extraction is one way to get a key of a
 //! space from an event type's fields. A rule whose windows go by another key is pinned: it and those windows live in one
 //! key group of their own, so that no shard ever reads another's state.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use lapwing_dsl::ir::{StepId, WindowId, WindowKey, WindowKind};
@@ -13,6 +17,7 @@ use lapwing_dsl::schema::{EventId, FieldId, Schema};
 use lapwing_dsl::value::Type;
 
 use crate::batch::Layout;
+use crate::data::Data;
 use crate::index::Index;
 use crate::index::uses::Uses;
 use crate::run::{Memory, NO_DECISION};
@@ -20,11 +25,21 @@ use crate::state::record::Begin;
 use crate::state::values::VALUES_MAX;
 use crate::terms::{Terms, TermsBuilder, strip_spans};
 
-/// All live rules.
+/// All live rules, with the lists and tables that they read.
 #[derive(Clone, Debug)]
 pub struct RuleSet {
     /// Counts changes; every alert names it.
     pub generation: u64,
+    /// Lists and tables, in the order of the schema.
+    pub data: Arc<Data>,
+    programs: Arc<Programs>,
+}
+
+/// What a rule set is but for its lists and tables.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// The generation of the first rule set with just these programs.
+    pub since: u64,
     /// The event types.
     pub schema: Schema,
     /// The columns that the rules read.
@@ -209,9 +224,52 @@ pub struct TooManyKeys {
 /// The most ways to get a key from one event type.
 pub const EXTRACTIONS_MAX: usize = 64;
 
+impl Deref for RuleSet {
+    type Target = Programs;
+
+    #[inline]
+    fn deref(&self) -> &Programs {
+        &self.programs
+    }
+}
+
 impl RuleSet {
-    /// Builds a rule set. The programs were compiled against `schema`.
-    pub fn new(generation: u64, schema: Schema, mut rules: Vec<LiveRule>) -> Result<RuleSet, TooManyKeys> {
+    /// Builds a rule set whose lists and tables are empty. The programs were compiled against `schema`.
+    pub fn new(generation: u64, schema: Schema, rules: Vec<LiveRule>) -> Result<RuleSet, TooManyKeys> {
+        let data = Arc::new(Data::empty(&schema));
+        Ok(RuleSet { generation, data, programs: Arc::new(Programs::new(generation, schema, rules)?) })
+    }
+
+    /// The same programs with other lists and tables, which are those of the schema in its order.
+    pub fn with_data(&self, generation: u64, data: Arc<Data>) -> RuleSet {
+        debug_assert_eq!(
+            (data.lists.len(), data.tables.len()),
+            (self.schema.lists.len(), self.schema.tables.len()),
+            "the data is of the schema"
+        );
+        RuleSet { generation, data, programs: self.programs.clone() }
+    }
+
+    /// The same with another index, as tests hold one against the other.
+    pub fn with_index(&self, index: Index) -> RuleSet {
+        let mut programs = Programs::clone(&self.programs);
+        programs.index = index;
+        RuleSet { programs: Arc::new(programs), ..self.clone() }
+    }
+
+    /// Whether both were made with the very same programs, and differ in lists and tables at most.
+    pub fn shares_programs(&self, other: &RuleSet) -> bool {
+        Arc::ptr_eq(&self.programs, &other.programs)
+    }
+
+    /// A rule set without rules.
+    pub fn empty() -> RuleSet {
+        RuleSet::new(0, Schema::default(), Vec::new()).expect("no rules ask for no keys")
+    }
+}
+
+impl Programs {
+    fn new(since: u64, schema: Schema, mut rules: Vec<LiveRule>) -> Result<Programs, TooManyKeys> {
         rules.sort_by(|a, b| a.program.rule.name.cmp(&b.program.rule.name));
         let mut builder = Builder {
             spaces: Vec::new(),
@@ -236,8 +294,8 @@ impl RuleSet {
         let uses = Uses::new(&schema, &entries);
         let Builder { spaces, windows, events } = builder;
         let seeds = spaces.iter().map(Space::seed).collect();
-        let mut set = RuleSet {
-            generation,
+        let mut set = Programs {
+            since,
             schema,
             layout,
             rules: entries,
@@ -339,11 +397,6 @@ impl RuleSet {
     #[inline]
     pub fn wait(&self, rule: u32, state: StateId) -> &Wait {
         &self.waits[self.wait_number(rule, state)]
-    }
-
-    /// A rule set without rules.
-    pub fn empty() -> RuleSet {
-        RuleSet::new(0, Schema::default(), Vec::new()).expect("no rules ask for no keys")
     }
 
     /// The index of a rule's name.

@@ -9,6 +9,7 @@ use lapwing_dsl::value::Value;
 
 use crate::batch::EventView;
 use crate::bound::BoundEvents;
+use crate::data::Data;
 use crate::eval::{Scope, compare};
 use crate::rule_set::{RuleSet, Wait};
 
@@ -54,13 +55,13 @@ impl Term {
         Term::Any(expr)
     }
 
-    fn holds(&self, event: EventView<'_>, errors: &Cell<u64>) -> bool {
+    fn holds(&self, event: EventView<'_>, data: &Data, errors: &Cell<u64>) -> bool {
         match self {
             Term::Is(field, wanted) => event.field(*field) == Value::Bool(*wanted),
             Term::Compared(field, op, value) => compare(*op, &event.field(*field), value) == Some(true),
             Term::Any(expr) => {
                 let none = BoundEvents::default();
-                Scope::of_event(event, &none, errors).holds(expr)
+                Scope::of_event(event, &none, data, errors).holds(expr)
             }
         }
     }
@@ -124,14 +125,15 @@ impl Judged {
     #[inline]
     pub fn all_hold(&self, rules: &RuleSet, wait: &Wait, event: EventView<'_>, errors: &Cell<u64>) -> bool {
         let terms = &rules.wait_terms[wait.terms.0 as usize..wait.terms.1 as usize];
-        terms.iter().all(|t| self.holds(&rules.terms, *t, event, errors))
+        terms.iter().all(|t| self.holds(rules, *t, event, errors))
     }
 
     #[inline]
-    fn holds(&self, terms: &Terms, number: u32, event: EventView<'_>, errors: &Cell<u64>) -> bool {
+    fn holds(&self, rules: &RuleSet, number: u32, event: EventView<'_>, errors: &Cell<u64>) -> bool {
         let known = &self.of[number as usize];
         if known.get() >> 1 != self.event {
-            known.set(self.event << 1 | u64::from(terms.all[number as usize].holds(event, errors)));
+            let holds = rules.terms.all[number as usize].holds(event, &rules.data, errors);
+            known.set(self.event << 1 | u64::from(holds));
         }
         known.get() & 1 == 1
     }

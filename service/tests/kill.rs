@@ -25,7 +25,9 @@ fn folder(name: &str) -> PathBuf {
 
 fn judge(input: &Path, control: &Path, output: &Path, order: &str) -> Command {
     let mut command = lapwing();
-    command.args(["run", "--rules", EVENTS, RULES, "--lateness", "2s", "--quiet", "--order", order]);
+    command.args(["run", "--lateness", "2s", "--quiet", "--order", order, "--rules", EVENTS, RULES]);
+    let dir = input.parent().expect("the input is in a folder");
+    command.arg(dir.join("data.lap")).arg("--data").arg(dir.join("data"));
     command.arg("--input").arg(input).arg("--control").arg(control).arg("--output").arg(output);
     command.arg("--rejects").arg(output.with_extension("rejects"));
     command
@@ -61,7 +63,13 @@ fn killed_and_started_again_it_gives_the_same_output() {
     let control = dir.join("control.jsonl");
     let changed =
         "rule rising_withdrawals {\\n  by card\\n  match w: withdrawal{3} where amount > prev.amount\\n  within 1d\\n}";
-    let messages = [
+    let rule = "list watched of cidr\ntable usual key user { amount float }\n\
+        rule looked_up {\n  by user\n  match a: login where ip in watched then b: withdrawal where amount > usual[user].amount\n  within 1h\n}\n";
+    fs::write(dir.join("data.lap"), rule).expect("a file can be written");
+    fs::create_dir_all(dir.join("data")).expect("a folder can be made");
+    fs::write(dir.join("data/watched.txt"), "10.0.0.0/26\n").expect("a file can be written");
+    fs::write(dir.join("data/usual.csv"), "user,amount\nu0000001,100\nu0000002,200\n").expect("a file can be written");
+    let mut messages = vec![
         format!(
             "{{\"op\":\"put\",\"kind\":\"rule\",\"name\":\"rising_withdrawals\",\"source\":\"{changed}\",\"at_line\":20000}}"
         ),
@@ -72,6 +80,23 @@ fn killed_and_started_again_it_gives_the_same_output() {
         "{\"op\":\"stage\",\"kind\":\"rule\",\"name\":\"mass_sharing\",\"stage\":\"live\",\"at_line\":40001}"
             .to_owned(),
     ];
+    // A change of the list and one of the table every few hundred lines; some are refused.
+    for i in 0..200u64 {
+        let (at, n) = (i * 300, i % 64);
+        let entry = if i % 11 == 0 { "nowhere".to_owned() } else { format!("10.0.{}.{n}", i % 3) };
+        let until = 1_760_000_000_000 + i * 400;
+        messages.push(format!(
+            "{{\"op\":\"put\",\"kind\":\"list\",\"name\":\"watched\",\"add\":[{{\"value\":\"{entry}\",\"until\":{until}}}],\"remove\":[\"10.0.0.{n}/32\"],\"at_line\":{at}}}"
+        ));
+        messages.push(format!(
+            "{{\"op\":\"put\",\"kind\":\"table\",\"name\":\"usual\",\"upsert\":[{{\"user\":\"u{n:07}\",\"amount\":{}}}],\"remove\":[\"u{:07}\"],\"at_line\":{at}}}",
+            i * 3,
+            (n + 7) % 64
+        ));
+    }
+    let line =
+        |message: &String| message.rsplit_once(':').and_then(|(_, n)| n.trim_end_matches('}').parse::<u64>().ok());
+    messages.sort_by_key(line);
     fs::write(&control, messages.join("\n")).expect("the control file can be written");
     let mut seed = 7;
     for order in ["event-time", "arrival"] {
@@ -79,6 +104,8 @@ fn killed_and_started_again_it_gives_the_same_output() {
         assert!(judge(&input, &control, &whole, order).status().expect("it starts").success());
         let expected = fs::read(&whole).expect("there is an output");
         assert!(expected.len() > 10_000, "the stream gives alerts");
+        let text = String::from_utf8_lossy(&expected);
+        assert!(text.matches("\"rule\":\"looked_up\"").count() > 50, "the list and the table give alerts");
         let mut killed = 0;
         let mut round = 0;
         while killed < kills / 2 {

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lapwing::control::files::Rules;
+use lapwing::control::message::{Kind, Message};
 use lapwing::data::alert::Alert;
 use lapwing::data::pipeline::{Lines, Options, Outside, OutsideError, Pipeline, Rejected, Sink};
+use lapwing::tables::change::{self, Said};
+use lapwing::tables::contents::Contents;
 use lapwing_dsl::load;
 use lapwing_dsl::program::Program;
+use lapwing_dsl::schema::Schema;
 use lapwing_dsl::syntax::Sources;
 use lapwing_engine::Millis;
 use lapwing_engine::index::Index;
@@ -48,9 +52,44 @@ pub fn compile(text: &str) -> Result<Rules, String> {
     Err(drawn.map(|d| lapwing_dsl::diagnostics::render(d, &rules.sources, false)).collect::<Vec<_>>().join("\n"))
 }
 
+/// A change while events flow.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// The whole text from then on.
+    Rules(String),
+    /// A list or a table, as a control message.
+    Data(Json),
+}
+
+/// Carries out a control message about a list or a table.
+pub fn fill(contents: &mut Contents, schema: &Schema, message: &Json) -> Result<(), String> {
+    let message: Message = serde_json::from_str(&message.to_string()).map_err(|e| e.to_string())?;
+    let name = message.name.as_str();
+    let said = Said {
+        whole: message.entries.as_deref().or(message.rows.as_deref()),
+        add: message.add.as_deref().or(message.upsert.as_deref()).unwrap_or_default(),
+        remove: message.remove.as_deref().unwrap_or_default(),
+    };
+    match message.kind {
+        Kind::List => {
+            let id = schema.find_list(name).ok_or("no such list")?;
+            let list = change::list(&schema.lists[id.0 as usize], contents.list(name), &said)?;
+            contents.put_list(name, list);
+        }
+        _ => {
+            let id = schema.find_table(name).ok_or("no such table")?;
+            let table = change::table(&schema.tables[id.0 as usize], contents.table(name), &said)?;
+            contents.put_table(name, table);
+        }
+    }
+    Ok(())
+}
+
 /// How lines go through the engine. No way may change what comes out.
 #[derive(Clone, Debug, Default)]
 pub struct Way {
+    /// What lists and tables hold at the start, as control messages. (Not a way, but it goes with each.)
+    pub data: Vec<Json>,
     /// Threads; 0 is 1.
     pub threads: usize,
     /// How many lines each batch has; what is left is the last one.
@@ -95,8 +134,9 @@ pub fn judge(text: &str, lines: &[String], options: &Options, threads: usize) ->
 pub fn judge_in(text: &str, lines: &[String], options: &Options, way: &Way) -> Result<Collected, String> {
     let mut rules = compile(text)?.rule_set(1).map_err(|e| format!("{e:?}"))?;
     if way.all_asked {
-        rules.index = Index::without_witnesses(&rules.schema, &rules.rules);
+        rules = rules.with_index(Index::without_witnesses(&rules.schema, &rules.rules));
     }
+    rules = rules.with_data(1, Arc::new(way.contents(&rules.schema)?.data(&rules.schema)));
     let mut pipeline = Pipeline::new(Arc::new(rules), options.clone(), way.threads.max(1));
     way.begin(&mut pipeline);
     let mut collected = Collected::default();
@@ -113,10 +153,10 @@ pub fn judge_in(text: &str, lines: &[String], options: &Options, way: &Way) -> R
     Ok(collected)
 }
 
-/// Judges lines with the rule set changed on the way: each change names the line before which it takes over.
+/// Judges lines with rules, lists and tables changed on the way: each change names the line before which it takes over.
 pub fn judge_changed(
     text: &str,
-    changes: &[(usize, String)],
+    changes: &[(usize, Change)],
     lines: &[String],
     options: &Options,
     way: &Way,
@@ -132,9 +172,12 @@ pub fn judge_changed(
             live.iter().find(same).map_or(generation as u32, |old| old.version)
         };
         live = loaded.programs.iter().map(|p| LiveRule { program: p.clone(), version: version(p) }).collect();
-        RuleSet::new(generation, loaded.schema, live.clone()).map(Arc::new).map_err(|e| format!("{e:?}"))
+        RuleSet::new(generation, loaded.schema, live.clone()).map_err(|e| format!("{e:?}"))
     };
-    let mut pipeline = Pipeline::new(rule_set(text, 1)?, options.clone(), way.threads.max(1));
+    let mut rules = rule_set(text, 1)?;
+    let mut contents = way.contents(&rules.schema)?;
+    rules = rules.with_data(1, Arc::new(contents.data(&rules.schema)));
+    let mut pipeline = Pipeline::new(Arc::new(rules.clone()), options.clone(), way.threads.max(1));
     way.begin(&mut pipeline);
     let mut collected = Collected::default();
     let mut first = 0;
@@ -143,7 +186,13 @@ pub fn judge_changed(
         way.take(&mut pipeline, &Lines { bytes: bytes.as_bytes(), first: first as u64 }, &mut collected);
         first = until;
         if let Some(next) = next {
-            pipeline.swap(rule_set(next, i as u64 + 2)?, &mut collected);
+            let generation = i as u64 + 2;
+            match next {
+                Change::Rules(text) => rules = rule_set(text, generation)?,
+                Change::Data(message) => fill(&mut contents, &rules.schema, message)?,
+            }
+            rules = rules.with_data(generation, Arc::new(contents.data(&rules.schema)));
+            pipeline.swap(Arc::new(rules.clone()), &mut collected);
         }
         pipeline = way.between(pipeline, options)?;
     }
@@ -153,6 +202,12 @@ pub fn judge_changed(
 }
 
 impl Way {
+    fn contents(&self, schema: &Schema) -> Result<Contents, String> {
+        let mut contents = Contents::default();
+        self.data.iter().try_for_each(|message| fill(&mut contents, schema, message))?;
+        Ok(contents)
+    }
+
     fn begin(&self, pipeline: &mut Pipeline) {
         if self.evicted {
             pipeline.keep_outside(Some(Box::new(Kept::default())));

@@ -170,7 +170,7 @@ impl Bench {
             let from = batch.rows.len();
             decode(&self.plan, event.to_string().as_bytes(), origin, &mut batch).map_err(|e| format!("{e:?}"))?;
             for row in from..batch.rows.len() {
-                self.rules.index.look_up(&mut batch, row, &mut scratch, &errors);
+                self.rules.index.look_up(&mut batch, row, &mut scratch, &self.rules.data, &errors);
             }
         }
         self.sequencer.take(vec![Part::whole(Arc::new(batch))], self.limit, ready, &mut self.aside);

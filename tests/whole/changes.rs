@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use lapwing_engine::order::Order;
-use lapwing_tests::engine::{Way, judge_changed};
+use lapwing_tests::engine::{Change, Way, judge_changed};
 use lapwing_tests::random::judge::naive_alerts;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -40,7 +40,7 @@ fn runs_live_on_where_they_reach_the_same_place() {
 fn check(case: &Case) -> Vec<String> {
     let before = rules(&case.before);
     let after = case.after.as_ref().map_or_else(types, |clauses| rules(clauses));
-    let changes = [(case.at, after)];
+    let changes = [(case.at, Change::Rules(after))];
     let events: Vec<Json> = case.events.iter().map(|e| event(e.as_str())).collect();
     let lines: Vec<String> = events.iter().map(Json::to_string).collect();
     let mut failed = Vec::new();
@@ -62,7 +62,7 @@ fn check(case: &Case) -> Vec<String> {
         // It knows nothing of versions.
         let without = |text: &String| text.rsplit_once(' ').map_or_else(String::new, |(head, _)| head.to_owned());
         let wanted: Vec<String> = case.alerts.iter().map(without).collect();
-        let found = naive_alerts(order == Order::Arrival, 0, &before, &changes, &events).0;
+        let found = naive_alerts(order == Order::Arrival, 0, &before, &[], &changes, &events).0;
         let found: Vec<String> = found.iter().map(|a| shown(a, Json::clone)).collect();
         expect(format!("{order:?}, naive"), &wanted, &found);
     }

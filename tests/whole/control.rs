@@ -1,5 +1,5 @@
-//! Hundreds of rule changes by `lapwing run --control` over one stream: one thread, four threads and the naive matcher agree, a message
-//! that is broken is refused and changes nothing, and a rule that nobody touched does what it does without any change.
+//! Hundreds of changes of rules, lists and tables by `lapwing run --control` over one stream: one thread, four threads and the naive matcher
+//! agree, a message that is broken is refused and changes nothing, and a rule that nobody touched does what it does without any change.
 //!
 //! `LAPWING_CONTROL_SEEDS` says how many plans are tried; the default is one in each order of events.
 
@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lapwing_tests::random::control::{Plan, plan};
+use lapwing_tests::engine::Change;
+use lapwing_tests::random::control::{Plan, plan, plan_of_data};
 use lapwing_tests::random::judge::{difference, naive, plain};
 use serde_json::Value as Json;
 
@@ -35,47 +36,31 @@ fn many(arrival: bool) {
     }
 }
 
-fn check(plan: &Plan, folder: &Path) {
-    fs::create_dir_all(folder).expect("a folder for the test can be made");
-    let write =
-        |name: &str, text: String| fs::write(folder.join(name), text).expect("the test's folder can be written");
-    write("rules.lap", plan.case.text());
-    write("events.jsonl", plan.case.lines().join("\n") + "\n");
-    write("control.jsonl", plan.messages.iter().map(|m| format!("{}\n", m.json)).collect());
-    let one = run(plan, folder, "one", &["--threads", "1"], true);
-    let four = run(plan, folder, "four", &["--threads", "4"], true);
-    let undisturbed = run(plan, folder, "undisturbed", &[], false);
-    assert!(fs::read(folder.join("one")).ok() == fs::read(folder.join("four")).ok(), "one thread and four differ");
-    assert_eq!(one, four);
-
-    let status = json_lines(&folder.join("one.status"));
-    assert_eq!(status.len(), plan.messages.len());
-    let mut generation = 1;
-    for (message, status) in plan.messages.iter().zip(&status) {
-        generation += u64::from(message.then.is_some());
-        assert_eq!(message.then.is_none(), status.get("refused").is_some(), "{}\n{status}", message.json);
-        assert_eq!(status["generation"].as_u64(), Some(generation), "{}\n{status}", message.json);
+/// A thousand changes of lists and a thousand of tables over one stream, in each order of events.
+#[test]
+fn a_thousand_changes_of_lists_and_of_tables() {
+    for (seed, arrival) in [(11, false), (12, true)] {
+        let plan = plan_of_data(seed, arrival, 1_000, 600);
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("data-{seed}-{}", std::process::id()));
+        let alerts = agree(&plan, &folder);
+        assert!(alerts.len() >= 100, "{} alerts", alerts.len());
+        let undisturbed = run(&plan, &folder, "undisturbed", &[], false);
+        let bare = |alerts: &[Json]| alerts.iter().map(without_generation).collect::<Vec<_>>();
+        assert_ne!(bare(&alerts), bare(&undisturbed), "the changes change something");
+        fs::remove_dir_all(&folder).expect("the test's folder can be removed");
     }
+}
+
+fn check(plan: &Plan, folder: &Path) {
+    let one = agree(plan, folder);
+    let undisturbed = run(plan, folder, "undisturbed", &[], false);
     let count = |sort: &str| plan.messages.iter().filter(|m| m.sort == sort).count();
-    for sort in ["changed", "new", "new type", "removed", "stage", "put again", "broken"] {
+    for sort in ["changed", "new", "new type", "removed", "stage", "put again", "data", "broken"] {
         assert!(count(sort) >= 2, "{} messages of the sort {sort}", count(sort));
     }
+    let status = json_lines(&folder.join("one.status"));
     let diagnosed = status.iter().filter(|s| s["diagnostics"].as_array().is_some_and(|d| !d.is_empty())).count();
-    assert!(diagnosed >= 20, "{diagnosed} refusals have diagnostics");
-
-    if one.iter().any(|a| a["exact"] == false) {
-        // The naive matcher has no caps. The plans of every test run reach none.
-        assert!(plan.case.seed > 1, "a cap bit");
-        return;
-    }
-    let changes: Vec<(usize, String)> =
-        plan.messages.iter().filter_map(|m| Some((m.at_line, m.then.clone()?))).collect();
-    let (wanted, _) = naive(&plan.case, &plan.case.text(), &changes);
-    let found: Vec<Json> = one.iter().map(plain).collect();
-    if let Some(difference) = difference("naive", &wanted, "engine", &found) {
-        panic!("seed {}: {difference}", plan.case.seed);
-    }
-
+    assert!(diagnosed >= 12, "{diagnosed} refusals have diagnostics");
     let mut alerts: BTreeMap<&str, usize> = BTreeMap::new();
     for name in &plan.untouched {
         let of = |alerts: &[Json]| -> Vec<Json> {
@@ -87,6 +72,47 @@ fn check(plan: &Plan, folder: &Path) {
     assert!(alerts.values().all(|n| *n >= 5), "{alerts:?}");
     let touched = one.len() - alerts.values().sum::<usize>();
     assert!(touched >= 100, "only {touched} alerts of rules that changed");
+}
+
+/// Runs a plan on one thread, on four and through the naive matcher; the alerts on which they agree.
+fn agree(plan: &Plan, folder: &Path) -> Vec<Json> {
+    fs::create_dir_all(folder).expect("a folder for the test can be made");
+    let write =
+        |name: &str, text: String| fs::write(folder.join(name), text).expect("the test's folder can be written");
+    write("rules.lap", plan.case.text());
+    write("events.jsonl", plan.case.lines().join("\n") + "\n");
+    fs::create_dir_all(folder.join("data")).expect("a folder for the test can be made");
+    for message in &plan.case.data {
+        let items = message.get("entries").or(message.get("rows")).expect("it says the whole");
+        write(&format!("data/{}.json", message["name"].as_str().unwrap_or_default()), items.to_string());
+    }
+    write("control.jsonl", plan.messages.iter().map(|m| format!("{}\n", m.json)).collect());
+    let one = run(plan, folder, "one", &["--threads", "1"], true);
+    let four = run(plan, folder, "four", &["--threads", "4"], true);
+    assert!(fs::read(folder.join("one")).ok() == fs::read(folder.join("four")).ok(), "one thread and four differ");
+    assert_eq!(one, four);
+
+    let status = json_lines(&folder.join("one.status"));
+    assert_eq!(status.len(), plan.messages.len());
+    let mut generation = 1;
+    for (message, status) in plan.messages.iter().zip(&status) {
+        generation += u64::from(message.then.is_some());
+        assert_eq!(message.then.is_none(), status.get("refused").is_some(), "{}\n{status}", message.json);
+        assert_eq!(status["generation"].as_u64(), Some(generation), "{}\n{status}", message.json);
+    }
+    if one.iter().any(|a| a["exact"] == false) {
+        // The naive matcher has no caps. The plans of every test run reach none.
+        assert!(plan.case.seed > 1, "a cap bit");
+        return one;
+    }
+    let changes: Vec<(usize, Change)> =
+        plan.messages.iter().filter_map(|m| Some((m.at_line, m.then.clone()?))).collect();
+    let (wanted, _) = naive(&plan.case, &plan.case.text(), &changes);
+    let found: Vec<Json> = one.iter().map(plain).collect();
+    if let Some(difference) = difference("naive", &wanted, "engine", &found) {
+        panic!("seed {}: {difference}", plan.case.seed);
+    }
+    one
 }
 
 fn without_generation(alert: &Json) -> Json {
@@ -106,7 +132,8 @@ fn run(plan: &Plan, folder: &Path, name: &str, more: &[&str], with_control: bool
         .map(str::to_owned)
         .collect();
     let output: PathBuf = folder.join(name);
-    for (flag, file) in [("--rules", "rules.lap"), ("--input", "events.jsonl"), ("--output", name)] {
+    for (flag, file) in [("--rules", "rules.lap"), ("--data", "data"), ("--input", "events.jsonl"), ("--output", name)]
+    {
         arguments.extend([flag.to_owned(), path(file)]);
     }
     if with_control {

@@ -25,7 +25,7 @@ impl RuleCheck<'_> {
             K::Name(name) => self.bare(name, e.span, scope),
             K::Member(owner, field) => self.member(owner, field, e.span, scope),
             K::Index(..) => {
-                super::unexecuted::index(&self.world.names, e, &mut self.found);
+                self.whole_row(e, scope);
                 None
             }
             K::Call(call) => self.call(call, e.span, scope, want),

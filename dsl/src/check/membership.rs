@@ -1,4 +1,4 @@
-//! `in`: lists as written, list values, networks, ranges.
+//! `in`: lists as written, list values, networks, ranges; declared lists are `lookup`'s.
 
 use super::expr::{is_number, truth_of, widen};
 use super::operators::constant;
@@ -17,20 +17,12 @@ impl RuleCheck<'_> {
             InTarget::Range(low, high) => self.in_range(item, low, high, span, scope),
             InTarget::Expr(target) => match &target.kind {
                 ast::ExprKind::List(members) => self.in_list(item, members, span, scope),
-                ast::ExprKind::Name(name) if self.is_list_name(name, scope) => {
-                    self.expr(item, scope, None);
-                    super::unexecuted::name(&self.world.names, name, target.span, &mut self.found);
-                    None
+                ast::ExprKind::Name(name) if self.is_data_name(name, scope) => {
+                    self.in_declared(item, name, target.span, span, scope)
                 }
                 _ => self.in_value(item, target, span, scope),
             },
         }
-    }
-
-    /// A declared list, where no field of the candidate has the name.
-    fn is_list_name(&self, name: &str, scope: Scope) -> bool {
-        let field = self.candidate(scope).is_some_and(|e| self.event_type(e).find(name).is_some());
-        !field && (self.world.names.lists.contains_key(name) || self.world.names.tables.contains_key(name))
     }
 
     fn in_range(

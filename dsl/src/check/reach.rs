@@ -91,7 +91,7 @@ impl RuleCheck<'_> {
     }
 
     fn no_such_name(&mut self, name: &str, span: Span, scope: Scope) {
-        if super::unexecuted::name(&self.world.names, name, span, &mut self.found) {
+        if super::unexecuted::name(&self.world.names, name) || self.bare_data(name, span) {
             return;
         }
         if name == "prev"
@@ -128,7 +128,8 @@ impl RuleCheck<'_> {
             return finding.help("a bare name is a key field here; a field is written with its step").fix(span, better);
         }
         let steps = self.steps.iter().filter(|s| !s.absence).map(|s| s.name);
-        suggest(finding, name, span, self.key.names.iter().map(String::as_str).chain(steps))
+        let lists = self.world.names.lists.keys().copied();
+        suggest(finding, name, span, self.key.names.iter().map(String::as_str).chain(steps).chain(lists))
     }
 
     /// `a.country`, `prev.amount`, `first(f).at`, `login.country` in a window.
@@ -142,10 +143,7 @@ impl RuleCheck<'_> {
                 super::unexecuted::not_yet(owner.span, "a lookup in a `geoip` database", &mut self.found);
                 return None;
             }
-            ast::ExprKind::Index(..) => {
-                super::unexecuted::index(&self.world.names, owner, &mut self.found);
-                return None;
-            }
+            ast::ExprKind::Index(..) => return self.column(owner, field, span, scope),
             _ => {
                 let text = format!("`{}` is a value and has no field `{}`", self.text(owner.span), field.text);
                 self.error(Diagnostic::new(Code::UnknownField, field.span, text));
@@ -204,7 +202,7 @@ impl RuleCheck<'_> {
     }
 
     fn unknown_owner(&mut self, name: &str, span: Span) {
-        if super::unexecuted::name(&self.world.names, name, span, &mut self.found) {
+        if super::unexecuted::name(&self.world.names, name) || self.bare_data(name, span) {
             return;
         }
         let steps: Vec<&str> = self.steps.iter().filter(|s| !s.absence).map(|s| s.name).collect();

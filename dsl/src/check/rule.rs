@@ -26,7 +26,7 @@ pub(super) struct RuleCheck<'a> {
     /// The steps that something reads, for the lint of unused bindings.
     pub read: Vec<StepId>,
     pub found: Vec<Diagnostic>,
-    /// Whether an expression has no value; it may be for a finding elsewhere, as of a list that is not executed yet.
+    /// Whether an expression has no value; it may be for a finding elsewhere, as of a feature that is not executed yet.
     pub broken: bool,
 }
 

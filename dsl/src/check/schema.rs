@@ -1,5 +1,6 @@
-//! Event types: their fields' types and paths, their event time.
+//! Event types: their fields' types and paths, their event time. Lists and tables are `lookup`'s.
 
+use super::lookup;
 use super::names::{Names, unknown};
 use crate::diagnostics::{Code, Diagnostic};
 use crate::schema::{EventType, Field, FieldId, Path, PathPart, Schema, Source};
@@ -20,9 +21,13 @@ const SCALARS: [(&str, Type); 10] = [
     ("geo", Type::Geo),
 ];
 
-/// All event types, in order of their names. One whose time cannot be told stays in, with its first field as time.
+/// All event types, lists and tables, each in order of their names. One whose time cannot be told stays in, with its first field as time.
 pub(super) fn schema(names: &Names<'_>, found: &mut Vec<Diagnostic>) -> Schema {
-    Schema { events: names.events.values().map(|d| event(d, found)).collect() }
+    Schema {
+        events: names.events.values().map(|d| event(d, found)).collect(),
+        lists: lookup::lists(names, found),
+        tables: lookup::tables(names, found),
+    }
 }
 
 fn event(decl: &EventDecl, found: &mut Vec<Diagnostic>) -> EventType {
@@ -57,7 +62,8 @@ fn source(decl: &EventDecl) -> Source {
     Source { path: Path::parse(&source.path.value), values: source.values.iter().map(text).collect() }
 }
 
-fn field(decl: &FieldDecl, found: &mut Vec<Diagnostic>) -> Field {
+/// A field of an event, or a column of a table.
+pub(super) fn field(decl: &FieldDecl, found: &mut Vec<Diagnostic>) -> Field {
     let ty = type_of(&decl.ty, found).unwrap_or(Type::String);
     let mut paths: Vec<Path> = decl.from.iter().map(|p| Path::parse(&p.value)).collect();
     if paths.is_empty() {

@@ -6,8 +6,11 @@ use super::names::{suggest, unknown};
 use super::reach::Scope;
 use super::rule::RuleCheck;
 use crate::diagnostics::{Code, Diagnostic};
-use crate::ir::ExprKind;
-use crate::syntax::ast::{By, Decl, Expr, Ident, RuleDecl, TestDecl, TestEvent, TestStep, TestStepKind};
+use crate::ir;
+use crate::schema::Field;
+use crate::syntax::ast::{
+    By, Decl, Expr, ExprKind, Ident, Literal, RuleDecl, TestDecl, TestEvent, TestStep, TestStepKind,
+};
 use crate::value::{Type, Value};
 
 /// What every alert has besides its key and its emitted fields.
@@ -57,9 +60,12 @@ impl RuleCheck<'_> {
                     self.test_steps(steps, fields);
                 }
                 TestStepKind::Expect { fields: expected, .. } => self.expected(expected, fields),
-                TestStepKind::GivenList(name, _) => self.given(name, "lists"),
-                TestStepKind::GivenTable(name, _) => self.given(name, "tables"),
-                TestStepKind::GivenModel(name, _) => self.given(name, "models"),
+                TestStepKind::GivenList(name, entries) => self.given_list(name, entries),
+                TestStepKind::GivenTable(name, rows) => self.given_table(name, rows),
+                TestStepKind::GivenModel(name, _) => {
+                    let known: Vec<&str> = self.world.names.models.keys().copied().collect();
+                    self.declared("model", name, &known);
+                }
                 TestStepKind::Watermark(_) | TestStepKind::ExpectLate(_) => {}
             }
         }
@@ -74,7 +80,7 @@ impl RuleCheck<'_> {
                 self.error(Diagnostic::new(Code::Duplicate, name.span, text).also(first.span, "first here"));
             }
             match ty.find(&name.text) {
-                Some(field) => self.test_value(name, value, &ty.field(field).ty.clone()),
+                Some(field) => self.test_value(&format!("`{}`", name.text), value, &ty.field(field).ty),
                 None => {
                     let text = format!("`{}` has no field `{}`", ty.name, name.text);
                     let finding = Diagnostic::new(Code::UnknownField, name.span, text);
@@ -85,10 +91,10 @@ impl RuleCheck<'_> {
     }
 
     /// A value of the field's type; as in an event's JSON, an address or a time may stand as text.
-    fn test_value(&mut self, name: &Ident, value: &Expr, ty: &Type) {
+    fn test_value(&mut self, what: &str, value: &Expr, ty: &Type) {
         let Some(typed) = self.expr(value, Scope::result(), Some(ty)) else { return };
         let as_text = match &typed.kind {
-            ExprKind::Const(Value::Text(t)) => match ty {
+            ir::ExprKind::Const(Value::Text(t)) => match ty {
                 Type::Ip => t.parse::<std::net::IpAddr>().is_ok(),
                 Type::Timestamp => t.parse::<jiff::Timestamp>().is_ok(),
                 Type::Cidr => t
@@ -96,12 +102,12 @@ impl RuleCheck<'_> {
                     .is_some_and(|(ip, n)| ip.parse::<std::net::IpAddr>().is_ok() && n.parse::<u8>().is_ok()),
                 _ => false,
             },
-            ExprKind::List(items) => items.is_empty(),
+            ir::ExprKind::List(items) => items.is_empty(),
             _ => false,
         };
         let found = typed.ty.clone();
         if !as_text && super::expr::widen(typed, ty).is_none() {
-            let text = format!("`{}` is {ty}, and `{}` is {found}", name.text, self.text(value.span));
+            let text = format!("{what} is {ty}, and `{}` is {found}", self.text(value.span));
             self.error(Diagnostic::new(Code::WrongType, value.span, text));
         }
     }
@@ -116,16 +122,85 @@ impl RuleCheck<'_> {
         }
     }
 
-    fn given(&mut self, name: &Ident, what: &str) {
-        let names = &self.world.names;
-        let known: Vec<&str> = match what {
-            "lists" => names.lists.keys().copied().collect(),
-            "tables" => names.tables.keys().copied().collect(),
-            _ => names.models.keys().copied().collect(),
-        };
-        if !known.contains(&name.text.as_str()) {
-            let kind = what.trim_end_matches('s');
-            self.error(unknown(Code::UnknownName, kind, &name.text, name.span, known));
+    /// Whether something of the name is declared.
+    fn declared(&mut self, kind: &str, name: &Ident, known: &[&str]) -> bool {
+        let is = known.contains(&name.text.as_str());
+        if !is {
+            self.error(unknown(Code::UnknownName, kind, &name.text, name.span, known.iter().copied()));
         }
+        is
+    }
+
+    fn given_list(&mut self, name: &Ident, entries: &Expr) {
+        let known: Vec<&str> = self.world.names.lists.keys().copied().collect();
+        if !self.declared("list", name, &known) {
+            return;
+        }
+        let world = self.world;
+        let ExprKind::List(entries) = &entries.kind else { return };
+        let Some(list) = world.schema.find_list(&name.text) else { return };
+        let what = format!("an entry of `{}`", name.text);
+        let ty = &world.schema.lists[list.0 as usize].ty;
+        for entry in entries {
+            // In a list of networks an address is the network of itself.
+            if *ty != Type::Cidr || !is_address(entry) {
+                self.test_value(&what, entry, ty);
+            }
+        }
+    }
+
+    fn given_table(&mut self, name: &Ident, rows: &[(Vec<Expr>, Vec<(Ident, Expr)>)]) {
+        let known: Vec<&str> = self.world.names.tables.keys().copied().collect();
+        if !self.declared("table", name, &known) {
+            return;
+        }
+        let world = self.world;
+        let Some(table) = world.schema.find_table(&name.text) else { return };
+        let table = &world.schema.tables[table.0 as usize];
+        for (key, columns) in rows {
+            if key.len() != table.key.len() {
+                let names: Vec<&str> = table.key.iter().map(|k| k.name.as_str()).collect();
+                let text = format!("a row of `{}` is named by {}", table.name, names.join(" and "));
+                let span = key.first().map_or(name.span, |k| k.span);
+                let help = match names.as_slice() {
+                    [one] => format!("write the {one} alone: `ann: {{ … }}`"),
+                    several => format!("write `({}): {{ … }}`", several.join(", ")),
+                };
+                self.error(Diagnostic::new(Code::WrongArguments, span, text).help(help));
+            }
+            for (part, column) in key.iter().zip(&table.key) {
+                // A bare name is a text.
+                if !matches!((&part.kind, &column.ty), (ExprKind::Name(_), Type::String)) {
+                    self.test_value(&format!("`{}`", column.name), part, &column.ty);
+                }
+            }
+            for (column, value) in columns {
+                match table.columns.iter().find(|c| c.name == column.text) {
+                    Some(c) => self.test_value(&format!("`{}`", c.name), value, &c.ty),
+                    None => {
+                        let text = format!("`{}` has no column `{}`", table.name, column.text);
+                        let finding = Diagnostic::new(Code::UnknownColumn, column.span, text);
+                        let names = table.columns.iter().map(|c| c.name.as_str());
+                        self.error(suggest(finding, &column.text, column.span, names));
+                    }
+                }
+            }
+            let left_out = |c: &&Field| !c.optional && !columns.iter().any(|(n, _)| n.text == c.name);
+            for column in table.columns.iter().filter(left_out) {
+                let text =
+                    format!("the row has no `{}`, which `{}` declares as never missing", column.name, table.name);
+                let span = key.first().map_or(name.span, |k| k.span);
+                let finding = Diagnostic::new(Code::UnknownColumn, span, text).also(column.span, "declared here");
+                self.error(finding.help(format!("give it, or declare it `{}?`", column.ty)));
+            }
+        }
+    }
+}
+
+fn is_address(e: &Expr) -> bool {
+    match &e.kind {
+        ExprKind::Literal(Literal::Ip(_)) => true,
+        ExprKind::Literal(Literal::Text(text)) => text.parse::<std::net::IpAddr>().is_ok(),
+        _ => false,
     }
 }

@@ -6,7 +6,7 @@ use super::clauses::Clauses;
 use super::names::Names;
 use crate::diagnostics::{Code, Diagnostic};
 use crate::syntax::Span;
-use crate::syntax::ast::{Call, Decl, Expr, ExprKind, Window, WindowKind};
+use crate::syntax::ast::{Call, Decl, Window, WindowKind};
 
 /// "not yet executed by this version: …"
 pub(super) fn not_yet(span: Span, what: &str, found: &mut Vec<Diagnostic>) {
@@ -17,11 +17,9 @@ pub(super) fn not_yet(span: Span, what: &str, found: &mut Vec<Diagnostic>) {
 pub(super) fn declarations(decls: &[&Decl], found: &mut Vec<Diagnostic>) {
     for decl in decls {
         match decl {
-            Decl::List(d) => not_yet(d.name.span, "lists", found),
-            Decl::Table(d) => not_yet(d.name.span, "tables", found),
             Decl::Model(d) => not_yet(d.name.span, "models", found),
             Decl::Feature(d) => not_yet(d.name.span, "features", found),
-            Decl::Event(_) | Decl::Rule(_) | Decl::Test(_) => {}
+            Decl::Event(_) | Decl::List(_) | Decl::Table(_) | Decl::Rule(_) | Decl::Test(_) => {}
         }
     }
 }
@@ -45,24 +43,8 @@ pub(super) fn clauses(clauses: &Clauses<'_>, found: &mut Vec<Diagnostic>) {
 }
 
 /// A name of something declared that has no value yet. Its declaration has been reported, so a use is silent.
-pub(super) fn name(names: &Names<'_>, name: &str, _span: Span, _found: &mut [Diagnostic]) -> bool {
-    names.lists.contains_key(name)
-        || names.tables.contains_key(name)
-        || names.features.contains_key(name)
-        || names.models.contains_key(name)
-}
-
-/// `profile[user]`: a table's row.
-pub(super) fn index(names: &Names<'_>, e: &Expr, found: &mut Vec<Diagnostic>) {
-    let ExprKind::Index(owner, _) = &e.kind else { return };
-    let ExprKind::Name(table) = &owner.kind else {
-        found
-            .push(Diagnostic::new(Code::WrongType, e.span, "only a table has rows").help("write `profile[user].home`"));
-        return;
-    };
-    if !names.tables.contains_key(table.as_str()) {
-        found.push(super::names::unknown(Code::UnknownName, "table", table, owner.span, names.tables.keys().copied()));
-    }
+pub(super) fn name(names: &Names<'_>, name: &str) -> bool {
+    names.features.contains_key(name) || names.models.contains_key(name)
 }
 
 /// Windows and aggregates; true where this one has been refused.

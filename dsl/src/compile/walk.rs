@@ -1,5 +1,7 @@
 //! Visits expressions: their children, all of a rule's, and what they read.
 
+use std::collections::BTreeSet;
+
 use crate::ir::{Expr, ExprKind, Of, Rule};
 
 /// Calls `f` with each direct child.
@@ -7,9 +9,14 @@ pub fn children<'e>(expr: &'e Expr, f: &mut dyn FnMut(&'e Expr)) {
     use ExprKind as K;
     match &expr.kind {
         K::Const(_) | K::Field(..) | K::Key(_) | K::Window(_) => {}
-        K::PrevOr(a) | K::Not(a) | K::Neg(a) | K::Matches(a, _) | K::InSet(a, _) | K::IsMissing(a) | K::Widen(a) => {
-            f(a)
-        }
+        K::PrevOr(a)
+        | K::Not(a)
+        | K::Neg(a)
+        | K::Matches(a, _)
+        | K::InSet(a, _)
+        | K::InDeclared(a, _)
+        | K::IsMissing(a)
+        | K::Widen(a) => f(a),
         K::Compare(_, a, b) | K::Arithmetic(_, a, b) | K::InValue(a, b) | K::InCidr(a, b) | K::Coalesce(a, b) => {
             f(a);
             f(b);
@@ -27,9 +34,12 @@ pub fn children<'e>(expr: &'e Expr, f: &mut dyn FnMut(&'e Expr)) {
             f(a);
             list.iter().for_each(f);
         }
-        K::And(list) | K::Or(list) | K::List(list) | K::Call(_, list) | K::Aggregate { args: list, .. } => {
-            list.iter().for_each(f)
-        }
+        K::And(list)
+        | K::Or(list)
+        | K::List(list)
+        | K::Call(_, list)
+        | K::Aggregate { args: list, .. }
+        | K::Column { key: list, .. } => list.iter().for_each(f),
     }
 }
 
@@ -38,9 +48,14 @@ pub fn children_mut(expr: &mut Expr, f: &mut dyn FnMut(&mut Expr)) {
     use ExprKind as K;
     match &mut expr.kind {
         K::Const(_) | K::Field(..) | K::Key(_) | K::Window(_) => {}
-        K::PrevOr(a) | K::Not(a) | K::Neg(a) | K::Matches(a, _) | K::InSet(a, _) | K::IsMissing(a) | K::Widen(a) => {
-            f(a)
-        }
+        K::PrevOr(a)
+        | K::Not(a)
+        | K::Neg(a)
+        | K::Matches(a, _)
+        | K::InSet(a, _)
+        | K::InDeclared(a, _)
+        | K::IsMissing(a)
+        | K::Widen(a) => f(a),
         K::Compare(_, a, b) | K::Arithmetic(_, a, b) | K::InValue(a, b) | K::InCidr(a, b) | K::Coalesce(a, b) => {
             f(a);
             f(b);
@@ -58,9 +73,12 @@ pub fn children_mut(expr: &mut Expr, f: &mut dyn FnMut(&mut Expr)) {
             f(a);
             list.iter_mut().for_each(f);
         }
-        K::And(list) | K::Or(list) | K::List(list) | K::Call(_, list) | K::Aggregate { args: list, .. } => {
-            list.iter_mut().for_each(f)
-        }
+        K::And(list)
+        | K::Or(list)
+        | K::List(list)
+        | K::Call(_, list)
+        | K::Aggregate { args: list, .. }
+        | K::Column { key: list, .. } => list.iter_mut().for_each(f),
     }
 }
 
@@ -105,6 +123,34 @@ pub fn each_expr_mut(rule: &mut Rule, f: &mut dyn FnMut(&mut Expr)) {
         .chain(suppress)
         .chain(stop)
         .for_each(|e| walk_mut(e, f));
+}
+
+/// Calls `f` with every expression of a rule and all below it.
+pub fn each_expr<'e>(rule: &'e Rule, f: &mut dyn FnMut(&'e Expr)) {
+    let steps = rule.steps.iter().flat_map(|s| s.filter.iter().chain(&s.until));
+    let windows = rule.windows.iter().flat_map(|w| w.filter.iter().chain(&w.args));
+    let stop = rule.stop.iter().flat_map(|s| &s.filter);
+    steps.chain(windows).chain(result_exprs(rule)).chain(stop).for_each(|e| walk(e, f));
+}
+
+/// The lists and tables that a rule reads, by their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DataRead<'r> {
+    /// The lists.
+    pub lists: BTreeSet<&'r str>,
+    /// The tables.
+    pub tables: BTreeSet<&'r str>,
+}
+
+/// What a rule reads besides events.
+pub fn data_read(rule: &Rule) -> DataRead<'_> {
+    let mut read = DataRead::default();
+    each_expr(rule, &mut |e| match &e.kind {
+        ExprKind::InDeclared(_, list) => drop(read.lists.insert(&list.name)),
+        ExprKind::Column { column, .. } => drop(read.tables.insert(&column.name)),
+        _ => {}
+    });
+    read
 }
 
 /// What an expression reads besides the candidate event.

@@ -58,6 +58,7 @@ codes! {
     NoMatch = "E0111", "a rule without a pattern";
     EventTime = "E0112", "an event type whose event time is missing or ambiguous";
     BadPath = "E0113", "a field whose path does not fit its type";
+    UnknownColumn = "E0114", "a column that the table does not have";
     TypesDiffer = "E0201", "values of types that do not go together";
     WrongType = "E0202", "a value of another type than is asked for";
     WrongArguments = "E0203", "a function whose arguments do not fit";
@@ -83,6 +84,8 @@ codes! {
     KeyType = "E0502", "a key of a type that gives no key";
     WindowMisuse = "E0503", "a value over a window that is not written as one";
     AggregateMisuse = "E0504", "an aggregate that is not over one step";
+    DataMisuse = "E0505", "a list or a table that is not asked as one";
+    DataType = "E0506", "a list or a table of a type that it cannot hold";
     TestFailed = "E0801", "a test whose rule does not do what it expects";
     NotYet = "E0901", "a part of the language that this version does not execute";
     NoKey = "W0101", "a rule without a key";

@@ -7,7 +7,7 @@ use crate::ir::{
 };
 use crate::schema::{EventId, FieldId, Schema};
 use crate::syntax::ast::{Contiguity, MatchMode, Report};
-use crate::value::Value;
+use crate::value::{Type, Value};
 
 /// Reads one rule.
 pub struct Words<'r> {
@@ -302,6 +302,13 @@ impl Reader<'_, '_> {
             K::InList(a, list) => format!("{} is one of {}", self.inner(a), all(list, ", ")),
             K::InValue(a, b) => two(a, "is in", b),
             K::InCidr(a, b) => two(a, "lies in", b),
+            K::InDeclared(a, list) => match list.of {
+                Type::Cidr => format!("{} lies in a network of the list `{}`", self.inner(a), list.name),
+                _ => format!("{} is on the list `{}`", self.inner(a), list.name),
+            },
+            K::Column { key, column } => {
+                format!("`{}` of {} in the table `{}`", column.column, all(key, " and "), column.name)
+            }
             K::InRange(a, low, high) => {
                 format!("{} lies in {} to {}", self.inner(a), self.inner(low), self.inner(high))
             }

@@ -28,6 +28,7 @@ use self::text::Texts;
 use self::witness::{Witness, choose};
 use crate::batch::{Batch, EventView, Hit};
 use crate::bound::BoundEvents;
+use crate::data::Data;
 use crate::eval::Scope;
 use crate::rule_set::RuleEntry;
 use crate::terms::strip_spans;
@@ -124,8 +125,8 @@ impl Index {
         Scratch { terms: Judged::new(self.terms_max), rests: Judged::new(self.rests_max), ..Scratch::default() }
     }
 
-    /// Adds to the batch the first steps that a row meets. Rows are looked up in their order.
-    pub fn look_up(&self, batch: &mut Batch, at: usize, scratch: &mut Scratch, errors: &Cell<u64>) {
+    /// Adds to the batch the first steps that a row meets, as of the lists and tables. Rows are looked up in their order.
+    pub fn look_up(&self, batch: &mut Batch, at: usize, scratch: &mut Scratch, data: &Data, errors: &Cell<u64>) {
         let row = batch.rows[at];
         let index = &self.events[row.event.0 as usize];
         if scratch.event == u32::MAX {
@@ -134,7 +135,7 @@ impl Index {
         scratch.event += 1;
         let mut hits = std::mem::take(&mut batch.hits);
         let start = hits.len();
-        index.find::<false>(EventView { batch, row: &row }, scratch, &mut hits, errors);
+        index.find::<false>(EventView { batch, row: &row }, scratch, &mut hits, data, errors);
         batch.rows[at].hits = (start as u32, hits.len() as u32);
         batch.hits = hits;
     }
@@ -142,12 +143,18 @@ impl Index {
 
 impl Index {
     /// Whether an event meets any step.
-    fn meets_any(&self, batch: &Batch, at: usize, scratch: &mut Scratch, errors: &Cell<u64>) -> bool {
+    fn meets_any(&self, batch: &Batch, at: usize, scratch: &mut Scratch, data: &Data, errors: &Cell<u64>) -> bool {
         let row = batch.rows[at];
         scratch.event += 1;
         let mut hits = std::mem::take(&mut scratch.hits);
         hits.clear();
-        self.events[row.event.0 as usize].find::<true>(EventView { batch, row: &row }, scratch, &mut hits, errors);
+        self.events[row.event.0 as usize].find::<true>(
+            EventView { batch, row: &row },
+            scratch,
+            &mut hits,
+            data,
+            errors,
+        );
         let any = !hits.is_empty();
         scratch.hits = hits;
         any
@@ -173,6 +180,7 @@ impl EventIndex {
         event: EventView<'_>,
         scratch: &mut Scratch,
         hits: &mut Vec<Hit>,
+        data: &Data,
         errors: &Cell<u64>,
     ) {
         let Scratch { terms, rests, event: number, found, bytes, none, .. } = scratch;
@@ -195,7 +203,7 @@ impl EventIndex {
             }
         }
         let start = hits.len();
-        let scope = Scope::of_event(event, none, errors);
+        let scope = Scope::of_event(event, none, data, errors);
         let mut rest_holds = |rest: u32| {
             let own = &self.rests[rest as usize];
             own.is_empty()

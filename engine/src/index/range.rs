@@ -76,7 +76,7 @@ mod tests {
         let ranges = Ranges::new(&filed, &mut post).expect("few ranges");
         for v in [0.0, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0] {
             let mut hits = Vec::new();
-            postings.meet(ranges.find(v), &mut hits, |_| true, |_| None);
+            postings.meet::<false>(ranges.find(v), &mut hits, |_| true, |_| None);
             let found: Vec<u32> = hits.iter().map(|h| h.rule).collect();
             let within = |b: &Bounds| {
                 (if b.low_open { v > b.low } else { v >= b.low })

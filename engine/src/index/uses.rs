@@ -12,6 +12,7 @@ use lapwing_dsl::schema::{EventId, Schema};
 
 use super::{Index, Scratch};
 use crate::batch::{Batch, Hit};
+use crate::data::Data;
 use crate::planted::{Bug, bug};
 use crate::rule_set::RuleEntry;
 use crate::terms::strip_spans;
@@ -53,10 +54,10 @@ impl Uses {
         self.some.scratch()
     }
 
-    /// Whether a run that lives, or a window, may use an event.
+    /// Whether a run that lives, or a window, may use an event, as of the lists and tables.
     #[inline]
-    pub fn has(&self, batch: &Batch, at: usize, scratch: &mut Scratch) -> bool {
-        self.all[batch.rows[at].event.0 as usize] || self.some.meets_any(batch, at, scratch, &Cell::new(0))
+    pub fn has(&self, batch: &Batch, at: usize, scratch: &mut Scratch, data: &Data) -> bool {
+        self.all[batch.rows[at].event.0 as usize] || self.some.meets_any(batch, at, scratch, data, &Cell::new(0))
     }
 }
 

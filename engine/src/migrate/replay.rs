@@ -10,6 +10,7 @@ use lapwing_dsl::value::Value;
 use super::same::{Change, Laid};
 use crate::Millis;
 use crate::bound::{BoundEvent, BoundEvents, BoundId, BoundRef};
+use crate::data::Data;
 use crate::eval::{NoWindows, Scope};
 use crate::planted::{Bug, bug};
 use crate::run::{Memory, NO_DECISION, Run};
@@ -24,6 +25,8 @@ pub struct Replay<'a> {
     pub new: &'a Program,
     /// The key's parts.
     pub key: &'a [Value<'static>],
+    /// The new lists and tables: they are asked as of the bound event's time.
+    pub data: &'a Data,
     /// What is due strictly before has gone.
     pub clock: Millis,
     /// Events bound anew, by what they were and what they stand behind: runs that shared events still do.
@@ -47,9 +50,10 @@ impl<'a> Replay<'a> {
         old: &'a Program,
         new: &'a Program,
         key: &'a [Value<'static>],
+        data: &'a Data,
         clock: Millis,
     ) -> Replay<'a> {
-        Replay { change, old, new, key, clock, made: BTreeMap::new() }
+        Replay { change, old, new, key, data, clock, made: BTreeMap::new() }
     }
 
     /// What becomes of the runs. Of several that come to one place with the same events one is left.
@@ -93,6 +97,8 @@ impl<'a> Replay<'a> {
                 element: (None, None),
                 key: self.key,
                 windows: &NoWindows,
+                data: self.data,
+                now: node.at,
                 errors: &errors,
             };
             asked.iter().all(|term| scope.holds(&term.expr) == term.holds || bug(Bug::Asked))

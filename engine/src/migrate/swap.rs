@@ -30,6 +30,12 @@ pub struct Swapped {
 }
 
 impl Shard {
+    /// Puts a rule set with the same programs in place: other lists and tables are asked from here on, and all that lives stays as it is.
+    pub fn swap_data(&mut self, new: Arc<RuleSet>) {
+        debug_assert!(new.shares_programs(&self.rules), "the programs are the same");
+        self.rules = new;
+    }
+
     /// Puts `new` in place of the rule set. What waits to be reported of rules that changed or went leaves in `out`; its rules
     /// are those of the old set.
     pub fn swap(&mut self, new: Arc<RuleSet>, out: &mut Vec<Output>) -> Swapped {
@@ -165,7 +171,8 @@ impl MoveCell<'_> {
         let old = &self.old.rules[cell.rule as usize];
         let new = &self.new.rules[index as usize];
         let (cell, runs) = self.flush(cell);
-        let mut runs = Replay::new(change, &old.program, &new.program, key, self.clock).lead(runs, self.bound);
+        let data = &self.new.data;
+        let mut runs = Replay::new(change, &old.program, &new.program, key, data, self.clock).lead(runs, self.bound);
         runs.iter_mut().for_each(|run| begun_under(run, started));
         let mut cell = Cell { rule: index, ..cell };
         let moved = Moved { runs, ..Moved::default() };
@@ -208,6 +215,8 @@ impl MoveCell<'_> {
             sources: &[],
             event: None,
             windows: &NoWindows,
+            data: &self.new.data,
+            now: self.clock,
             errors: &errors,
         };
         let mut matches = Vec::new();

@@ -6,8 +6,10 @@ use lapwing_dsl::functions::EvalError;
 use lapwing_dsl::value::Value;
 
 use super::Complete;
+use crate::Millis;
 use crate::batch::EventView;
 use crate::bound::{BoundEvents, BoundRef};
+use crate::data::Data;
 use crate::eval::{Scope, Windows};
 use crate::limits::Cap;
 use crate::output::{AlertId, Evidence, Match, Status};
@@ -29,6 +31,10 @@ pub struct Reporter<'a> {
     pub event: Option<EventView<'a>>,
     /// Windows as of now.
     pub windows: &'a dyn Windows,
+    /// Lists and tables as of now.
+    pub data: &'a Data,
+    /// The event's time, or the deadline that completed the match.
+    pub now: Millis,
     /// Counts faults.
     pub errors: &'a Cell<u64>,
 }
@@ -46,6 +52,8 @@ impl Reporter<'_> {
             element: (None, None),
             key: self.key,
             windows: self.windows,
+            data: self.data,
+            now: self.now,
             errors: self.errors,
         }
     }

@@ -11,6 +11,7 @@ use super::{Complete, Memory, NO_DECISION, Run};
 use crate::Millis;
 use crate::batch::{EventView, Hit};
 use crate::bound::{BoundEvents, BoundRef};
+use crate::data::Data;
 use crate::eval::{Scope, Windows};
 use crate::planted::{Bug, bug};
 use crate::rule_set::RuleEntry;
@@ -31,6 +32,8 @@ pub struct Offer<'a> {
     pub hits: &'a [Hit],
     /// The key's windows as of the event.
     pub windows: &'a dyn Windows,
+    /// Lists and tables as of the event.
+    pub data: &'a Data,
     /// Counts faults.
     pub errors: &'a Cell<u64>,
     /// What is known of the steps' conditions that need no run.
@@ -111,10 +114,11 @@ impl<'a> Offer<'a> {
         mask: u64,
         hits: &'a [Hit],
         windows: &'a dyn Windows,
+        data: &'a Data,
         errors: &'a Cell<u64>,
     ) -> Self {
         let known = SmallVec::from_elem(Known::Nothing, entry.program.rule.steps.len());
-        Offer { entry, event, sequence, clock, mask, hits, windows, errors, known }
+        Offer { entry, event, sequence, clock, mask, hits, windows, data, errors, known }
     }
 
     fn program(&self) -> &'a Program {
@@ -290,6 +294,8 @@ impl<'a> Offer<'a> {
             element: (None, None),
             key: &[],
             windows: self.windows,
+            data: self.data,
+            now: self.event.row.at,
             errors: self.errors,
         }
     }

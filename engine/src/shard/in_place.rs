@@ -141,7 +141,7 @@ impl Shard {
                 let entry = &rules.rules[rule as usize];
                 let windows = SlotWindows { shard: self, entry, at, event: Some(event), now: event.row.at };
                 let none = BoundEvents::default();
-                let scope = Scope { windows: &windows, ..Scope::of_event(event, &none, &self.errors) };
+                let scope = Scope { windows: &windows, ..Scope::of_event(event, &none, &rules.data, &self.errors) };
                 let scope = Scope { program: Some(&entry.program), step: begin.step, ..scope };
                 if !scope.all_hold(&entry.program.conditions[begin.step.0 as usize].key) {
                     continue;
@@ -266,7 +266,7 @@ impl Judge<'_> {
             program: Some(program),
             step: StepId(wait.step),
             last: Some(record.last(&self.group.bound)),
-            ..Scope::of_event(self.event, &self.group.bound, errors)
+            ..Scope::of_event(self.event, &self.group.bound, &self.rules.data, errors)
         };
         scope.all_hold(&program.conditions[wait.step as usize].run)
     }
@@ -283,7 +283,8 @@ impl Judge<'_> {
         let windows =
             SlotWindows { shard: self.shard, entry, at: self.at, event: Some(self.event), now: self.event.row.at };
         let hits = hits_of(self.event.hits(), record.rule());
-        let mut offer = Offer::new(entry, self.event, self.sequence, *clock, self.mask, hits, &windows, errors);
+        let data = &self.rules.data;
+        let mut offer = Offer::new(entry, self.event, self.sequence, *clock, self.mask, hits, &windows, data, errors);
         let waiting = Waiting {
             state: record.state(),
             fresh: record.is_fresh(),

@@ -359,7 +359,8 @@ impl Shard {
         let mut moved = Moved { runs, taken: self.traced.is_some().then(Vec::new), ..Moved::default() };
         {
             let windows = SlotWindows { shard: self, entry, at: *at, event: Some(event), now: event.row.at };
-            let mut offer = Offer::new(entry, event, sequence, self.clock, delivery.mask, hits, &windows, &self.errors);
+            let (data, errors) = (&rules.data, &self.errors);
+            let mut offer = Offer::new(entry, event, sequence, self.clock, delivery.mask, hits, &windows, data, errors);
             if entry.input[event.row.event.0 as usize] & delivery.mask != 0 {
                 offer.advance(cell.runs.drain(..), &mut bound, &mut moved);
             } else {
@@ -403,7 +404,7 @@ impl Shard {
             return false;
         }
         let none = BoundEvents::default();
-        stop.filter.as_ref().is_none_or(|f| Scope::of_event(event, &none, &self.errors).holds(f))
+        stop.filter.as_ref().is_none_or(|f| Scope::of_event(event, &none, &self.rules.data, &self.errors).holds(f))
     }
 
     /// Selects what is reported, and puts the cell and the bound events back.
@@ -438,6 +439,8 @@ impl Shard {
                 sources: &self.sources,
                 event: now.event,
                 windows: &windows,
+                data: &self.rules.data,
+                now: now.at,
                 errors: &self.errors,
             };
             let capped = settle(&mut cell, moved, &reporter, &mut bound, &self.limits, &mut matches);

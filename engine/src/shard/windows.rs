@@ -45,7 +45,7 @@ impl Shard {
             return slot;
         }
         let none = BoundEvents::default();
-        let scope = Scope::of_event(event, &none, &self.errors);
+        let scope = Scope::of_event(event, &none, &rules.data, &self.errors);
         if spec.filter.as_ref().is_some_and(|f| !scope.holds(f)) {
             return slot;
         }
@@ -192,7 +192,7 @@ impl SlotWindows<'_> {
             return Value::Missing;
         }
         let none = BoundEvents::default();
-        let scope = Scope::of_event(event, &none, &self.shard.errors);
+        let scope = Scope::of_event(event, &none, &self.shard.rules.data, &self.shard.errors);
         match spec.args.as_slice() {
             [one] => scope.value(one).into_static(),
             several => tuple(several.iter().map(|a| scope.value(a))),

@@ -264,6 +264,17 @@ impl<'b> Reader<'b> {
         self.value_within(8)
     }
 
+    /// A value; a text stays where it stands.
+    pub fn value_here(&mut self) -> Result<Value<'b>, Corrupt> {
+        match self.bytes {
+            [5, rest @ ..] => {
+                self.bytes = rest;
+                self.str().map(|text| Value::Text(text.into()))
+            }
+            _ => self.value(),
+        }
+    }
+
     fn value_within(&mut self, depth: u8) -> Result<Value<'static>, Corrupt> {
         Ok(match self.u8()? {
             0 => Value::Missing,

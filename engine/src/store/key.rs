@@ -11,14 +11,14 @@ use super::group::{Shared, hold_no_more, load_events, load_slot, save_slot};
 use crate::rule_set::RuleSet;
 use crate::slot::{Group, KeyHasher, SlotId};
 
-/// Writes a key, with the generation of the rule set that its numbers are of.
+/// Writes a key, with the generation of the programs that its numbers are of.
 pub fn save(group: &Group, slot: SlotId, rules: &RuleSet) -> Vec<u8> {
     let mut shared = Shared { numbers: BTreeMap::new(), nodes: Writer::default() };
     let mut content = Writer::default();
     save_slot(&mut content, rules, group, slot, &mut shared);
     let mut w = Writer::default();
     w.u64(FORMAT_VERSION.into());
-    w.u64(rules.generation);
+    w.u64(rules.since);
     w.len(shared.numbers.len());
     w.bytes.extend(shared.nodes.bytes);
     w.bytes.extend(content.bytes);
@@ -31,7 +31,7 @@ pub fn load(bytes: &[u8], rules: &RuleSet, hasher: KeyHasher, into: &mut Group) 
     if r.u16()? != FORMAT_VERSION {
         return Err(Corrupt("the format's version is not known to this engine"));
     }
-    if r.u64()? != rules.generation {
+    if r.u64()? != rules.since {
         return Err(Corrupt("a key was saved under another rule set"));
     }
     let events = load_events(&mut r, &mut into.bound)?;

@@ -93,7 +93,7 @@ pub fn load_sequencer(bytes: &[u8], judges: &[Judge], into: &mut Sequencer) -> R
         if batch.rows[row].at != at {
             return Err(Corrupt("an event has two times"));
         }
-        judges[judge].rules.index.look_up(batch, row, &mut scratches[judge], &seen);
+        judges[judge].rules.index.look_up(batch, row, &mut scratches[judge], &judges[judge].rules.data, &seen);
     }
     r.end()?;
     into.go_on(partitions.into_iter().collect(), clock, next_sequence, batches);

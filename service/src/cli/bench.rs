@@ -9,7 +9,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::run::OrderArgument;
-use super::{Exit, Format, compiled, duration, refuse};
+use super::{Exit, Format, compiled, contents, duration, refuse, refuse_unfilled};
+use crate::control::catalog::Catalog;
 use crate::data::alert::Alert;
 use crate::data::pipeline::{Lines, Options, Pipeline, Rejected, Sink, Stages};
 
@@ -25,6 +26,9 @@ pub struct Arguments {
     /// JSON lines.
     #[arg(long)]
     input: PathBuf,
+    /// A folder with the entries of lists and the rows of tables: NAME.txt, NAME.csv or NAME.json.
+    #[arg(long)]
+    data: Option<PathBuf>,
     /// How events are put in order.
     #[arg(long, value_enum, default_value = "event-time")]
     order: OrderArgument,
@@ -66,10 +70,18 @@ pub fn run(arguments: &Arguments) -> Exit {
         Ok(rules) => rules,
         Err(exit) => return exit,
     };
-    let rule_set = match rules.rule_set(1) {
-        Ok(rule_set) => Arc::new(rule_set),
-        Err(error) => return refuse(format_args!("rule `{}`: too many keys of `{}`", error.rule, error.event)),
+    let contents = match contents(arguments.data.as_deref(), &rules.loaded.schema) {
+        Ok(contents) => contents,
+        Err(exit) => return exit,
     };
+    let catalog = match Catalog::new(&rules, contents) {
+        Ok(catalog) => catalog,
+        Err(refusal) => return refuse(refusal.message),
+    };
+    if let Err(message) = refuse_unfilled(&catalog, |_, _| false, false) {
+        return refuse(message);
+    }
+    let rule_set = Arc::new(catalog.rule_set());
     let input = match fs::read(&arguments.input) {
         Ok(input) => input,
         Err(error) => return refuse(format_args!("cannot read `{}`: {error}", arguments.input.display())),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use lapwing_dsl::diagnostics::{render, to_json};
 
-use super::{Exit, Format, refuse};
+use super::{Exit, Format, contents, refuse};
 use crate::control::files::{Rules, read};
 
 /// Arguments of `check`.
@@ -14,6 +14,9 @@ pub struct Arguments {
     /// Rule files, or folders of them.
     #[arg(required = true)]
     rules: Vec<PathBuf>,
+    /// Also read what this folder holds for the declared lists and tables, and say what is wrong with it.
+    #[arg(long)]
+    data: Option<PathBuf>,
     /// Exit with 1 where there are warnings.
     #[arg(long)]
     strict: bool,
@@ -37,8 +40,11 @@ pub fn check(arguments: &Arguments) -> Exit {
         let n = rules.loaded.programs.len();
         errln!("{}, {}, {}", many(n, "rule"), many(errors, "error"), many(warnings, "warning"));
     }
+    let data = contents(arguments.data.as_deref(), &rules.loaded.schema);
     if errors > 0 {
         Exit::DoesNotCompile
+    } else if let Err(exit) = data {
+        exit
     } else if warnings > 0 && arguments.strict {
         Exit::Findings
     } else {

@@ -1,13 +1,16 @@
 //! `lapwing demo`: the seed rules on a generated stream, with the alerts drawn for a person.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use lapwing_dsl::diagnostics::Code;
 use lapwing_dsl::load;
 use lapwing_dsl::syntax::Sources;
 
-use super::{Exit, refuse};
-use crate::control::files::Rules;
+use super::{Exit, contents, refuse, refuse_unfilled};
+use crate::control::catalog::Catalog;
+use crate::control::files::{Rules, read};
 use crate::data::alert::Alert;
 use crate::data::generate::{Settings, generate};
 use crate::data::pipeline::{Lines, Options, Pipeline, Rejected, Sink};
@@ -24,6 +27,12 @@ const RULES: [(&str, &str); 5] = [
 /// Arguments of `demo`.
 #[derive(clap::Args)]
 pub struct Arguments {
+    /// Rule files, or folders of them, to run beside the seed rules: they may use the events of those.
+    #[arg(long, num_args = 1..)]
+    rules: Vec<PathBuf>,
+    /// A folder with the entries of lists and the rows of tables: NAME.txt, NAME.csv or NAME.json.
+    #[arg(long)]
+    data: Option<PathBuf>,
     /// How many events.
     #[arg(long, default_value_t = 1_000_000)]
     events: u64,
@@ -41,15 +50,34 @@ pub fn run(arguments: &Arguments) -> Exit {
     for (name, text) in RULES {
         sources.add(name, text);
     }
+    let own = match read(&arguments.rules) {
+        Ok(own) => own,
+        Err(error) => return refuse(error),
+    };
+    if own.loaded.diagnostics.iter().any(|d| d.code == Code::NotUtf8) {
+        super::check::print_findings(&own, super::Format::Text);
+        return Exit::DoesNotCompile;
+    }
+    for (_, source) in own.sources.iter() {
+        sources.add(source.path.clone(), source.text.clone());
+    }
     let rules = Rules { loaded: load(&sources), sources };
     if !rules.compiles() {
         super::check::print_findings(&rules, super::Format::Text);
         return Exit::DoesNotCompile;
     }
-    let rule_set = match rules.rule_set(1) {
-        Ok(rule_set) => Arc::new(rule_set),
-        Err(error) => return refuse(format_args!("{error:?}")),
+    let contents = match contents(arguments.data.as_deref(), &rules.loaded.schema) {
+        Ok(contents) => contents,
+        Err(exit) => return exit,
     };
+    let catalog = match Catalog::new(&rules, contents) {
+        Ok(catalog) => catalog,
+        Err(refusal) => return refuse(refusal.message),
+    };
+    if let Err(message) = refuse_unfilled(&catalog, |_, _| false, false) {
+        return refuse(message);
+    }
+    let rule_set = Arc::new(catalog.rule_set());
     outln!("Rules:");
     for program in &rules.loaded.programs {
         outln!("  {:<20} {}", program.rule.name, program.rule.title);

@@ -15,10 +15,16 @@ mod run;
 mod test;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use lapwing_dsl::schema::Schema;
+
+use crate::control::catalog::Catalog;
+use crate::control::message::Kind;
+use crate::tables::contents::Contents;
+use crate::tables::folder;
 
 /// Rules over event streams: alerts from patterns in time.
 #[derive(Parser)]
@@ -111,6 +117,31 @@ fn compiled(paths: &[PathBuf]) -> Result<crate::control::files::Rules, Exit> {
     }
     check::print_findings(&rules, Format::Text);
     Err(Exit::DoesNotCompile)
+}
+
+/// Reads the folder of `--data` for the declared lists and tables; where something is wrong with it, says so and gives the exit.
+fn contents(data: Option<&Path>, schema: &Schema) -> Result<Contents, Exit> {
+    let Some(folder) = data else { return Ok(Contents::default()) };
+    folder::read(folder, schema).map_err(|mistakes| {
+        mistakes.iter().for_each(|mistake| errln!("error: {mistake}"));
+        Exit::Configuration
+    })
+}
+
+/// Refuses to run rules that read a list or a table which nothing fills: not a file, and not what `comes` says comes later.
+fn refuse_unfilled(catalog: &Catalog, comes: impl Fn(Kind, &str) -> bool, control: bool) -> Result<(), String> {
+    let unfilled = catalog.unfilled();
+    let Some((kind, name, rule)) = unfilled.into_iter().find(|(kind, name, _)| !comes(*kind, name)) else {
+        return Ok(());
+    };
+    let (kind, files) = match kind {
+        Kind::List => ("list", format!("`{name}.txt`, `{name}.csv` or `{name}.json`")),
+        _ => ("table", format!("`{name}.csv` or `{name}.json`")),
+    };
+    let or = if control { ", or let a message of --control put it" } else { "" };
+    Err(format!(
+        "rule `{rule}` reads the {kind} `{name}`, which has no data: put {files} into the folder of --data{or}"
+    ))
 }
 
 /// A length of time as rules write it: `10m`, `500ms`, `0s`.

@@ -1,4 +1,4 @@
-//! The catalog: all rules with their versions and stages, and the rule set that the live ones make.
+//! The catalog: all rules with their versions and stages, the lists and tables, and the rule set that the live rules make.
 //!
 //! A change is all or nothing: it compiles to a new rule set, one generation further, or it is refused with the diagnostics and
 //! nothing has changed.
@@ -6,26 +6,34 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use lapwing_dsl::compile::walk::data_read;
 use lapwing_dsl::diagnostics::{Diagnostic, JsonDiagnostic, render, to_json};
 use lapwing_dsl::program::Program;
 use lapwing_dsl::schema::Schema;
 use lapwing_dsl::syntax::ast::Decl;
 use lapwing_dsl::syntax::{FileId, Sources, parse};
 use lapwing_dsl::{Loaded, load};
+use lapwing_engine::data::Data;
 use lapwing_engine::rule_set::{LiveRule, RuleSet};
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::files::Rules;
 use super::message::{Kind, Message, Op, Stage};
+use crate::tables::change::{self, Said};
+use crate::tables::contents::Contents;
 
 /// Rules and the declarations they share.
 #[derive(Clone)]
 pub struct Catalog {
-    /// Texts of events, lists, tables, models and features, by what they declare.
-    declarations: BTreeMap<String, Text>,
+    /// Texts of events, lists, tables, models and features, by kind and name.
+    declarations: BTreeMap<(&'static str, String), Text>,
     rules: BTreeMap<String, Rule>,
     generation: u64,
     schema: Schema,
+    contents: Contents,
+    /// The rule set of the last change: one of lists and tables takes its programs over.
+    last: RuleSet,
 }
 
 /// A piece of a file.
@@ -56,31 +64,35 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn new(message: impl Into<String>) -> Refusal {
+    /// A refusal that no diagnostics go with.
+    pub fn new(message: impl Into<String>) -> Refusal {
         Refusal { message: message.into(), diagnostics: Vec::new(), drawn: String::new() }
     }
 }
 
 impl Catalog {
-    /// The catalog of rule files, each rule live at version 1.
-    pub fn new(rules: &Rules) -> Catalog {
+    /// The catalog of rule files, each rule live at version 1, and of what lists and tables hold.
+    pub fn new(rules: &Rules, contents: Contents) -> Result<Catalog, Refusal> {
         let mut catalog = Catalog {
             declarations: BTreeMap::new(),
             rules: BTreeMap::new(),
             generation: 1,
             schema: rules.loaded.schema.clone(),
+            contents,
+            last: RuleSet::empty(),
         };
         for (id, source) in rules.sources.iter() {
-            for (name, text, is_rule) in pieces(id, &source.path, &source.text) {
-                if is_rule {
+            for Piece { kind, name, text } in pieces(id, &source.path, &source.text) {
+                if kind == RULE {
                     let program = rules.loaded.programs.iter().find(|p| p.rule.name == name).cloned();
                     catalog.rules.insert(name, Rule { text, version: 1, stage: Stage::Live, program });
                 } else {
-                    catalog.declarations.insert(name, text);
+                    catalog.declarations.insert((kind, name), text);
                 }
             }
         }
-        catalog
+        catalog.last = catalog.make()?;
+        Ok(catalog)
     }
 
     /// The generation of the last rule set.
@@ -91,35 +103,75 @@ impl Catalog {
     /// Digest of all texts, versions and stages: equal catalogs have equal digests.
     pub fn digest(&self) -> Vec<u8> {
         let mut digest = Sha256::new();
-        for (name, text) in &self.declarations {
-            digest.update(format!("{name:?}{:?}", text.text));
+        for (declared, text) in &self.declarations {
+            digest.update(format!("{declared:?}{:?}", text.text));
         }
         for (name, rule) in &self.rules {
             digest.update(format!("{name:?}{:?}{}{:?}", rule.text.text, rule.version, rule.stage));
         }
+        digest.update(self.contents.digest());
         digest.update(self.generation.to_le_bytes());
         digest.finalize().to_vec()
     }
 
     /// The rule set of the live rules.
-    pub fn rule_set(&self) -> Result<RuleSet, Refusal> {
-        let live = self.rules.values().filter(|r| r.stage == Stage::Live);
-        let rules =
-            live.filter_map(|r| r.program.clone().map(|program| LiveRule { program, version: r.version })).collect();
-        RuleSet::new(self.generation, self.schema.clone(), rules).map_err(|error| {
+    pub fn rule_set(&self) -> RuleSet {
+        self.last.clone()
+    }
+
+    fn make(&self) -> Result<RuleSet, Refusal> {
+        let rules = self.live().map(|(program, version)| LiveRule { program: program.clone(), version }).collect();
+        let set = RuleSet::new(self.generation, self.schema.clone(), rules).map_err(|error| {
             Refusal::new(format!("rule `{}`: too many different keys of event `{}`", error.rule, error.event))
-        })
+        })?;
+        Ok(set.with_data(self.generation, Arc::new(self.contents.data(&self.schema))))
+    }
+
+    fn live(&self) -> impl Iterator<Item = (&Arc<Program>, u32)> {
+        let live = self.rules.values().filter(|r| r.stage == Stage::Live);
+        live.filter_map(|r| r.program.as_ref().map(|program| (program, r.version)))
+    }
+
+    /// The lists and tables that a live rule reads and that nothing has filled: the kind, the name, the first such rule.
+    pub fn unfilled(&self) -> Vec<(Kind, &str, &str)> {
+        let mut unfilled: Vec<(Kind, &str, &str)> = Vec::new();
+        for (program, _) in self.live() {
+            let read = data_read(&program.rule);
+            let lists =
+                read.lists.into_iter().map(|l| (Kind::List, l)).filter(|(_, l)| self.contents.list(l).is_none());
+            let tables =
+                read.tables.into_iter().map(|t| (Kind::Table, t)).filter(|(_, t)| self.contents.table(t).is_none());
+            for (kind, name) in lists.chain(tables) {
+                if !unfilled.iter().any(|(k, n, _)| (*k, *n) == (kind, name)) {
+                    unfilled.push((kind, name, program.rule.name.as_str()));
+                }
+            }
+        }
+        unfilled
     }
 
     /// Carries a message out; the rule set that takes over.
     pub fn apply(&mut self, message: &Message) -> Result<RuleSet, Refusal> {
-        let mut changed = self.clone();
-        if message.kind != Kind::Rule {
-            return Err(Refusal::new("lists, tables and models are not executed by this version"));
+        if let Some(stray) = stray(message) {
+            return Err(Refusal::new(format!("`{stray}` says nothing with this `op` and `kind`")));
         }
-        match message.op {
-            Op::Put => changed.put(message)?,
-            Op::Stage => {
+        match (message.kind, message.op) {
+            (Kind::Model, _) => Err(Refusal::new("models are not executed by this version")),
+            (Kind::List | Kind::Table, Op::Stage) => Err(Refusal::new("only a rule has a `stage`")),
+            (Kind::List, Op::Put) => self.put_list(message),
+            (Kind::Table, Op::Put) => self.put_table(message),
+            (Kind::Rule, _) | (_, Op::Delete) => self.change_rules(message),
+        }
+    }
+
+    /// A change of rules or declarations: all that is compiled is made anew.
+    fn change_rules(&mut self, message: &Message) -> Result<RuleSet, Refusal> {
+        let mut changed = self.clone();
+        match (message.kind, message.op) {
+            (Kind::List, _) => changed.delete("list", &message.name)?,
+            (Kind::Table, _) => changed.delete("table", &message.name)?,
+            (_, Op::Put) => changed.put(message)?,
+            (_, Op::Stage) => {
                 let stage =
                     message.stage.ok_or_else(|| Refusal::new("`stage` is missing: live, paused, retired or draft"))?;
                 if stage == Stage::Shadow {
@@ -127,15 +179,62 @@ impl Catalog {
                 }
                 changed.known(&message.name)?.stage = stage;
             }
-            Op::Delete => {
+            (_, Op::Delete) => {
                 changed.known(&message.name)?;
                 changed.rules.remove(&message.name);
             }
         }
         changed.generation += 1;
-        let rule_set = changed.rule_set()?;
+        changed.last = changed.make()?;
         *self = changed;
-        Ok(rule_set)
+        Ok(self.last.clone())
+    }
+
+    fn put_list(&mut self, message: &Message) -> Result<RuleSet, Refusal> {
+        let said = said(&message.entries, &message.add, &message.remove, ["entries", "add"])?;
+        let Some(id) = self.schema.find_list(&message.name) else {
+            return Err(undeclared("list", &message.name, self.schema.lists.iter().map(|l| l.name.as_str())));
+        };
+        let declared = &self.schema.lists[id.0 as usize];
+        let kept = change::list(declared, self.contents.list(&message.name), &said).map_err(Refusal::new)?;
+        let mut data = Data::clone(&self.last.data);
+        data.lists[id.0 as usize] = kept.content.clone();
+        self.contents.put_list(&message.name, kept);
+        Ok(self.take_over(data))
+    }
+
+    fn put_table(&mut self, message: &Message) -> Result<RuleSet, Refusal> {
+        let said = said(&message.rows, &message.upsert, &message.remove, ["rows", "upsert"])?;
+        let Some(id) = self.schema.find_table(&message.name) else {
+            return Err(undeclared("table", &message.name, self.schema.tables.iter().map(|t| t.name.as_str())));
+        };
+        let declared = &self.schema.tables[id.0 as usize];
+        let kept = change::table(declared, self.contents.table(&message.name), &said).map_err(Refusal::new)?;
+        let mut data = Data::clone(&self.last.data);
+        data.tables[id.0 as usize] = kept.content.clone();
+        self.contents.put_table(&message.name, kept);
+        Ok(self.take_over(data))
+    }
+
+    /// The next generation, with the same programs.
+    fn take_over(&mut self, data: Data) -> RuleSet {
+        self.generation += 1;
+        self.last = self.last.with_data(self.generation, Arc::new(data));
+        self.last.clone()
+    }
+
+    /// Takes a list or a table away with its declaration: no rule may name it.
+    fn delete(&mut self, kind: &'static str, name: &str) -> Result<(), Refusal> {
+        if self.declarations.remove(&(kind, name.to_owned())).is_none() {
+            let names = self.declarations.keys().filter(|(k, _)| *k == kind).map(|(_, n)| n.as_str());
+            return Err(undeclared(kind, name, names));
+        }
+        let all = self.load(|_| true).map_err(|refusal| {
+            let message = format!("a rule reads the {kind} `{name}`: change or delete that first");
+            Refusal { message, ..refusal }
+        })?;
+        self.take_programs(all);
+        Ok(())
     }
 
     fn known(&mut self, name: &str) -> Result<&mut Rule, Refusal> {
@@ -158,18 +257,19 @@ impl Catalog {
         let from = format!("{name} version {version}");
         self.refuse_syntax(&from, source)?;
         let mut found = false;
-        for (piece, text, is_rule) in pieces(FileId(0), &from, source) {
-            if is_rule && piece == *name {
+        for piece in pieces(FileId(0), &from, source) {
+            if piece.kind != RULE {
+                // What exists already is used.
+                self.declarations.entry((piece.kind, piece.name)).or_insert(piece.text);
+            } else if piece.name == *name {
                 found = true;
                 let stage = Stage::Live;
-                self.rules.insert(piece, Rule { text, version, stage, program: None });
-            } else if is_rule {
-                return Err(Refusal::new(format!(
-                    "the message is about rule `{name}`, its source also holds rule `{piece}`"
-                )));
+                self.rules.insert(piece.name, Rule { text: piece.text, version, stage, program: None });
             } else {
-                // What exists already is used.
-                self.declarations.entry(piece).or_insert(text);
+                let other = piece.name;
+                return Err(Refusal::new(format!(
+                    "the message is about rule `{name}`, its source also holds rule `{other}`"
+                )));
             }
         }
         if !found {
@@ -189,19 +289,19 @@ impl Catalog {
     /// Compiles one rule against the shared declarations; all of them, where those have changed.
     fn compile(&mut self, name: &str) -> Result<(), Refusal> {
         let alone = self.load(|rule| rule == name)?;
-        let programs = if alone.schema == self.schema {
-            alone.programs
-        } else {
-            let all = self.load(|_| true)?;
-            self.schema = all.schema;
-            all.programs
-        };
-        for program in programs {
+        let loaded = if alone.schema == self.schema { alone } else { self.load(|_| true)? };
+        self.take_programs(loaded);
+        Ok(())
+    }
+
+    fn take_programs(&mut self, loaded: Loaded) {
+        self.schema = loaded.schema;
+        self.contents.keep_declared(&self.schema);
+        for program in loaded.programs {
             if let Some(rule) = self.rules.get_mut(&program.rule.name) {
                 rule.program = Some(program);
             }
         }
-        Ok(())
     }
 
     /// Loads the declarations and the rules that `wanted` says.
@@ -230,18 +330,72 @@ fn does_not_compile(findings: &[Diagnostic], sources: &Sources) -> Refusal {
     }
 }
 
-/// The declarations of a file but tests: name, text, whether it is a rule.
-fn pieces(id: FileId, from: &str, text: &str) -> Vec<(String, Text, bool)> {
+/// The first field of a message that its `op` and `kind` have no use for.
+fn stray(message: &Message) -> Option<&'static str> {
+    let Message { kind, op, .. } = *message;
+    let rule = kind == Kind::Rule;
+    let (list, table) = (kind == Kind::List && op == Op::Put, kind == Kind::Table && op == Op::Put);
+    let fields = [
+        ("source", message.source.is_some(), rule && op == Op::Put),
+        ("version", message.version.is_some(), rule),
+        ("stage", message.stage.is_some(), rule && op == Op::Stage),
+        ("entries", message.entries.is_some(), list),
+        ("add", message.add.is_some(), list),
+        ("rows", message.rows.is_some(), table),
+        ("upsert", message.upsert.is_some(), table),
+        ("remove", message.remove.is_some(), list || table),
+    ];
+    fields.into_iter().find(|(_, there, of_use)| *there && !of_use).map(|(name, ..)| name)
+}
+
+/// What a message says of entries or rows: the whole, or what comes and goes.
+fn said<'m>(
+    whole: &'m Option<Vec<Box<RawValue>>>,
+    add: &'m Option<Vec<Box<RawValue>>>,
+    remove: &'m Option<Vec<Box<RawValue>>>,
+    [all, some]: [&str; 2],
+) -> Result<Said<'m>, Refusal> {
+    if whole.is_some() && (add.is_some() || remove.is_some()) {
+        return Err(Refusal::new(format!("`{all}` says it whole: `{some}` and `remove` do not go with it")));
+    }
+    if whole.is_none() && add.is_none() && remove.is_none() {
+        return Err(Refusal::new(format!("`{all}` is missing; or give `{some}` or `remove`")));
+    }
+    Ok(Said {
+        whole: whole.as_deref(),
+        add: add.as_deref().unwrap_or_default(),
+        remove: remove.as_deref().unwrap_or_default(),
+    })
+}
+
+fn undeclared<'n>(kind: &str, name: &str, names: impl Iterator<Item = &'n str>) -> Refusal {
+    let near = lapwing_dsl::diagnostics::nearest(name, names);
+    let hint = near.map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+    Refusal::new(format!("no {kind} `{name}` is declared{hint}"))
+}
+
+/// The kind of a piece that is a rule.
+const RULE: &str = "rule";
+
+/// A declaration.
+struct Piece {
+    kind: &'static str,
+    name: String,
+    text: Text,
+}
+
+/// The declarations of a file but tests.
+fn pieces(id: FileId, from: &str, text: &str) -> Vec<Piece> {
     let Some(file) = parse(id, text).file else { return Vec::new() };
     let mut pieces = Vec::new();
     for decl in &file.decls {
-        let (name, is_rule) = match decl {
-            Decl::Event(d) => (&d.name, false),
-            Decl::List(d) => (&d.name, false),
-            Decl::Table(d) => (&d.name, false),
-            Decl::Model(d) => (&d.name, false),
-            Decl::Feature(d) => (&d.name, false),
-            Decl::Rule(d) => (&d.name, true),
+        let (kind, name) = match decl {
+            Decl::Event(d) => ("event", &d.name),
+            Decl::List(d) => ("list", &d.name),
+            Decl::Table(d) => ("table", &d.name),
+            Decl::Model(d) => ("model", &d.name),
+            Decl::Feature(d) => ("feature", &d.name),
+            Decl::Rule(d) => (RULE, &d.name),
             Decl::Test(_) => continue,
         };
         let span = decl.span();
@@ -249,7 +403,7 @@ fn pieces(id: FileId, from: &str, text: &str) -> Vec<(String, Text, bool)> {
         let (start, end) = (span.start as usize, span.end as usize);
         let mut kept: String = text[..start].chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
         kept.push_str(&text[start..end]);
-        pieces.push((name.text.clone(), Text { from: from.to_owned(), text: kept }, is_rule));
+        pieces.push(Piece { kind, name: name.text.clone(), text: Text { from: from.to_owned(), text: kept } });
     }
     pieces
 }

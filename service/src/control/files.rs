@@ -101,7 +101,7 @@ impl Rules {
         !self.loaded.diagnostics.iter().any(Diagnostic::is_error)
     }
 
-    /// The rule set of all of them, at version 1.
+    /// The rule set of all of them, at version 1; its lists and tables are empty.
     pub fn rule_set(&self, generation: u64) -> Result<RuleSet, lapwing_engine::rule_set::TooManyKeys> {
         let rules = self.loaded.programs.iter().map(|p| LiveRule { program: Arc::clone(p), version: 1 }).collect();
         RuleSet::new(generation, self.loaded.schema.clone(), rules)

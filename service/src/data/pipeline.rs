@@ -201,6 +201,14 @@ impl Generation {
     pub(super) fn new(rules: Arc<RuleSet>, above: Millis) -> Generation {
         Generation { plan: Arc::new(Plan::new(&rules)), rules, above }
     }
+
+    /// The one after this; where only lists and tables differ, lines are decoded as before.
+    pub(super) fn next(&self, rules: Arc<RuleSet>, above: Millis) -> Generation {
+        if rules.shares_programs(&self.rules) {
+            return Generation { plan: self.plan.clone(), rules, above };
+        }
+        Generation::new(rules, above)
+    }
 }
 
 /// The data path.
@@ -365,18 +373,27 @@ impl Pipeline {
         self.settle(sink);
         match self.sequencer.order() {
             Order::Arrival => {
-                self.generations.push_back(Generation::new(rules, Millis::MIN));
+                self.push_generation(rules, Millis::MIN);
                 self.put_next_in_force(sink);
             }
-            Order::EventTime => {
-                let cut = self.sequencer.greatest();
-                self.generations.push_back(Generation::new(rules, cut));
-            }
+            Order::EventTime => self.push_generation(rules, self.sequencer.greatest()),
         }
+    }
+
+    fn push_generation(&mut self, rules: Arc<RuleSet>, above: Millis) {
+        let newest = self.generations.back().expect("there is a live generation");
+        let next = newest.next(rules, above);
+        self.generations.push_back(next);
     }
 
     /// Hands the next generation to the shards.
     fn put_next_in_force(&mut self, sink: &mut dyn Sink) {
+        let next = &self.generations[1].rules;
+        if next.shares_programs(&self.generations[0].rules) {
+            self.shards.iter_mut().for_each(|shard| shard.swap_data(next.clone()));
+            self.generations.pop_front();
+            return;
+        }
         // The new rule set has other numbers than those under which keys went out.
         if !self.take_in(None) {
             return;
@@ -405,7 +422,9 @@ impl Pipeline {
             self.settle(sink);
         }
         let generations: Vec<Generation> = self.generations.iter().cloned().collect();
-        let decoded = self.round(&generations, lines);
+        // Generations that differ in lists and tables alone read the same of a line.
+        let families: Vec<&[Generation]> = generations.chunk_by(|a, b| a.rules.shares_programs(&b.rules)).collect();
+        let decoded = self.round(&families, lines);
         self.merge(sink);
         let decoded_at = Instant::now();
         let mut ready = Ordered { events: std::mem::take(&mut self.spare_events), ..Ordered::default() };
@@ -413,14 +432,14 @@ impl Pipeline {
         let mut taken = 0;
         let mut parts = Vec::new();
         let mut rejected = Vec::new();
-        let newest = generations.len() - 1;
-        for (g, pieces) in decoded.into_iter().enumerate() {
+        let newest = families.len() - 1;
+        for (f, pieces) in decoded.into_iter().enumerate() {
             // What is older than all of them is the live one's, which finds it late.
-            let above = if g == 0 { Millis::MIN } else { generations[g].above };
-            let up_to = generations.get(g + 1).map_or(Millis::MAX, |next| next.above);
+            let above = if f == 0 { Millis::MIN } else { families[f][0].above };
+            let up_to = families.get(f + 1).map_or(Millis::MAX, |next| next[0].above);
             for piece in pieces {
                 self.counted.rule_errors += piece.errors;
-                if g == newest {
+                if f == newest {
                     taken += piece.taken;
                     self.totals.lines += piece.lines;
                     self.totals.unknown += piece.unknown;
@@ -481,16 +500,16 @@ impl Pipeline {
         self.advance(ready, sink);
     }
 
-    /// Moves the shards over what is in order, and decodes lines by each generation.
-    fn round(&mut self, generations: &[Generation], lines: &Lines<'_>) -> Vec<Vec<DecodedLines>> {
+    /// Moves the shards over what is in order, and decodes lines by each family of generations that have the same programs.
+    fn round(&mut self, families: &[&[Generation]], lines: &Lines<'_>) -> Vec<Vec<DecodedLines>> {
         let started = Instant::now();
         let pieces = split(lines, self.shards.len());
-        let jobs = Jobs { generations, pieces: &pieces, next: AtomicUsize::new(0) };
+        let jobs = Jobs { families, pieces: &pieces, next: AtomicUsize::new(0) };
         let mut batches = std::mem::take(&mut self.spare);
         let share = batches.len().div_ceil(self.shards.len());
         let mut hands: Vec<Hands> = Vec::with_capacity(self.shards.len());
         for _ in 0..self.shards.len() {
-            let decoding = generations.iter().map(|generation| self.decoding(generation)).collect();
+            let decoding = families.iter().map(|family| self.decoding(&family[0])).collect();
             hands.push(Hands { decoding, batches: batches.split_off(batches.len().saturating_sub(share)) });
         }
         let ahead = self.ahead.take();
@@ -515,7 +534,7 @@ impl Pipeline {
             }
             (stepped, done)
         });
-        let mut decoded: Vec<(usize, DecodedLines)> = Vec::with_capacity(generations.len() * pieces.len());
+        let mut decoded: Vec<(usize, DecodedLines)> = Vec::with_capacity(families.len() * pieces.len());
         for (outputs, (own, hands)) in done {
             self.outputs.extend(outputs);
             decoded.extend(own);
@@ -527,11 +546,10 @@ impl Pipeline {
         }
         decoded.sort_unstable_by_key(|(job, _)| *job);
         let mut decoded = decoded.into_iter().map(|(_, lines)| lines);
-        let by_generation =
-            generations.iter().map(|_| numbered(decoded.by_ref().take(pieces.len()).collect())).collect();
+        let by_family = families.iter().map(|_| numbered(decoded.by_ref().take(pieces.len()).collect())).collect();
         self.stages.step += (stepped - started).as_secs_f64();
         self.stages.decode += stepped.elapsed().as_secs_f64();
-        by_generation
+        by_family
     }
 
     /// A decoder for a rule set: one that has decoded for it before, if there is one.
@@ -635,39 +653,39 @@ impl Pipeline {
     }
 }
 
-/// Pieces of lines that threads take one after the other, each once for each generation.
+/// Pieces of lines that threads take one after the other, each once for each family of generations.
 struct Jobs<'a> {
-    generations: &'a [Generation],
+    families: &'a [&'a [Generation]],
     pieces: &'a [Lines<'a>],
     next: AtomicUsize,
 }
 
-/// What a thread decodes with: for each generation, and batches.
+/// What a thread decodes with: for each family, and batches.
 struct Hands {
     decoding: Vec<Decoding>,
     batches: Vec<Batch>,
 }
 
 impl Jobs<'_> {
-    /// Decodes pieces until none is left: each with its number, those of the first generation first.
+    /// Decodes pieces until none is left: each with its number, those of the first family first.
     fn decode(&self, mut hands: Hands) -> (Vec<(usize, DecodedLines)>, Hands) {
         let mut done = Vec::new();
         loop {
             let job = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(generation) = self.generations.get(job / self.pieces.len()) else { return (done, hands) };
+            let Some(family) = self.families.get(job / self.pieces.len()) else { return (done, hands) };
             let batch = match hands.batches.pop() {
-                Some(batch) if Arc::ptr_eq(&batch.layout, &generation.plan.layout) => batch,
-                _ => Batch::new(generation.plan.layout.clone()),
+                Some(batch) if Arc::ptr_eq(&batch.layout, &family[0].plan.layout) => batch,
+                _ => Batch::new(family[0].plan.layout.clone()),
             };
             let decoding = &mut hands.decoding[job / self.pieces.len()];
             let piece = &self.pieces[job % self.pieces.len()];
-            done.push((job, decode_lines(&generation.rules, piece, batch, decoding)));
+            done.push((job, decode_lines(family, piece, batch, decoding)));
         }
     }
 }
 
-/// Decodes lines and looks up which rules they may begin.
-fn decode_lines(rules: &RuleSet, lines: &Lines<'_>, batch: Batch, with: &mut Decoding) -> DecodedLines {
+/// Decodes lines and looks up which rules they may begin: each event by the generation that judges it.
+fn decode_lines(family: &[Generation], lines: &Lines<'_>, batch: Batch, with: &mut Decoding) -> DecodedLines {
     let mut out = DecodedLines { batch, first: lines.first, ..DecodedLines::default() };
     let errors = Cell::new(0);
     let Decoding { decoder, begins, uses } = with;
@@ -697,12 +715,14 @@ fn decode_lines(rules: &RuleSet, lines: &Lines<'_>, batch: Batch, with: &mut Dec
             }
         }
         for row in before..out.batch.rows.len() {
-            rules.index.look_up(&mut out.batch, row, begins, &errors);
+            let rules = judge(family, &out.batch, row);
+            rules.index.look_up(&mut out.batch, row, begins, &rules.data, &errors);
         }
         // The fields of the last row alone can go.
         if let Some(row) = out.batch.rows.len().checked_sub(1).filter(|row| *row >= before)
             && out.batch.rows[row].begins_nothing()
-            && !rules.uses.has(&out.batch, row, uses)
+            && let rules = judge(family, &out.batch, row)
+            && !rules.uses.has(&out.batch, row, uses, &rules.data)
         {
             out.batch.pass_over();
             out.unused += 1;
@@ -729,6 +749,12 @@ fn numbered(mut pieces: Vec<DecodedLines>) -> Vec<DecodedLines> {
 /// The most pieces a thread, and the fewest bytes of one that is worth a batch.
 const PIECES_MAX: usize = 4;
 const PIECE_MIN: usize = 1 << 15;
+
+/// The rule set of a family that judges a row.
+fn judge<'f>(family: &'f [Generation], batch: &Batch, row: usize) -> &'f RuleSet {
+    let at = batch.rows[row].at;
+    &family.iter().rfind(|g| at > g.above).unwrap_or(&family[0]).rules
+}
 
 /// Cuts lines into about equal pieces: one for one thread, else several each, of which the first alone knows its lines' numbers.
 fn split<'a>(lines: &Lines<'a>, threads: usize) -> Vec<Lines<'a>> {

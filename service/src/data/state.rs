@@ -49,8 +49,14 @@ impl Pipeline {
         let cuts = load_generations(&mut r, &rules)?;
         let live = rules.first().ok_or(Corrupt("it belongs to no rule set"))?.clone();
         let mut pipeline = Pipeline::new(live, options, threads);
-        pipeline.generations =
-            rules.into_iter().zip(cuts).map(|(rules, above)| Generation::new(rules, above)).collect();
+        pipeline.generations.clear();
+        for (rules, above) in rules.into_iter().zip(cuts) {
+            let next = match pipeline.generations.back() {
+                Some(before) => before.next(rules, above),
+                None => Generation::new(rules, above),
+            };
+            pipeline.generations.push_back(next);
+        }
         pipeline.totals = load_totals(&mut r)?;
         pipeline.counted = load_counters(&mut r)?;
         let judges: Vec<Judge> = pipeline.generations.iter().map(judge).collect();

@@ -30,6 +30,17 @@ pub fn value(expr: &Expr, ty: &Type) -> Option<Value<'static>> {
     })
 }
 
+/// An entry of a list of networks that is written as a text, or as an address.
+pub fn network(expr: &Expr) -> Option<Value<'static>> {
+    match plain(expr)? {
+        Value::Text(text) => {
+            field::plain(&text, &Type::Cidr).or_else(|_| field::plain(&text, &Type::Ip)).ok().map(Value::into_static)
+        }
+        ip @ Value::Ip(_) => Some(ip),
+        _ => None,
+    }
+}
+
 /// The digits of a number as written, with its sign.
 fn number(expr: &Expr) -> Option<String> {
     match &expr.kind {

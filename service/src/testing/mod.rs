@@ -14,10 +14,13 @@ use lapwing_dsl::functions::text_of;
 use lapwing_dsl::program::Program;
 use lapwing_dsl::schema::Schema;
 use lapwing_dsl::syntax::Span;
-use lapwing_dsl::syntax::ast::{Expr, Ident, TestDecl, TestEvent, TestStep, TestStepKind};
+use lapwing_dsl::syntax::ast::{Expr, ExprKind, Ident, TestDecl, TestEvent, TestStep, TestStepKind};
 use lapwing_dsl::value::{Type, Value};
 use lapwing_engine::Millis;
 use lapwing_engine::batch::{Batch, Origin};
+use lapwing_engine::data::Data;
+use lapwing_engine::data::list::{List, ListChange};
+use lapwing_engine::data::table::{Table, TableChange};
 use lapwing_engine::limits::Limits;
 use lapwing_engine::order::{Ordered, OrderedEvent};
 use lapwing_engine::output::{Match, Output};
@@ -129,10 +132,76 @@ impl<'t> Bench<'t> {
                 }
                 fail(step.span, format!("expected {count} late events, found {late}"))
             }
-            TestStepKind::GivenList(..) | TestStepKind::GivenTable(..) | TestStepKind::GivenModel(..) => {
-                fail(step.span, "lists, tables and models are not executed by this version".to_owned())
+            TestStepKind::GivenList(name, entries) => self.given_list(name, entries),
+            TestStepKind::GivenTable(name, rows) => self.given_table(name, rows),
+            TestStepKind::GivenModel(..) => fail(step.span, "models are not executed by this version".to_owned()),
+        }
+    }
+
+    /// From here on a list holds just these entries.
+    fn given_list(&mut self, name: &Ident, entries: &Expr) -> Step {
+        let ExprKind::List(entries) = &entries.kind else { return Ok(()) };
+        let Some(id) = self.rules.schema.find_list(&name.text) else {
+            return fail(name.span, format!("there is no list `{}`", name.text));
+        };
+        let ty = &self.rules.schema.lists[id.0 as usize].ty;
+        let mut change = ListChange::new(ty);
+        for entry in entries {
+            let value = match literal::value(entry, ty) {
+                None if *ty == Type::Cidr => literal::network(entry),
+                value => value.filter(|v| !v.is_missing()),
+            };
+            let Some(value) = value else { return fail(entry.span, format!("`{}` is a list of {ty}", name.text)) };
+            change.add(&value, None).map_err(|full| failed(entry.span, full.to_string()))?;
+        }
+        let list = List::new(ty).with(change).map_err(|full| failed(name.span, full.to_string()))?;
+        let mut data = Data::clone(&self.rules.data);
+        data.lists[id.0 as usize] = Arc::new(list);
+        self.take_over(data);
+        Ok(())
+    }
+
+    /// From here on a table has just these rows.
+    fn given_table(&mut self, name: &Ident, rows: &[(Vec<Expr>, Vec<(Ident, Expr)>)]) -> Step {
+        let Some(id) = self.rules.schema.find_table(&name.text) else {
+            return fail(name.span, format!("there is no table `{}`", name.text));
+        };
+        let ty = &self.rules.schema.tables[id.0 as usize];
+        let mut change = TableChange::new(ty);
+        for (key, columns) in rows {
+            let mut parts = Vec::new();
+            for (part, column) in key.iter().zip(&ty.key) {
+                let Some(value) = literal::value(part, &column.ty).filter(|v| !v.is_missing()) else {
+                    return fail(part.span, format!("`{}` of `{}` is {}", column.name, ty.name, column.ty));
+                };
+                parts.push(value);
+            }
+            let mut row = vec![Value::Missing; ty.columns.len()];
+            for (column, value) in columns {
+                let Some(i) = ty.columns.iter().position(|c| c.name == column.text) else {
+                    return fail(column.span, format!("table `{}` has no column `{}`", ty.name, column.text));
+                };
+                let declared = &ty.columns[i].ty;
+                let Some(read) = literal::value(value, declared) else {
+                    return fail(value.span, format!("`{}` of `{}` is {declared}", column.text, ty.name));
+                };
+                row[i] = read;
+            }
+            let place = key.first().map_or(name.span, |k| k.span);
+            if !change.set(&parts, &row).map_err(|full| failed(place, full.to_string()))? {
+                return fail(place, format!("`{}` is given two rows of this key", ty.name));
             }
         }
+        let table = Table::new(ty).with(change).map_err(|full| failed(name.span, full.to_string()))?;
+        let mut data = Data::clone(&self.rules.data);
+        data.tables[id.0 as usize] = Arc::new(table);
+        self.take_over(data);
+        Ok(())
+    }
+
+    fn take_over(&mut self, data: Data) {
+        self.rules = Arc::new(self.rules.with_data(self.rules.generation + 1, Arc::new(data)));
+        self.shard.swap_data(self.rules.clone());
     }
 
     fn event(&mut self, event: &'t TestEvent) -> Step {
@@ -175,7 +244,7 @@ impl<'t> Bench<'t> {
             }
         }
         let errors = std::cell::Cell::new(0);
-        rules.index.look_up(&mut batch, 0, &mut rules.index.scratch(), &errors);
+        rules.index.look_up(&mut batch, 0, &mut rules.index.scratch(), &rules.data, &errors);
         let event = OrderedEvent { batch: 0, row: 0, sequence: self.sequence, clock: self.clock };
         self.sequence += 1;
         self.pass(Ordered {
@@ -257,7 +326,11 @@ impl<'t> Bench<'t> {
 }
 
 fn fail(span: Span, message: String) -> Step {
-    Err(Box::new(Diagnostic::new(Code::TestFailed, span, message)))
+    Err(failed(span, message))
+}
+
+fn failed(span: Span, message: String) -> Box<Diagnostic> {
+    Box::new(Diagnostic::new(Code::TestFailed, span, message))
 }
 
 fn shown(value: &Value<'_>) -> String {

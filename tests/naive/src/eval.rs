@@ -11,6 +11,7 @@ use lapwing_dsl::syntax::ast::{
 };
 
 use crate::aggregates;
+use crate::data::Data;
 use crate::event::Event;
 use crate::functions;
 use crate::rule::{Key, Rule, key_by, optional_parts};
@@ -38,6 +39,8 @@ pub struct World<'a> {
     pub lateness: i64,
     /// From which place in the history on each window holds events.
     pub windows: Rc<Since>,
+    /// Lists and tables as they are now.
+    pub data: Rc<Data>,
 }
 
 /// What the names in an expression mean.
@@ -95,6 +98,9 @@ impl Scope<'_> {
             ExprKind::Literal(literal) => literal_value(literal),
             ExprKind::List(items) => Value::List(items.iter().map(|i| self.eval(i)).collect()),
             ExprKind::Name(name) => self.name(name),
+            ExprKind::Member(object, field) if matches!(object.kind, ExprKind::Index(..)) => {
+                self.column(object, &field.text)
+            }
             ExprKind::Member(object, field) => match self.step_event(object) {
                 Some(event) => event.map_or(Value::Missing, |e| e.field(&field.text)),
                 None => Value::Missing,
@@ -267,6 +273,10 @@ impl Scope<'_> {
             InTarget::Expr(Expr { kind: ExprKind::List(items), .. }) => {
                 any_of(items.iter().map(|other| self.is_one(item, other)))
             }
+            InTarget::Expr(Expr { kind: ExprKind::Name(list), .. }) if self.is_list(list) => {
+                let (data, now) = self.data();
+                data.is_on(list, &self.eval(item), now)
+            }
             InTarget::Expr(list) => match (self.eval(item), self.eval(list)) {
                 (Value::Missing, _) => None,
                 (Value::Ip(ip), Value::Cidr(net, bits)) => Some(value::in_network(ip, net, bits)),
@@ -274,6 +284,32 @@ impl Scope<'_> {
                 _ => None,
             },
         }
+    }
+
+    /// Whether a name means a declared list: a field or a key of the name comes before.
+    fn is_list(&self, name: &str) -> bool {
+        let event = self.counted.or(self.candidate.map(|(event, _)| event));
+        let own = match event {
+            Some(event) => event.fields.contains_key(name),
+            None => self.rule.key_names().contains(&name),
+        };
+        !own && self.world.data.has_list(name)
+    }
+
+    /// Lists and tables, and the time that they are asked at: a window's condition on an event is judged when that event comes.
+    fn data(&self) -> (&Data, i64) {
+        match self.counted {
+            Some(event) => (&event.data, event.at),
+            None => (&self.world.data, self.now),
+        }
+    }
+
+    /// `profile[user].home`
+    fn column(&self, row: &Expr, column: &str) -> Value {
+        let ExprKind::Index(table, key) = &row.kind else { return Value::Missing };
+        let ExprKind::Name(table) = &table.kind else { return Value::Missing };
+        let key: Vec<Value> = key.iter().map(|part| self.eval(part)).collect();
+        self.data().0.column(table, &key, column)
     }
 
     fn is_one(&self, item: &Expr, other: &Expr) -> Option<bool> {

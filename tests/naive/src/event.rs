@@ -1,11 +1,13 @@
 //! Events: what a JSON object becomes under the declarations of its type.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use lapwing_dsl::syntax::ast::{EventDecl, FieldDecl, Literal};
 use rust_decimal::Decimal;
 use serde_json::Value as Json;
 
+use crate::data::Data;
 use crate::value::Value;
 
 /// One event of one type.
@@ -19,6 +21,8 @@ pub struct Event {
     pub line: usize,
     /// Its place in the order of processing.
     pub place: usize,
+    /// Lists and tables as of its place.
+    pub data: Rc<Data>,
     /// Its fields, missing ones included.
     pub fields: BTreeMap<String, Value>,
 }
@@ -67,7 +71,7 @@ pub fn decode(decl: &EventDecl, json: &Json, line: usize) -> Decoded {
         at = Some(*ms);
     }
     let Some(at) = at else { return Decoded::Rejected };
-    Decoded::Event(Event { ty: decl.name.text.clone(), at, line, place: 0, fields })
+    Decoded::Event(Event { ty: decl.name.text.clone(), at, line, place: 0, data: Rc::default(), fields })
 }
 
 fn is_of_type(decl: &EventDecl, json: &Json) -> bool {
@@ -87,7 +91,8 @@ fn is_of_type(decl: &EventDecl, json: &Json) -> bool {
     })
 }
 
-fn read_field(field: &FieldDecl, json: &Json) -> Value {
+/// A field of an event, or a column of a row.
+pub fn read_field(field: &FieldDecl, json: &Json) -> Value {
     let ty = field.ty.name.text.as_str();
     if ty == "geo" && field.from.len() == 2 {
         let part = |i: usize| at_path(json, &field.from[i].value).and_then(|j| scalar("float", j));
@@ -133,7 +138,8 @@ fn at_path<'j>(json: &'j Json, path: &str) -> Option<&'j Json> {
     Some(here).filter(|j| !j.is_null())
 }
 
-fn scalar(ty: &str, json: &Json) -> Option<Value> {
+/// A JSON value as one of a type.
+pub fn scalar(ty: &str, json: &Json) -> Option<Value> {
     let text = match json {
         Json::String(t) => t.clone(),
         Json::Number(n) => n.to_string(),

@@ -67,6 +67,8 @@ impl Reader<'_, '_> {
                 }
             }
             ExprKind::Member(object, field) => match &object.kind {
+                // A row of a table: its key is read.
+                ExprKind::Index(_, key) => key.iter().for_each(|part| self.read(part, element)),
                 ExprKind::Name(name) => self.member(name, &field.text, element),
                 _ => {
                     if let Some(step) = find_name(object, &|n| self.rule.step(n).is_some()) {

@@ -2,13 +2,14 @@
 //!
 //! It interprets the syntax tree and shares nothing else with the compiler or the engine: values, conditions, runs and
 //! windows are written a second time here, straight from the description of the language, with no regard to speed.
-//! What it leaves out: windows other than sliding ones, tables, lists, models, features, derived events, and the
+//! What it leaves out: windows other than sliding ones, models, features, derived events, and the
 //! clauses `window`, `lateness` and `time processing`.
 //!
 //! An input line goes `event` (decode) → `stream` (order, time) → `select` (which matches) → `run` (one run, one
 //! event) → `way` (the pattern) and `eval` (the conditions).
 
 mod aggregates;
+mod data;
 mod eval;
 mod event;
 mod functions;
@@ -44,13 +45,15 @@ pub struct Options {
     pub lateness_ms: i64,
 }
 
-/// A change of the rule set while events flow.
+/// A change of rules, lists or tables while events flow.
 #[derive(Clone, Copy, Debug)]
 pub struct Change<'a> {
     /// The input line before which it takes over.
     pub at_line: usize,
     /// The whole rule set from then on.
     pub files: &'a [lapwing_dsl::syntax::ast::File],
+    /// What becomes of lists and tables, as control messages.
+    pub messages: &'a [serde_json::Value],
 }
 
 /// What a run over an input gives.

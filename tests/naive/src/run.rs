@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use lapwing_dsl::syntax::ast::{Contiguity, Expr, Report, Step};
 
+use crate::data::Data;
 use crate::eval::{Bound, Scope, World};
 use crate::event::Event;
 use crate::rule::{Key, Rule};
@@ -47,6 +48,8 @@ pub struct Done<'a> {
     pub now: i64,
     /// How much of the past there was then.
     pub seen: usize,
+    /// Lists and tables as they were when it was complete.
+    pub data: Rc<Data>,
     /// Under `report updates`: the open alert that it continues.
     pub continues: Option<usize>,
 }
@@ -265,7 +268,8 @@ impl<'a> Matcher<'a, '_> {
     /// A complete match is one only if `when` holds.
     fn complete(&self, run: &Run<'a>, at: i64, now: i64, made: &mut Made<'a>) {
         let (bound, decisions, seen) = (run.bound.clone(), run.decisions.clone(), self.world.history.len());
-        let done = Done { bound, decisions, at, now, seen, continues: run.continues };
+        let data = self.world.data.clone();
+        let done = Done { bound, decisions, at, now, seen, data, continues: run.continues };
         if self.rule.when.is_none_or(|c| self.match_scope(&done.bound, now).eval(c).truth() == Some(true)) {
             made.done.push(done);
         }

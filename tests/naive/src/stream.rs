@@ -5,6 +5,7 @@ use std::rc::Rc;
 use lapwing_dsl::syntax::ast::{Decl, EventDecl, File};
 use serde_json::{Map, Value as Json};
 
+use crate::data::Data;
 use crate::eval::World;
 use crate::event::{self, Decoded, Event};
 use crate::migrate::{self, Leader};
@@ -22,17 +23,18 @@ pub fn run(files: &[File], lines: &[Json], options: &Options) -> Outcome {
 
 /// As [`run`], with changes of the rule set in order of their lines.
 pub fn run_with_changes(files: &[File], changes: &[Change<'_>], lines: &[Json], options: &Options) -> Outcome {
-    let first = Change { at_line: 0, files };
+    let first = Change { at_line: 0, files, messages: &[] };
     let mut generations: Vec<Generation<'_>> = Vec::new();
     for change in std::iter::once(&first).chain(changes) {
-        generations.push(Generation::new(change.files, generations.last()));
+        generations.push(Generation::new(change, generations.last()));
     }
     let (events, cuts, outcome) = read(&generations, changes, lines, options);
     let states = generations[0].rules.iter().map(|_| RuleState::default()).collect();
     let windows = Rc::new(carried_over(&Since::new(), &generations[0].rules, &generations[0].types, 0));
     let lateness = if options.order == Order::Arrival { options.lateness_ms } else { 0 };
     let types = generations[0].types.clone();
-    let world = World { types, history: Vec::new(), clock: i64::MIN, lateness, windows };
+    let data = generations[0].data.clone();
+    let world = World { types, history: Vec::new(), clock: i64::MIN, lateness, windows, data };
     let mut stream = Stream { generation: &generations[0], states, world, outcome };
     let mut clock = i64::MIN;
     let mut live = 0;
@@ -55,16 +57,27 @@ pub fn run_with_changes(files: &[File], changes: &[Change<'_>], lines: &[Json], 
 
 /// One rule set.
 struct Generation<'a> {
+    files: &'a [File],
     types: Vec<&'a EventDecl>,
     /// In order of name.
     rules: Vec<Rule<'a>>,
     /// Of each rule, what tells whether it changed.
     texts: Vec<String>,
+    /// Lists and tables.
+    data: Rc<Data>,
 }
 
 impl<'a> Generation<'a> {
     /// A rule that is the same as before is the very same, so that its runs' places are.
-    fn new(files: &'a [File], before: Option<&Generation<'a>>) -> Generation<'a> {
+    fn new(change: &Change<'a>, before: Option<&Generation<'a>>) -> Generation<'a> {
+        let files = change.files;
+        let mut data = before.map_or(Data::default(), |b| (*b.data).clone()).declared(files);
+        change.messages.iter().for_each(|message| data.apply(files, message));
+        let data = Rc::new(data);
+        if let Some(before) = before.filter(|b| std::ptr::eq(b.files, files)) {
+            let Generation { files, types, rules, texts, .. } = before;
+            return Generation { files, types: types.clone(), rules: rules.clone(), texts: texts.clone(), data };
+        }
         let decls = || files.iter().flat_map(|f| &f.decls);
         let mut types: Vec<&EventDecl> =
             decls().filter_map(|d| if let Decl::Event(e) = d { Some(e) } else { None }).collect();
@@ -82,7 +95,7 @@ impl<'a> Generation<'a> {
             }
         }
         let (rules, texts) = rules.into_iter().unzip();
-        Generation { types, rules, texts }
+        Generation { files, types, rules, texts, data }
     }
 }
 
@@ -172,6 +185,7 @@ impl<'a> Stream<'a> {
         let now = self.world.history.len();
         self.world.windows = Rc::new(carried_over(&self.world.windows, &next.rules, &next.types, now));
         self.world.types.clone_from(&next.types);
+        self.world.data = next.data.clone();
         let mut states: Vec<Option<RuleState<'a>>> = std::mem::take(&mut self.states).into_iter().map(Some).collect();
         for (rule, text) in next.rules.iter().zip(&next.texts) {
             let before = old.rules.iter().position(|r| r.name == rule.name);
@@ -194,6 +208,7 @@ impl<'a> Stream<'a> {
 
     fn process(&mut self, mut event: Event) {
         event.place = self.world.history.len();
+        event.data = self.world.data.clone();
         let event = Rc::new(event);
         self.world.history.push(event.clone());
         for (i, rule) in self.generation.rules.iter().enumerate() {
@@ -320,9 +335,16 @@ impl<'a> RuleState<'a> {
 
 /// The world as it was when the match was complete; it may be reported later.
 fn then<'a>(matcher: Matcher<'a, '_>, reported: &Reported<'_>) -> World<'a> {
-    let World { types, history, clock, lateness, windows } = matcher.world;
+    let World { types, history, clock, lateness, windows, .. } = matcher.world;
     let history = history[..reported.done.seen].to_vec();
-    World { types: types.clone(), history, clock: *clock, lateness: *lateness, windows: windows.clone() }
+    World {
+        types: types.clone(),
+        history,
+        clock: *clock,
+        lateness: *lateness,
+        windows: windows.clone(),
+        data: reported.done.data.clone(),
+    }
 }
 
 fn alert(matcher: Matcher<'_, '_>, reported: &Reported<'_>, suppressed: u64) -> Alert {

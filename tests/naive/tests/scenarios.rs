@@ -217,7 +217,7 @@ fn a_changed_rule_keeps_the_runs_that_reach_the_same_place() {
         login(5, "bob", false),
     ];
     let lines = |order, lateness_ms, files: &File| {
-        let change = Change { at_line: 3, files: std::slice::from_ref(files) };
+        let change = Change { at_line: 3, files: std::slice::from_ref(files), messages: &[] };
         let options = Options { order, lateness_ms };
         let outcome = run_with_changes(std::slice::from_ref(&before), &[change], &events, &options);
         outcome.alerts.iter().map(|a| a.evidence["f"].clone()).collect::<Vec<_>>()

@@ -16,6 +16,8 @@ pub struct Case {
     pub rules: Vec<RuleText>,
     /// The constructs of each rule.
     pub used: Vec<Used>,
+    /// What lists and tables hold at the start, as control messages.
+    pub data: Vec<Json>,
     /// The events, in order of arrival.
     pub events: Vec<Json>,
     /// Whether they are processed as they arrive.
@@ -51,7 +53,9 @@ impl Case {
         let disorder = if rng.percent(40) { rng.between(0, 6) } else { 0 };
         let order = shuffled(&mut rng, &times, disorder);
         let events = order.into_iter().map(|i| sorted[i].clone()).collect();
-        Case { seed, rules, used, events, arrival: rng.percent(40), lateness }
+        let arrival = rng.percent(40);
+        let data = super::data::at_the_start(&mut rng);
+        Case { seed, rules, used, data, events, arrival, lateness }
     }
 
     /// The whole rule text.

@@ -78,6 +78,10 @@ fn term(rule: &mut RuleText, rng: &mut Rng) {
         "k is missing",
         "u == \"p\"",
         "count(e) over 4ms > 1",
+        "s in texts",
+        "n not in whole",
+        "base[j].top > 0",
+        "(pairs[s, n].top ?? 0) < 2",
     ]);
     if rng.percent(25) {
         return replace(rule, rng, &format!("{term} and "), "");

@@ -108,13 +108,21 @@ fn when(w: &mut Writer<'_>, steps: &[Step], clauses: &mut Vec<String>) {
     let a = w.rng.pick(steps).name.clone();
     let b = w.rng.pick(steps).clone();
     let n = w.rng.between(0, 3);
-    let condition = match w.rng.below(8) {
+    let condition = match w.rng.below(10) {
         0 => format!("count({a}) > {n}"),
         1 => format!("sum({a}.n) > {n}"),
         2 => format!("{a}.n <= (first({}).n ?? 2)", b.name),
         3 => format!("last({a}).n != (first({a}, 1).n ?? 9)"),
         4 => format!("distinct({a}.s) >= {}", n.min(2)),
         5 => format!("(sum({a}.d) > 1.25) or {a}.ok"),
+        7 => {
+            w.mark("list in a result");
+            format!("{a}.n in whole or {a}.p not in nets")
+        }
+        8 => {
+            w.mark("table in a result");
+            format!("(base[{a}.j].top ?? 1) <= {n}")
+        }
         6 => {
             w.mark("when first_seen");
             let within = w.span(3, 12);
@@ -133,7 +141,7 @@ fn stop(w: &mut Writer<'_>, clauses: &mut Vec<String>) {
     let ty = w.rng.weighted(&[(3, "g"), (1, "e"), (1, "f")]);
     let condition = if ty != "g" || w.rng.percent(40) {
         w.mark("stop on where");
-        format!(" where {}", w.rng.pick(&["n == 3", "not ok", "s == \"c\"", "x is missing"]))
+        format!(" where {}", w.rng.pick(&["n == 3", "not ok", "s == \"c\"", "x is missing", "s in texts"]))
     } else {
         String::new()
     };

@@ -88,7 +88,7 @@ impl Writer<'_> {
     pub fn simple(&mut self) -> String {
         let (n, s) = (self.int(), self.text());
         let order = self.order();
-        match self.rng.below(25) {
+        match self.rng.below(32) {
             0..=2 => format!("n {order} {n}"),
             3 => format!("s == \"{s}\""),
             4 => format!("s != \"{s}\""),
@@ -175,6 +175,43 @@ impl Writer<'_> {
                 self.mark("not");
                 self.rng.pick(&["not ok", "not (n > 1)", "not x > 1"]).to_string()
             }
+            24 | 25 => {
+                self.mark("list of strings");
+                self.rng.pick(&["s in texts", "s not in texts", "j in texts", "k not in texts"]).to_string()
+            }
+            26 => {
+                self.mark("list of ints");
+                self.rng.pick(&["n in whole", "x not in whole", "n + 1 in whole"]).to_string()
+            }
+            27 => {
+                self.mark("list of decimals");
+                self.rng.pick(&["d in exact", "d not in exact", "n in exact"]).to_string()
+            }
+            28 => {
+                let (name, term) = *self.rng.pick(&[
+                    ("list of addresses", "p in addresses"),
+                    ("list of addresses", "p not in addresses"),
+                    ("list of networks", "p in nets"),
+                    ("list of networks", "p not in nets"),
+                ]);
+                self.mark(name);
+                term.to_owned()
+            }
+            29 => {
+                self.mark("table");
+                let column = self.rng.pick(&["base[j].top", "(base[k].top ?? 1)", "base[\"p\"].top"]);
+                format!("{column} {order} {n}")
+            }
+            30 => {
+                self.mark("table");
+                let terms = ["base[j].word == s", "d < (base[u].share ?? 1)", "base[j].top is missing"];
+                self.rng.pick(&terms).to_string()
+            }
+            31 => {
+                self.mark("table by two");
+                let terms = ["pairs[s, n].top > 0", "pairs[s, x].word is present", "pairs[\"a\", n].top == n"];
+                self.rng.pick(&terms).to_string()
+            }
             _ => format!("n {order} {n}"),
         }
     }
@@ -257,7 +294,17 @@ impl Writer<'_> {
         self.mark("over");
         let filter = if self.rng.percent(30) {
             self.mark("over where");
-            let condition = self.rng.pick(&["ok", "n > 0", "x is present", "s != \"c\""]);
+            let (name, condition) = *self.rng.pick(&[
+                ("over where", "ok"),
+                ("over where", "n > 0"),
+                ("over where", "x is present"),
+                ("over where", "s != \"c\""),
+                ("list over", "s in texts"),
+                ("list over", "n not in whole"),
+                ("table over", "base[j].top > 0"),
+                ("table over", "pairs[s, n].top == 1"),
+            ]);
+            self.mark(name);
             format!(" where {condition}")
         } else {
             String::new()
@@ -337,7 +384,7 @@ impl Writer<'_> {
             self.used.mark(name);
             text
         };
-        match self.rng.below(23) {
+        match self.rng.below(26) {
             0 => say("count", format!("count({f})")),
             1 => say("sum", format!("sum({f}.n)")),
             2 => say("decimal", format!("sum({f}.d)")),
@@ -359,6 +406,9 @@ impl Writer<'_> {
             18 => say("if", format!("if({f}.ok, {f}.n, 7)")),
             19 => say("duration", format!("last({f}).at - first({f}).at")),
             20 => say("??", format!("{f}.x ?? {f}.n")),
+            22 => say("list in a result", format!("{f}.s in texts")),
+            23 => say("table in a result", format!("base[{f}.j].top")),
+            24 => say("table in a result", format!("if({f}.p in nets, pairs[{f}.s, {f}.n].word, base[{f}.k].word)")),
             21 => say("emit first_seen", format!("first_seen({}.s) over {}ms", step.ty, self.rng.between(3, 12))),
             _ => format!("{f}.{}", self.rng.pick(&["n", "s", "d", "q", "x", "p"])),
         }

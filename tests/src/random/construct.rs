@@ -117,6 +117,17 @@ pub const ALL: &[&str] = &[
     "duration",
     "or",
     "not",
+    "list of strings",
+    "list of ints",
+    "list of decimals",
+    "list of addresses",
+    "list of networks",
+    "list over",
+    "list in a result",
+    "table",
+    "table by two",
+    "table over",
+    "table in a result",
     "several rules",
 ];
 

@@ -1,4 +1,5 @@
-//! Control messages at random: rules are changed, added, paused, removed and put back over one stream, and some messages are broken.
+//! Control messages at random: rules are changed, added, paused, removed and put back over one stream, lists and tables change, and some
+//! messages are broken.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +8,10 @@ use serde_json::{Value as Json, json};
 use super::case::{Case, text_of};
 use super::change::changed;
 use super::clause::{RuleText, rule};
+use super::data;
 use super::rng::Rng;
 use super::stream::{EVENTS, events, shuffled};
-use crate::engine::compile;
+use crate::engine::{Change, compile};
 
 /// Rules that no message is about: each keeps something that a careless change would lose.
 const UNTOUCHED: [(&str, &[&str]); 5] = [
@@ -56,8 +58,8 @@ pub struct Message {
     pub json: Json,
     /// The input line before which it takes over.
     pub at_line: usize,
-    /// The text of all live rules from then on; none where it has to be refused.
-    pub then: Option<String>,
+    /// What it changes; none where it has to be refused.
+    pub then: Option<Change>,
     /// What sort of change it is.
     pub sort: &'static str,
 }
@@ -106,6 +108,7 @@ pub fn plan(seed: u64, arrival: bool, messages: usize, length: usize) -> Plan {
     let case = Case {
         seed,
         used: Vec::new(),
+        data: data::all(&mut rng),
         rules: start,
         events: order.into_iter().map(|i| sorted[i].clone()).collect(),
         arrival,
@@ -115,12 +118,38 @@ pub fn plan(seed: u64, arrival: bool, messages: usize, length: usize) -> Plan {
     lines.sort_unstable();
     let mut planned = Vec::new();
     for line in lines {
+        if rng.percent(30) {
+            planned.push(of_data(data::message(&mut rng), line));
+            continue;
+        }
         let (mut json, sort, next) = message(&rules, &mut rng);
         json["at_line"] = json!(line);
-        planned.push(Message { json, at_line: line, then: next.as_ref().map(Rules::text), sort });
+        let then = next.as_ref().map(|next| Change::Rules(next.text()));
+        planned.push(Message { json, at_line: line, then, sort });
         rules = next.unwrap_or(rules);
     }
     Plan { case, untouched: UNTOUCHED.iter().map(|(name, _)| *name).collect(), messages: planned }
+}
+
+/// A plan of so many changes of lists, and as many of tables, over so many events.
+pub fn plan_of_data(seed: u64, arrival: bool, each: usize, length: usize) -> Plan {
+    let mut plan = plan(seed, arrival, 0, length);
+    let mut rng = Rng::new(seed ^ 0xda7a);
+    let mut lines: Vec<usize> = (0..2 * each).map(|_| rng.below(length + 1)).collect();
+    lines.sort_unstable();
+    let mut left = [("list", each), ("table", each)];
+    for line in lines {
+        let i = if left[0].1 > 0 && (left[1].1 == 0 || rng.percent(50)) { 0 } else { 1 };
+        left[i].1 -= 1;
+        plan.messages.push(of_data(data::message_of(left[i].0, &mut rng), line));
+    }
+    plan
+}
+
+fn of_data(message: Json, line: usize) -> Message {
+    let mut json = message.clone();
+    json["at_line"] = json!(line);
+    Message { json, at_line: line, then: Some(Change::Data(message)), sort: "data" }
 }
 
 /// A rule that compiles beside the others.
@@ -192,7 +221,11 @@ fn message(rules: &Rules, rng: &mut Rng) -> (Json, &'static str, Option<Rules>) 
 fn broken(rules: &Rules, name: &str, rng: &mut Rng) -> Json {
     let text = rules.rules.get(name).map_or_else(|| rule(name, rng).0.text(), |(rule, _)| rule.text());
     let put = |source: String| json!({"op": "put", "kind": "rule", "name": name, "source": source});
-    match rng.below(8) {
+    match rng.below(11) {
+        7 => json!({"op": "put", "kind": "list", "name": "nobody_declared_it", "entries": []}),
+        8 => json!({"op": "put", "kind": "list", "name": "nets", "add": ["10.0.0.9", "10.0.0.0/33"]}),
+        9 => json!({"op": "put", "kind": "table", "name": "base", "upsert": [{"j": "p", "word": "a"}, {"j": "q"}]}),
+        10 => json!({"op": "put", "kind": "table", "name": "pairs", "remove": ["a"], "rows": []}),
         0 => put(text.replacen("match", "mach", 1)),
         1 => put(text.trim_end().trim_end_matches('}').to_owned()),
         2 => put(format!("rule {name} {{\n  match e where nobody == 1\n}}\n")),

@@ -6,15 +6,15 @@ use lapwing::data::pipeline::{Options, Reason};
 use lapwing_dsl::syntax::ast::File;
 use lapwing_engine::limits::Limits;
 use lapwing_engine::order::Order;
-use lapwing_naive::Change;
 use serde_json::{Value as Json, json};
 
 use super::case::{Case, text_of, times};
 use super::change::changed;
 use super::clause::{RuleText, rule};
+use super::data;
 use super::rng::Rng;
 use super::stream::{EVENTS, shuffled};
-use crate::engine::{Collected, Way, compile, judge_changed, judge_in};
+use crate::engine::{Change, Collected, Way, compile, judge_changed, judge_in};
 
 /// How a case ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +52,7 @@ fn compare(case: &Case) -> Verdict {
     let text = case.text();
     let lines = case.lines();
     let options = options(case);
-    let engine = match judge_in(&text, &lines, &options, &Way { threads: 1, ..Way::default() }) {
+    let engine = match judge_in(&text, &lines, &options, &Way { data: case.data.clone(), ..Way::default() }) {
         Ok(engine) => engine,
         Err(refused) => return Verdict::Refused(refused),
     };
@@ -88,14 +88,18 @@ fn compare(case: &Case) -> Verdict {
     }
 }
 
-/// Rules change, go, come and come back while events flow: the lines before which that happens, each with the whole text from then on.
-pub fn changes(case: &Case) -> Vec<(usize, String)> {
+/// Rules change, go, come and come back, lists and tables change while events flow: the lines before which that happens.
+pub fn changes(case: &Case) -> Vec<(usize, Change)> {
     let mut rng = Rng::new(case.seed ^ 0x54a9);
     let mut lines: Vec<usize> = (0..rng.between(1, 4)).map(|_| rng.below(case.events.len() + 1)).collect();
     lines.sort_unstable();
     let mut live: Vec<Option<RuleText>> = case.rules.iter().cloned().map(Some).collect();
     let mut made = Vec::new();
     for line in lines {
+        if rng.percent(40) {
+            made.push((line, Change::Data(data::message(&mut rng))));
+            continue;
+        }
         let i = rng.below(live.len());
         let mut next = live.clone();
         match (rng.below(10), &live[i]) {
@@ -117,7 +121,7 @@ pub fn changes(case: &Case) -> Vec<(usize, String)> {
         let text = text_of(next.iter().flatten());
         if compile(&text).is_ok() {
             live = next;
-            made.push((line, text));
+            made.push((line, Change::Rules(text)));
         }
     }
     made
@@ -135,8 +139,14 @@ fn with_changes(case: &Case) -> Result<(usize, usize), String> {
         ("restored", Way { restored: true, ..Way::default() }),
         ("evicted", Way { evicted: true, ..Way::default() }),
     ];
-    for (name, way) in ways {
-        let shown = || changes.iter().map(|(line, text)| format!("before line {line}: {}", &text[EVENTS.len()..]));
+    for (name, mut way) in ways {
+        way.data.clone_from(&case.data);
+        let shown = || {
+            changes.iter().map(|(line, change)| match change {
+                Change::Rules(text) => format!("before line {line}: {}", &text[EVENTS.len()..]),
+                Change::Data(message) => format!("before line {line}: {message}\n"),
+            })
+        };
         let differs = |what: String| Err(format!("{}\nwith these changes: {what}", shown().collect::<String>()));
         let found = match judge_changed(&case.text(), &changes, &case.lines(), &options(case), &way) {
             Ok(found) => found,
@@ -154,7 +164,11 @@ fn with_changes(case: &Case) -> Result<(usize, usize), String> {
             let generation = a["ruleset"].as_u64().unwrap_or(0) as usize;
             let rule = format!("rule {} {{", a["rule"].as_str().unwrap_or_default());
             let text = |g: usize| {
-                let text = if g == 1 { case.text() } else { changes[g - 2].1.clone() };
+                let texts = changes[..g - 1].iter().rev().filter_map(|(_, change)| match change {
+                    Change::Rules(text) => Some(text.clone()),
+                    Change::Data(_) => None,
+                });
+                let text = texts.into_iter().next().unwrap_or_else(|| case.text());
                 text.split_once(&rule).map(|(_, rest)| rest.split("\nrule ").next().unwrap_or_default().to_owned())
             };
             (2..=generation).rev().find(|g| text(*g) != text(*g - 1)).unwrap_or(1)
@@ -186,7 +200,7 @@ fn ways(case: &Case) -> Vec<(String, Way)> {
         }
         all
     };
-    vec![
+    let mut ways = vec![
         ("four threads".to_owned(), Way { threads: 4, ..Way::default() }),
         ("batches".to_owned(), Way { threads: 1, batches: batches(), ..Way::default() }),
         ("restored".to_owned(), Way { threads: 1, batches: batches(), restored: true, ..Way::default() }),
@@ -196,12 +210,14 @@ fn ways(case: &Case) -> Vec<(String, Way)> {
             Way { threads: 2, batches: batches(), evicted: true, restored: true, ..Way::default() },
         ),
         ("without the index".to_owned(), Way { all_asked: true, ..Way::default() }),
-    ]
+    ];
+    ways.iter_mut().for_each(|(_, way)| way.data.clone_from(&case.data));
+    ways
 }
 
 /// Alerts and late lines of the naive matcher.
-pub fn naive(case: &Case, text: &str, changes: &[(usize, String)]) -> (Vec<Json>, Vec<u64>) {
-    naive_alerts(case.arrival, case.lateness, text, changes, &case.events)
+pub fn naive(case: &Case, text: &str, changes: &[(usize, Change)]) -> (Vec<Json>, Vec<u64>) {
+    naive_alerts(case.arrival, case.lateness, text, &case.data, changes, &case.events)
 }
 
 /// Alerts and late lines of the naive matcher, of no particular case.
@@ -209,14 +225,31 @@ pub fn naive_alerts(
     arrival: bool,
     lateness_ms: i64,
     text: &str,
-    changes: &[(usize, String)],
+    data: &[Json],
+    changes: &[(usize, Change)],
     events: &[Json],
 ) -> (Vec<Json>, Vec<u64>) {
     let order = if arrival { lapwing_naive::Order::Arrival } else { lapwing_naive::Order::EventTime };
     let options = lapwing_naive::Options { order, lateness_ms };
-    let files: Vec<(usize, [File; 1])> = changes.iter().map(|(line, text)| (*line, [parse(text)])).collect();
-    let changes: Vec<Change<'_>> = files.iter().map(|(at_line, files)| Change { at_line: *at_line, files }).collect();
-    let outcome = lapwing_naive::run_with_changes(&[parse(text)], &changes, events, &options);
+    // Each change with the files from then on: the number of their text among those so far.
+    let mut files: Vec<[File; 1]> = vec![[parse(text)]];
+    let mut numbered: Vec<(usize, usize, &[Json])> = vec![(0, 0, data)];
+    for (line, change) in changes {
+        match change {
+            Change::Rules(text) => {
+                files.push([parse(text)]);
+                numbered.push((*line, files.len() - 1, &[]));
+            }
+            Change::Data(message) => numbered.push((*line, files.len() - 1, std::slice::from_ref(message))),
+        }
+    }
+    let change = |(at_line, number, messages): (usize, usize, _)| lapwing_naive::Change {
+        at_line,
+        files: &files[number],
+        messages,
+    };
+    let changes: Vec<lapwing_naive::Change<'_>> = numbered.into_iter().map(change).collect();
+    let outcome = lapwing_naive::run_with_changes(&files[0], &changes, events, &options);
     // As text and back, as the engine's are: a float is then read by the same reader.
     let reread = |json: Json| serde_json::from_str(&json.to_string()).expect("what was written is read");
     let alerts = outcome.alerts.iter().map(|a| {
@@ -279,7 +312,7 @@ fn in_another_order(case: &Case, text: &str, engine: &Collected) -> Option<Strin
     let mut rng = Rng::new(case.seed ^ 0x0bde);
     let order: Vec<usize> = shuffled(&mut rng, &sorted_times, case.lateness).into_iter().map(|i| sorted[i]).collect();
     let lines: Vec<String> = order.iter().map(|i| case.events[*i].to_string()).collect();
-    let other = match judge_in(text, &lines, &options(case), &Way { threads: 1, ..Way::default() }) {
+    let other = match judge_in(text, &lines, &options(case), &Way { data: case.data.clone(), ..Way::default() }) {
         Ok(other) => other,
         Err(why) => return Some(why),
     };

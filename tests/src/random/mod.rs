@@ -1,7 +1,7 @@
 //! Random rule sets and streams, judged by the naive matcher and by the engine.
 //!
 //! `rng` gives the numbers, `pattern`, `condition` and `clause` write a rule, `stream` its events, `case` puts them together from one
-//! seed; `construct` names what must occur, `change` changes rules
+//! seed; `data` fills lists and tables, `construct` names what must occur, `change` changes rules
 //! on the way, `control` writes whole control files. `judge` holds the matchers against each other, `shrink` makes a case that
 //! differs small, and `campaign` runs many.
 
@@ -12,6 +12,7 @@ mod clause;
 mod condition;
 pub mod construct;
 pub mod control;
+pub mod data;
 pub mod judge;
 mod pattern;
 mod rng;

@@ -4,11 +4,18 @@ use serde_json::{Value as Json, json};
 
 use super::rng::Rng;
 
-/// The declarations of the events that the streams hold.
+/// The declarations of the events that the streams hold, and of the lists and tables that rules look things up in.
 pub const EVENTS: &str = "\
 event e { at timestamp  k string?  j string  u string?  n int  x int?  d decimal  s string  ok bool  p ip?  q float }
 event f { at timestamp  k string?  j string  u string?  n int  x int?  d decimal  s string  ok bool  p ip?  q float }
 event g { at timestamp  k string?  j string  u string?  n int  x int?  d decimal  s string  ok bool  p ip?  q float }
+list texts of string
+list whole of int
+list exact of decimal
+list addresses of ip
+list nets of cidr
+table base key j { top int?  word string  share decimal? }
+table pairs key s, n int { top int  word string? }
 ";
 
 /// Events in order of their times.

@@ -9,14 +9,14 @@ use lapwing_engine::rule_set::RuleSet;
 use serde_json::json;
 
 use crate::control::catalog::{Catalog, Refusal};
-use crate::control::message::{Message, read_file};
+use crate::control::message::{Kind, Line, Op, read_file};
 use crate::data::pipeline::{Pipeline, Sink};
 
 /// The changes that are still to come, and the catalog that they change.
 pub struct Changes {
     catalog: Catalog,
-    /// Line of the control file with its message, the next one last.
-    waiting: Vec<(usize, Message)>,
+    /// The lines of the control file, the next one last.
+    waiting: Vec<Line>,
     applied: usize,
     status: Option<BufWriter<File>>,
 }
@@ -27,7 +27,7 @@ impl Changes {
         let mut waiting = Vec::new();
         if let Some(path) = control {
             let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read `{}`: {e}", path.display()))?;
-            waiting = read_file(&text).map_err(|e| format!("`{}`: {e}", path.display()))?;
+            waiting = read_file(&text);
             waiting.reverse();
         }
         let create = |path: &Path| File::create(path).map_err(|e| format!("cannot write `{}`: {e}", path.display()));
@@ -47,7 +47,7 @@ impl Changes {
 
     /// Applies all changes that take over before line `number` or earlier.
     pub fn apply_until(&mut self, number: u64, pipeline: &mut Pipeline, sink: &mut dyn Sink) {
-        while self.waiting.last().is_some_and(|(_, m)| m.at_line <= Some(number)) {
+        while self.waiting.last().is_some_and(|line| line.at_line <= number) {
             if let Some(rule_set) = self.apply_next(true) {
                 pipeline.swap(Arc::new(rule_set), sink);
             }
@@ -59,21 +59,30 @@ impl Changes {
         (0..count).filter_map(|_| self.apply_next(false)).collect()
     }
 
+    /// The lists and tables that some message to come puts, by their names.
+    pub fn puts(&self) -> impl Iterator<Item = (Kind, &str)> {
+        let messages = self.waiting.iter().filter_map(|line| line.message.as_ref().ok());
+        messages.filter(|m| m.op == Op::Put).map(|m| (m.kind, m.name.as_str()))
+    }
+
     fn apply_next(&mut self, loud: bool) -> Option<RuleSet> {
-        let (line, message) = self.waiting.pop()?;
+        let line = self.waiting.pop()?;
         self.applied += 1;
-        let result = self.catalog.apply(&message);
+        let result = match &line.message {
+            Ok(message) => self.catalog.apply(message),
+            Err(why) => Err(Refusal::new(why)),
+        };
         if let (Err(refusal), true) = (&result, loud) {
-            errln!("control line {line}: refused: {}\n{}", refusal.message, refusal.drawn);
+            errln!("control line {}: refused: {}\n{}", line.number, refusal.message, refusal.drawn);
         }
-        self.tell(line, &message, result.as_ref().err());
+        self.tell(&line, result.as_ref().err());
         result.ok()
     }
 
-    fn tell(&mut self, line: usize, message: &Message, refusal: Option<&Refusal>) {
+    fn tell(&mut self, line: &Line, refusal: Option<&Refusal>) {
         let Some(file) = &mut self.status else { return };
         let mut status = json!({
-            "control_line": line, "name": message.name, "at_line": message.at_line,
+            "control_line": line.number, "name": line.name, "at_line": line.at_line,
             "generation": self.catalog.generation(),
         });
         if let Some(refusal) = refusal {
@@ -86,7 +95,7 @@ impl Changes {
 
     /// How many bytes of whole lines, the first of which is `number`, come before the next change.
     pub fn cut(&self, lines: &[u8], number: u64) -> usize {
-        let Some(at) = self.waiting.last().and_then(|(_, m)| m.at_line) else { return lines.len() };
+        let Some(at) = self.waiting.last().map(|line| line.at_line) else { return lines.len() };
         let before = (at - number) as usize;
         memchr::memchr_iter(b'\n', lines).nth(before - 1).map_or(lines.len(), |i| i + 1)
     }

@@ -18,7 +18,7 @@ use self::changes::Changes;
 use self::progress::{Progress, summary};
 use self::state::{Saved, StateFolder};
 use self::writer::{Writer, Written};
-use super::{Exit, compiled, duration, refuse};
+use super::{Exit, compiled, contents, duration, refuse, refuse_unfilled};
 use crate::control::catalog::Catalog;
 use crate::data::pipeline::{Lines, Options, Pipeline};
 
@@ -52,7 +52,10 @@ pub struct Arguments {
     /// How many threads judge.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
-    /// Changes of the rules: control messages as JSON lines, each with the input line (from 0) before which it takes over.
+    /// A folder with the entries of lists and the rows of tables: NAME.txt, NAME.csv or NAME.json.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Changes of rules, lists and tables: control messages as JSON lines, each with the input line (from 0) before which it takes over.
     #[arg(long)]
     control: Option<PathBuf>,
     /// Write what became of each control message here, as JSON lines.
@@ -112,9 +115,11 @@ impl From<String> for Failure {
 
 fn judge(arguments: &Arguments) -> Result<(), Failure> {
     let rules = compiled(&arguments.rules).map_err(Failure::Said)?;
-    let catalog = Catalog::new(&rules);
-    let first = Arc::new(catalog.rule_set().map_err(|refusal| refusal.message)?);
+    let contents = contents(arguments.data.as_deref(), &rules.loaded.schema).map_err(Failure::Said)?;
+    let catalog = Catalog::new(&rules, contents).map_err(|refusal| refusal.message)?;
+    let first = Arc::new(catalog.rule_set());
     let mut changes = Changes::open(catalog, arguments.control.as_deref(), arguments.status.as_deref())?;
+    refuse_unfilled(changes.catalog(), |kind, name| changes.puts().any(|put| put == (kind, name)), true)?;
     let mut input = Input::open(&arguments.input)?;
     let mut folder = arguments.state.as_deref().map(|path| open_state(path, arguments)).transpose()?;
     let saved = folder.as_ref().map_or(Ok(None), StateFolder::load)?;
@@ -180,7 +185,7 @@ fn resume(
     let mut rule_sets = vec![first];
     rule_sets.extend(changes.replay(saved.applied as usize).into_iter().map(Arc::new));
     if changes.catalog().digest() != saved.rules {
-        return Err("the rules or the control file are not those that the state was saved with; put them back, or start with an empty state folder".to_owned());
+        return Err("the rules, the data or the control file are not those that the state was saved with; put them back, or start with an empty state folder".to_owned());
     }
     input.go_to(saved).map_err(|e| format!("the input is not the one that the state was saved with: {e}"))?;
     let live = rule_sets.len().saturating_sub(saved.generations as usize);

@@ -23,6 +23,14 @@ pub fn read<'a>(raw: &'a str, ty: &Type) -> Result<Value<'a>, Unreadable> {
     }
 }
 
+/// Reads text that is no JSON: a cell, a line.
+pub fn plain<'a>(text: &'a str, ty: &Type) -> Result<Value<'a>, Unreadable> {
+    match ty {
+        Type::String => Ok(Value::Text(Cow::Borrowed(text))),
+        _ => from_text(text, "", ty),
+    }
+}
+
 /// The text of a JSON string.
 pub fn text(raw: &str) -> Result<Cow<'_, str>, Unreadable> {
     let inner = raw.get(1..raw.len() - 1).ok_or(Unreadable)?;

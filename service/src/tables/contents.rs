@@ -1,0 +1,90 @@
+//! The lists and tables of a catalog, by their names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lapwing_dsl::schema::Schema;
+use lapwing_engine::data::Data;
+use lapwing_engine::data::list::List;
+use lapwing_engine::data::table::Table;
+use sha2::{Digest, Sha256};
+
+/// What lists and tables hold. One that nobody has filled is empty.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    lists: BTreeMap<String, Kept<List>>,
+    tables: BTreeMap<String, Kept<Table>>,
+}
+
+/// A list or a table, with a digest of all that made it what it is.
+#[derive(Clone, Debug)]
+pub struct Kept<T> {
+    /// What it holds.
+    pub content: Arc<T>,
+    /// Digest of the file or message that filled it, and of all changes since.
+    pub digest: [u8; 32],
+}
+
+/// Digest of a digest and of what comes upon it.
+pub fn digest_on(before: Option<[u8; 32]>, upon: &[&[u8]]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    digest.update(before.unwrap_or_default());
+    for part in upon {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    }
+    digest.finalize().into()
+}
+
+impl Contents {
+    /// A list, where something has filled it.
+    pub fn list(&self, name: &str) -> Option<&Kept<List>> {
+        self.lists.get(name)
+    }
+
+    /// A table, where something has filled it.
+    pub fn table(&self, name: &str) -> Option<&Kept<Table>> {
+        self.tables.get(name)
+    }
+
+    /// Puts a list in place of what is there.
+    pub fn put_list(&mut self, name: &str, list: Kept<List>) {
+        self.lists.insert(name.to_owned(), list);
+    }
+
+    /// Puts a table in place of what is there.
+    pub fn put_table(&mut self, name: &str, table: Kept<Table>) {
+        self.tables.insert(name.to_owned(), table);
+    }
+
+    /// Forgets what is not declared any more.
+    pub fn keep_declared(&mut self, schema: &Schema) {
+        self.lists.retain(|name, _| schema.find_list(name).is_some());
+        self.tables.retain(|name, _| schema.find_table(name).is_some());
+    }
+
+    /// In the order of a schema.
+    pub fn data(&self, schema: &Schema) -> Data {
+        let mut data = Data::empty(schema);
+        for (list, declared) in data.lists.iter_mut().zip(&schema.lists) {
+            if let Some(kept) = self.lists.get(&declared.name) {
+                *list = kept.content.clone();
+            }
+        }
+        for (table, declared) in data.tables.iter_mut().zip(&schema.tables) {
+            if let Some(kept) = self.tables.get(&declared.name) {
+                *table = kept.content.clone();
+            }
+        }
+        data
+    }
+
+    /// Digest of everything: equal files and equal messages give equal digests.
+    pub fn digest(&self) -> [u8; 32] {
+        let lists = self.lists.iter().map(|(name, kept)| ("list", name, kept.digest));
+        let tables = self.tables.iter().map(|(name, kept)| ("table", name, kept.digest));
+        lists
+            .chain(tables)
+            .fold([0; 32], |all, (kind, name, own)| digest_on(Some(all), &[kind.as_bytes(), name.as_bytes(), &own]))
+    }
+}

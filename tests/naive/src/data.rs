@@ -1,0 +1,149 @@
+//! Lists and tables, as control messages leave them: plain vectors, looked through from one end to the other.
+
+use std::collections::BTreeMap;
+
+use lapwing_dsl::syntax::ast::{Decl, File, Ident, TableDecl, TypeExpr};
+use serde_json::Value as Json;
+
+use crate::event::{read_field, scalar, timestamp};
+use crate::value::{self, Value};
+
+/// What lists and tables hold at some place in the stream.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Data {
+    /// By name: each value with the time up to which it is on the list.
+    lists: BTreeMap<String, Vec<(Value, Option<i64>)>>,
+    /// By name: each row with its key.
+    tables: BTreeMap<String, Vec<Row>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Row {
+    key: Vec<Value>,
+    columns: BTreeMap<String, Value>,
+}
+
+impl Data {
+    /// Those that are declared, with what was in them before.
+    pub fn declared(&self, files: &[File]) -> Data {
+        let mut data = Data::default();
+        for decl in files.iter().flat_map(|f| &f.decls) {
+            match decl {
+                Decl::List(d) => {
+                    let entries = self.lists.get(&d.name.text).cloned().unwrap_or_default();
+                    data.lists.insert(d.name.text.clone(), entries);
+                }
+                Decl::Table(d) => {
+                    let rows = self.tables.get(&d.name.text).cloned().unwrap_or_default();
+                    data.tables.insert(d.name.text.clone(), rows);
+                }
+                _ => {}
+            }
+        }
+        data
+    }
+
+    /// Carries out a message: `entries` or `rows` in place of all, or else `remove` and then `add` or `upsert`.
+    pub fn apply(&mut self, files: &[File], message: &Json) {
+        let name = message["name"].as_str().expect("a message has a name");
+        let items = |member: &str| message.get(member).and_then(Json::as_array).cloned().unwrap_or_default();
+        for decl in files.iter().flat_map(|f| &f.decls) {
+            match decl {
+                Decl::List(d) if message["kind"] == "list" && d.name.text == name => {
+                    let entry = |item: &Json| entry(&d.ty.name.text, item);
+                    let list = self.lists.entry(name.to_owned()).or_default();
+                    if message.get("entries").is_some() {
+                        list.clear();
+                    }
+                    for gone in items("remove").iter().map(entry) {
+                        list.retain(|(value, _)| !value::same(value, &gone.0));
+                    }
+                    for new in items("entries").iter().chain(&items("add")).map(entry) {
+                        list.retain(|(value, _)| !value::same(value, &new.0));
+                        list.push(new);
+                    }
+                }
+                Decl::Table(d) if message["kind"] == "table" && d.name.text == name => {
+                    let table = self.tables.entry(name.to_owned()).or_default();
+                    if message.get("rows").is_some() {
+                        table.clear();
+                    }
+                    for gone in items("remove").iter().map(|item| key(d, item)) {
+                        table.retain(|row| !same_key(&row.key, &gone));
+                    }
+                    for item in items("rows").iter().chain(&items("upsert")) {
+                        let key = key(d, item);
+                        let columns = d.columns.iter().map(|c| (c.name.text.clone(), read_field(c, item))).collect();
+                        table.retain(|row| !same_key(&row.key, &key));
+                        table.push(Row { key, columns });
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether there is a list of a name.
+    pub fn has_list(&self, name: &str) -> bool {
+        self.lists.contains_key(name)
+    }
+
+    /// Whether a value is on a list at a time; an address is where its network is.
+    pub fn is_on(&self, list: &str, item: &Value, now: i64) -> Option<bool> {
+        if item.is_missing() {
+            return None;
+        }
+        let holds = |(value, until): &(Value, Option<i64>)| {
+            let fits = match (value, item) {
+                (Value::Cidr(net, bits), Value::Ip(ip)) => value::in_network(*ip, *net, *bits),
+                _ => {
+                    let (a, b) = value::widen(value.clone(), item.clone());
+                    value::equal(&a, &b) == Some(true)
+                }
+            };
+            fits && until.is_none_or(|until| now <= until)
+        };
+        Some(self.lists[list].iter().any(holds))
+    }
+
+    /// A column of the row of a key.
+    pub fn column(&self, table: &str, key: &[Value], column: &str) -> Value {
+        let Some(rows) = self.tables.get(table) else { return Value::Missing };
+        let row = rows.iter().find(|row| same_key(&row.key, key));
+        row.and_then(|row| row.columns.get(column)).cloned().unwrap_or(Value::Missing)
+    }
+}
+
+fn entry(ty: &str, item: &Json) -> (Value, Option<i64>) {
+    let read =
+        |json: &Json| scalar(ty, json).or_else(|| scalar("ip", json).map(network)).expect("an entry is readable");
+    match item.get("value") {
+        Some(value) => (read(value), item.get("until").and_then(timestamp)),
+        None => (read(item), None),
+    }
+}
+
+/// An address is the network of itself.
+fn network(ip: Value) -> Value {
+    match ip {
+        Value::Ip(ip) => Value::Cidr(ip, if ip.is_ipv4() { 32 } else { 128 }),
+        other => other,
+    }
+}
+
+/// The key of a row, or what a message says to remove: an object with its parts, or the one part itself.
+fn key(table: &TableDecl, item: &Json) -> Vec<Value> {
+    let part = |(name, ty): &(Ident, Option<TypeExpr>)| {
+        let json = item.get(&name.text).unwrap_or(item);
+        scalar(ty.as_ref().map_or("string", |t| &t.name.text), json).expect("a key is readable")
+    };
+    table.key.iter().map(part).collect()
+}
+
+fn same_key(a: &[Value], b: &[Value]) -> bool {
+    a.len() == b.len()
+        && a.iter().zip(b).all(|(x, y)| {
+            let (x, y) = value::widen(x.clone(), y.clone());
+            value::equal(&x, &y) == Some(true)
+        })
+}
