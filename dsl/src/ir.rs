@@ -235,14 +235,12 @@ pub enum WindowKey {
 /// What a window keeps.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WindowKind {
-    /// `AGG(x) over 10m [offset 1d]`
-    Sliding {
+    /// `AGG(x) over W`
+    Over {
         /// Which aggregate.
         aggregate: Aggregate,
-        /// Length in milliseconds.
-        length: i64,
-        /// Distance from now in milliseconds.
-        offset: i64,
+        /// Of which events.
+        reach: Reach,
     },
     /// `lag(x, n)`: of the rule's input.
     Lag {
@@ -253,6 +251,18 @@ pub enum WindowKind {
     FirstSeen {
         /// Length in milliseconds.
         length: i64,
+    },
+}
+
+/// Which events a window holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reach {
+    /// `over 10m [offset 1d]`
+    Sliding {
+        /// Length in milliseconds.
+        length: i64,
+        /// Distance from now in milliseconds.
+        offset: i64,
     },
 }
 

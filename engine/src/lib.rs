@@ -8,6 +8,7 @@ pub mod aggregate;
 pub mod batch;
 pub mod bound;
 pub mod eval;
+pub mod exact;
 pub mod index;
 pub mod key;
 pub mod limits;

@@ -4,7 +4,7 @@ use super::aggregates::by_name;
 use super::reach::{Scope, Site};
 use super::rule::RuleCheck;
 use crate::diagnostics::{Code, Diagnostic};
-use crate::ir::{Aggregate, Expr, ExprKind, Window, WindowId, WindowKey, WindowKind};
+use crate::ir::{Aggregate, Expr, ExprKind, Reach, Window, WindowId, WindowKey, WindowKind};
 use crate::schema::{EventId, FieldId};
 use crate::syntax::Span;
 use crate::syntax::ast::{self, By, Call};
@@ -42,7 +42,7 @@ impl RuleCheck<'_> {
         let (args, ty) = self.counted_args(call, aggregate, counted)?;
         let filter = self.counted_filter(call, counted);
         let key = self.window_key(call, event, span, scope)?;
-        let kind = WindowKind::Sliding { aggregate, length: length.ms, offset };
+        let kind = WindowKind::Over { aggregate, reach: Reach::Sliding { length: length.ms, offset } };
         Some(self.window(Window { kind, event, key, filter: filter.ok()?, args, ty, span }))
     }
 

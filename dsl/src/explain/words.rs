@@ -2,8 +2,8 @@
 
 use crate::functions::{duration_text, text_of};
 use crate::ir::{
-    Aggregate, Arithmetic, Comparison, Element, Expr, ExprKind, Loop, Of, Pattern, Pick, Rule, Skip, StepId, WindowId,
-    WindowKey, WindowKind,
+    Aggregate, Arithmetic, Comparison, Element, Expr, ExprKind, Loop, Of, Pattern, Pick, Reach, Rule, Skip, StepId,
+    WindowId, WindowKey, WindowKind,
 };
 use crate::schema::{EventId, FieldId, Schema};
 use crate::syntax::ast::{Contiguity, MatchMode, Report};
@@ -234,7 +234,7 @@ impl Words<'_> {
             }
         };
         match &window.kind {
-            WindowKind::Sliding { aggregate, length, offset } => {
+            WindowKind::Over { aggregate, reach: Reach::Sliding { length, offset } } => {
                 let what = match (aggregate, args.is_empty()) {
                     (Aggregate::Count, _) => "the number".to_owned(),
                     (a, _) => format!("{} {args}", aggregate_words(*a)),

@@ -1,5 +1,8 @@
 //! Aggregates over a list of values, shared by those over a step's elements and those over a window.
 
+use num_rational::BigRational;
+use num_traits::ToPrimitive;
+
 use crate::value::{self, Value};
 use Value::{Float, Int, Missing};
 
@@ -40,10 +43,15 @@ fn extreme(values: Vec<Value>, wanted: std::cmp::Ordering) -> Value {
     best
 }
 
-/// Ints are summed exactly: only a sum that is too large in the end has overflowed.
+/// Sums are exact: only one that is too large in the end has overflowed, and a float is rounded once.
 fn sum(values: &[Value], zero: Value) -> Value {
     match int_sum(values) {
-        Some(sum) if matches!(zero, Int(_)) => i64::try_from(sum).map_or(Missing, Int),
+        Some(sum) if matches!(zero, Int(_)) => return i64::try_from(sum).map_or(Missing, Int),
+        _ => {}
+    }
+    match values {
+        [] => zero,
+        [Float(_), ..] => value::float(nearest(exact(values).into_iter().sum())),
         _ => values.iter().fold(zero, |sum, v| value::add(&sum, v)),
     }
 }
@@ -52,27 +60,35 @@ fn int_sum(values: &[Value]) -> Option<i128> {
     values.iter().map(|v| if let Int(i) = v { Some(i128::from(*i)) } else { None }).sum()
 }
 
+/// Values as fractions; other numbers than floats as the nearest floats.
+fn exact(values: &[Value]) -> Vec<BigRational> {
+    let float = |v: &Value| if let Value::Duration(ms) = v { Some(*ms as f64) } else { v.as_float() };
+    values.iter().filter_map(float).filter_map(BigRational::from_float).collect()
+}
+
+fn nearest(exact: BigRational) -> f64 {
+    exact.to_f64().unwrap_or(f64::NAN)
+}
+
 fn average(values: &[Value]) -> Value {
     let Some(first) = values.first() else { return Missing };
     if let Some(sum) = int_sum(values) {
         return value::float(sum as f64 / values.len() as f64);
     }
-    let sum = values[1..].iter().fold(first.clone(), |sum, v| value::add(&sum, v));
-    value::div(&sum, &Int(values.len() as i64))
+    let zero = if let Float(_) = first { Float(0.0) } else { value::sub(first, first) };
+    value::div(&sum(values, zero), &Int(values.len() as i64))
 }
 
-/// Of the sample, n - 1: of fewer than two values there is none.
+/// Of the sample, n - 1: of fewer than two values there is none. The variance is exact and rounded once.
 fn deviation(values: &[Value]) -> Value {
     if values.len() < 2 {
         return Missing;
     }
-    let numbers: Option<Vec<f64>> =
-        values.iter().map(|v| if let Value::Duration(ms) = v { Some(*ms as f64) } else { v.as_float() }).collect();
-    let Some(numbers) = numbers else { return Missing };
-    let n = numbers.len() as f64;
-    let mean = int_sum(values).map_or_else(|| numbers.iter().sum::<f64>(), |sum| sum as f64) / n;
-    let squares: f64 = numbers.iter().map(|x| (x - mean).powi(2)).sum();
-    let deviation = (squares / (n - 1.0)).sqrt();
+    let numbers = exact(values);
+    let count = |n: usize| BigRational::from_integer(n.into());
+    let mean = numbers.iter().sum::<BigRational>() / count(numbers.len());
+    let squares: BigRational = numbers.iter().map(|x| (x - &mean) * (x - &mean)).sum();
+    let deviation = nearest(squares / count(numbers.len() - 1)).sqrt();
     match values[0] {
         Value::Duration(_) => Value::Duration(deviation as i64),
         Value::Decimal(_) => value::to_decimal(&Float(deviation)),
