@@ -13,6 +13,7 @@ pub mod ir;
 mod load;
 pub mod nfa;
 pub mod program;
+pub mod regex;
 pub mod schema;
 pub mod syntax;
 pub mod value;

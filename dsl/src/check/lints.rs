@@ -1,7 +1,5 @@
 //! What is allowed but doubtful: warnings.
 
-use regex_syntax::hir::{Hir, HirKind};
-
 use super::clauses::Clauses;
 use super::rule::RuleCheck;
 use crate::diagnostics::{Code, Diagnostic};
@@ -65,8 +63,7 @@ fn unbounded(pattern: &Pattern) -> Option<Quantifier> {
 
 /// Warns of an expression that no literal guards: it runs over every text in full.
 pub(super) fn unguarded(regex: &str, span: Span, found: &mut Vec<Diagnostic>) {
-    let Ok(hir) = regex_syntax::parse(regex) else { return };
-    if !has_literal(&hir) {
+    if crate::regex::literals(regex).is_none() {
         let text = "no literal stands in every text that this expression finds, so it is tried on each event";
         let help = if regex.contains("(?i") {
             "compare `lower(x)` with an expression in lower case: its letters are literals then"
@@ -74,17 +71,5 @@ pub(super) fn unguarded(regex: &str, span: Span, found: &mut Vec<Diagnostic>) {
             "put a condition before it that is quick to test, such as `starts_with(…)` or `==`"
         };
         found.push(Diagnostic::new(Code::UnguardedRegex, span, text).help(help));
-    }
-}
-
-/// Whether a literal is part of everything that an expression finds.
-fn has_literal(hir: &Hir) -> bool {
-    match hir.kind() {
-        HirKind::Literal(_) => true,
-        HirKind::Concat(parts) => parts.iter().any(has_literal),
-        HirKind::Alternation(parts) => parts.iter().all(has_literal),
-        HirKind::Capture(capture) => has_literal(&capture.sub),
-        HirKind::Repetition(repetition) => repetition.min > 0 && has_literal(&repetition.sub),
-        HirKind::Empty | HirKind::Class(_) | HirKind::Look(_) => false,
     }
 }

@@ -1,7 +1,7 @@
 //! Finds the rules that an event may begin, without asking each.
 //!
-//! Each rule's first step is filed under one necessary condition, its witness: an equality, a set, a range, a prefix, or else only
-//! the event type. What an event's values find is then asked for the rest of its condition: bounds of a number as columns, all else
+//! Each rule's first step is filed under one necessary condition, its witness: an equality, a set, a range, a prefix, a literal
+//! in a text, or else only the event type. What an event's values find is then asked for the rest of its condition: bounds of a number as columns, all else
 //! as terms; equal conditions of all rules are one term, and equal lists of terms one rest, judged at most once an event. The
 //! index may name too much, never too little: the rest of the condition decides.
 
@@ -9,6 +9,7 @@ mod exact;
 mod posting;
 mod prefix;
 mod range;
+mod text;
 pub mod witness;
 
 use std::cell::Cell;
@@ -22,6 +23,7 @@ use self::exact::Exact;
 use self::posting::{Entry, Posting, Postings};
 use self::prefix::Prefixes;
 use self::range::Ranges;
+use self::text::Texts;
 use self::witness::{Witness, choose};
 use crate::batch::{Batch, EventView, Hit};
 use crate::bound::BoundEvents;
@@ -47,6 +49,7 @@ struct EventIndex {
     exact: Vec<(FieldId, Exact)>,
     ranges: Vec<(FieldId, Ranges)>,
     prefixes: Vec<(FieldId, Prefixes)>,
+    texts: Vec<(FieldId, Texts)>,
     /// Conditions, each once.
     terms: Vec<Expr>,
     /// What is left of conditions, each list of terms once.
@@ -156,6 +159,11 @@ impl EventIndex {
                 prefixes.find(&text, found);
             }
         }
+        for (field, texts) in &self.texts {
+            if let Value::Text(text) = event.field(*field) {
+                texts.find(&text, found);
+            }
+        }
         let start = hits.len();
         let scope = Scope::of_event(event, none, errors);
         let mut rest_holds = |rest: u32| {
@@ -172,7 +180,22 @@ impl EventIndex {
         if !hits[start..].is_sorted() {
             hits[start..].sort();
         }
+        if !self.texts.is_empty() {
+            dedup_from(start, hits);
+        }
     }
+}
+
+/// Of steps found more than once, each stays once.
+fn dedup_from(start: usize, hits: &mut Vec<Hit>) {
+    let mut kept = start;
+    for i in start..hits.len() {
+        if kept == start || hits[kept - 1] != hits[i] {
+            hits[kept] = hits[i];
+            kept += 1;
+        }
+    }
+    hits.truncate(kept);
 }
 
 /// A number as the bounds of witnesses see it.
@@ -198,6 +221,7 @@ struct Builder {
     exact: BTreeMap<FieldId, Vec<(Value<'static>, u32)>>,
     ranges: BTreeMap<FieldId, Vec<(witness::Bounds, u32)>>,
     prefixes: BTreeMap<FieldId, Vec<(String, u32)>>,
+    texts: BTreeMap<FieldId, Vec<text::Filed>>,
 }
 
 impl Builder {
@@ -224,6 +248,10 @@ impl Builder {
             }
             Some(Witness::Within(field, bounds)) => self.ranges.entry(field).or_default().push((bounds, number)),
             Some(Witness::Prefix(field, prefix)) => self.prefixes.entry(field).or_default().push((prefix, number)),
+            Some(Witness::Substring { field, folded, literals }) => {
+                let filed = self.texts.entry(field).or_default();
+                filed.extend(literals.into_iter().map(|literal| (literal, folded, number)));
+            }
         }
     }
 
@@ -238,7 +266,7 @@ impl Builder {
     }
 
     fn finish(self) -> EventIndex {
-        let Builder { mut index, entries, mut always, exact, ranges, prefixes, .. } = self;
+        let Builder { mut index, entries, mut always, exact, ranges, prefixes, texts, .. } = self;
         let mut postings = Postings::default();
         let mut post = |numbers: &[u32]| postings.add(numbers.iter().map(|n| &entries[*n as usize]));
         index.exact = exact.into_iter().map(|(f, filed)| (f, Exact::new(filed, &mut post))).collect();
@@ -250,6 +278,15 @@ impl Builder {
                 None => always.extend(filed.iter().map(|(_, entry)| *entry)),
             }
         }
+        for (field, filed) in texts {
+            match Texts::new(&filed, &mut post) {
+                Some(texts) => index.texts.push((field, texts)),
+                None => always.extend(filed.iter().map(|(_, _, entry)| *entry)),
+            }
+        }
+        // An entry may be there under several literals.
+        always.sort_unstable();
+        always.dedup();
         index.always = post(&always);
         index.postings = postings;
         index

@@ -13,6 +13,15 @@ pub enum Witness {
     Within(FieldId, Bounds),
     /// It begins with this.
     Prefix(FieldId, String),
+    /// One of these literals stands in it.
+    Substring {
+        /// In which text.
+        field: FieldId,
+        /// Whether in the text in lower case.
+        folded: bool,
+        /// None is empty.
+        literals: Vec<String>,
+    },
 }
 
 /// Bounds of a number. Conversion to a float keeps the order, so that no value that lies within is lost.
@@ -68,6 +77,10 @@ fn share(witness: &Witness) -> f64 {
         Witness::OneOf(_, values) if matches!(values.first(), Some(Value::Bool(_))) => 0.5,
         Witness::OneOf(_, values) => (0.005 * values.len() as f64).min(0.45),
         Witness::Prefix(_, prefix) => (0.5f64).powi(2 * prefix.len().min(8) as i32).max(0.006),
+        Witness::Substring { literals, .. } => {
+            let each = |literal: &String| (0.5f64).powi(literal.len().min(8) as i32).max(0.008);
+            literals.iter().map(each).sum::<f64>().min(0.45)
+        }
         Witness::Within(_, b) if b.low.is_finite() && b.high.is_finite() => 0.04,
         Witness::Within(..) => 0.4,
     }
@@ -93,18 +106,56 @@ fn witness(term: &Expr) -> Option<(Witness, bool)> {
             let bounds = Bounds { low, low_open: false, high, high_open: false };
             (Witness::Within(field, bounds), exact_low && exact_high && is_plain_number(&item.ty))
         }
-        ExprKind::Like { item, pattern, fold: false } => {
-            let (field, _) = field_of(item)?;
+        ExprKind::Like { item, pattern, fold } => {
             let ExprKind::Const(Value::Text(pattern)) = &pattern.kind else { return None };
-            let prefix = pattern.split(['*', '?']).next().unwrap_or("");
-            if prefix.is_empty() {
-                return None;
+            like(text_of(item)?, pattern, *fold)?
+        }
+        ExprKind::Matches(item, regex) => {
+            let (field, folded) = text_of(item)?;
+            let literals = lapwing_dsl::regex::literals(regex.0.as_str())?;
+            (Witness::Substring { field, folded, literals }, false)
+        }
+        ExprKind::Call(function, args) => {
+            let [item, literal] = args.as_slice() else { return None };
+            let ExprKind::Const(Value::Text(literal)) = &literal.kind else { return None };
+            let (field, folded) = text_of(item)?;
+            let inside = || Witness::Substring { field, folded, literals: vec![literal.to_string()] };
+            match function.0.name {
+                _ if literal.is_empty() => return None,
+                "starts_with" if !folded => (Witness::Prefix(field, literal.to_string()), true),
+                "contains" => (inside(), true),
+                "starts_with" | "ends_with" => (inside(), false),
+                _ => return None,
             }
-            let whole = pattern.strip_prefix(prefix) == Some("*");
-            (Witness::Prefix(field, prefix.to_owned()), whole)
         }
         _ => return None,
     })
+}
+
+/// The witness of a pattern: how it begins, or else the longest literal in it.
+fn like((field, lower): (FieldId, bool), pattern: &str, fold: bool) -> Option<(Witness, bool)> {
+    let folded = fold || lower;
+    let pattern = if fold { pattern.to_lowercase() } else { pattern.to_owned() };
+    let literals = || pattern.split(['*', '?']);
+    let prefix = literals().next().unwrap_or("");
+    if !folded && !prefix.is_empty() {
+        return Some((Witness::Prefix(field, prefix.to_owned()), pattern.strip_prefix(prefix) == Some("*")));
+    }
+    let longest = literals().max_by_key(|literal| literal.len()).filter(|literal| !literal.is_empty())?;
+    let whole = pattern == format!("*{longest}*");
+    Some((Witness::Substring { field, folded, literals: vec![longest.to_owned()] }, whole))
+}
+
+/// The candidate's text, and whether in lower case.
+fn text_of(expr: &Expr) -> Option<(FieldId, bool)> {
+    match &expr.kind {
+        ExprKind::Field(Of::Candidate, field) => Some((*field, false)),
+        ExprKind::Call(function, args) if function.0.name == "lower" => match &args.as_slice() {
+            [Expr { kind: ExprKind::Field(Of::Candidate, field), .. }] => Some((*field, true)),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn one(field: FieldId, value: Value<'static>) -> Witness {

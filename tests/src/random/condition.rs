@@ -110,15 +110,15 @@ impl Writer<'_> {
             }
             9 => {
                 self.mark("like");
-                format!("s like \"{}\"", self.rng.pick(&["a*", "?", "*b", "a?"]))
+                format!("s like \"{}\"", self.rng.pick(&["a*", "?", "*b", "a?", "*b*", "a*b", "?b"]))
             }
             10 => {
                 self.mark("ilike");
-                format!("s ilike \"{}\"", self.rng.pick(&["A*", "?B", "B"]))
+                format!("s ilike \"{}\"", self.rng.pick(&["A*", "?B", "B", "*B*"]))
             }
             11 => {
                 self.mark("matches");
-                format!("s matches \"{}\"", self.rng.pick(&["^a", "b$", "a|c", "^.$"]))
+                format!("s matches \"{}\"", self.rng.pick(&["^a", "b$", "a|c", "a|b|c", "^.$", "a.?b"]))
             }
             12 => {
                 self.mark("is missing");
@@ -157,7 +157,17 @@ impl Writer<'_> {
             21 => {
                 self.mark("text function");
                 self.rng
-                    .pick(&["length(s) == 1", "upper(s) == \"A\"", "starts_with(s, \"a\")", "contains(s, \"b\")"])
+                    .pick(&[
+                        "length(s) == 1",
+                        "upper(s) == \"A\"",
+                        "starts_with(s, \"a\")",
+                        "contains(s, \"b\")",
+                        "ends_with(s, \"b\")",
+                        "contains(lower(s), \"b\")",
+                        "starts_with(lower(s), \"a\")",
+                        "lower(s) like \"*b\"",
+                        "lower(s) matches \"a|b\"",
+                    ])
                     .to_string()
             }
             22 => "ok".to_owned(),

@@ -29,7 +29,7 @@ fn event(rng: &mut Rng, at: i64) -> Json {
         "j": rng.pick(&["p", "p", "q"]),
         "n": rng.between(0, 3),
         "d": rng.pick(&["0.50", "1.0", "1.25", "2"]),
-        "s": rng.pick(&["a", "a", "b", "ab", "c"]),
+        "s": rng.pick(&["a", "a", "a", "b", "b", "ab", "ab", "c", "c", "B"]),
         "ok": rng.percent(60),
         "q": rng.pick(&[0.25, 0.5, 1.5]),
     });
