@@ -26,6 +26,9 @@ pub fn aggregate(kind: Aggregate, values: Vec<Value<'_>>, ty: &Type) -> Outcome 
         Aggregate::First => present.into_iter().next().map_or(Value::Missing, Value::into_static),
         Aggregate::Last => present.into_iter().next_back().map_or(Value::Missing, Value::into_static),
         Aggregate::List => Value::List(present.into_iter().map(Value::into_static).collect::<Vec<_>>().into()),
+        // Of a step the check gives none of these.
+        Aggregate::ListOf(_) | Aggregate::Quantile(_) | Aggregate::ApproxDistinct | Aggregate::Ema(_) => Value::Missing,
+        Aggregate::Rate | Aggregate::Topk(_) | Aggregate::Corr => Value::Missing,
     })
 }
 

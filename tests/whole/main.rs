@@ -11,3 +11,4 @@ mod random;
 mod recordings;
 mod rules;
 mod scenarios;
+mod windows;

@@ -1,6 +1,6 @@
 //! Counts events in windows, and reads them.
 
-use lapwing_dsl::ir::{WindowId, WindowKey, WindowKind};
+use lapwing_dsl::ir::{Reach, WindowId, WindowKey, WindowKind};
 use lapwing_dsl::schema::{EventId, FieldId};
 use lapwing_dsl::value::Value;
 use smallvec::SmallVec;
@@ -49,11 +49,14 @@ impl Shard {
         if spec.filter.as_ref().is_some_and(|f| !scope.holds(f)) {
             return slot;
         }
-        let value = match spec.args.as_slice() {
+        let (values, moves) = spec.values();
+        let value = match values {
             [] => Value::Missing,
             [one] => scope.value(one).into_static(),
             several => tuple(several.iter().map(|a| scope.value(a))),
         };
+        let moves = moves.map_or(Value::Missing, |m| scope.value(m).into_static());
+        let clock = self.clock;
         let group = &mut self.groups[group as usize];
         let only_counts = keeps_times(spec);
         let mut small = Vec::new();
@@ -67,12 +70,22 @@ impl Shard {
         let i = more.windows.iter().position(|w| w.window == window).unwrap_or_else(|| {
             more.windows.reserve_exact(1);
             let mut state = WindowState::new(spec, self.hasher);
-            small.into_iter().for_each(|at| state.add(spec, at, Value::Missing));
+            for at in small {
+                state.add(spec, at, clock, Value::Missing, Value::Missing);
+            }
             more.windows.push(WindowCell { window, state, lost_until: Millis::MIN });
             more.windows.len() - 1
         });
         let cell = &mut more.windows[i];
-        cell.state.add(spec, event.row.at, value);
+        if cell.state.add(spec, event.row.at, clock, value, moves) {
+            cell.lost_until = Millis::MIN;
+        }
+        if let WindowKind::Over { reach: Reach::Session { gap }, .. } = spec.kind
+            && cell.lost_until >= event.row.at
+        {
+            // What the cap took was of this session, which goes on.
+            cell.lost_until = cell.lost_until.max(event.row.at.saturating_add(gap));
+        }
         if cell.state.len() > self.limits.window_entries_max {
             // Alerts say so for as long as the entry would have counted.
             cell.lost_until = cell.lost_until.max(cell.state.next_expiry(&spec.kind).unwrap_or(Millis::MAX));

@@ -162,7 +162,7 @@ pub(super) fn save_slot(w: &mut Writer, rules: &RuleSet, group: &Group, slot: Sl
             }
             Held::Large(cell) => {
                 w.i64(cell.lost_until);
-                cell.state.save(w);
+                cell.state.save(w, &rules.windows[*window as usize].spec.kind);
             }
         }
     });

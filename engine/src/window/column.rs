@@ -7,6 +7,7 @@ use lapwing_dsl::value::{Type, Value};
 use rust_decimal::Decimal;
 
 use super::interned::Interned;
+use crate::exact::{float, int};
 use crate::slot::KeyHasher;
 use crate::store::codec::{Corrupt, Reader, Writer};
 
@@ -24,6 +25,8 @@ pub enum Column {
     Float(VecDeque<f64>),
     /// Decimals.
     Decimal(VecDeque<Decimal>),
+    /// Two floats each; of a missing pair the first is not a number.
+    Pair(VecDeque<[f64; 2]>),
     /// What no other column holds; also missing values.
     Any(VecDeque<Value<'static>>),
     /// Numbers of values of which only it matters which are equal, and of those that are small ...
@@ -40,6 +43,7 @@ macro_rules! each {
             Column::Whole(_, $values) => $do,
             Column::Float($values) => $do,
             Column::Decimal($values) => $do,
+            Column::Pair($values) => $do,
             Column::Any($values) => $do,
             Column::Small($values, _) | Column::Bytes($values, _) => $do,
         }
@@ -52,6 +56,10 @@ impl Column {
         let small = |ty: &Type| matches!(ty, Type::Bool | Type::Int | Type::Float | Type::Timestamp | Type::Duration);
         match (aggregate, types) {
             (_, []) => Column::None,
+            (Aggregate::Count, _) if !sparse => Column::None,
+            (Aggregate::Corr, _) => Column::Pair(VecDeque::new()),
+            (Aggregate::ApproxDistinct, _) => Column::Small(VecDeque::new(), Interned::new(hasher)),
+            (Aggregate::Topk(_), _) => Column::Bytes(VecDeque::new(), Interned::new(hasher)),
             (Aggregate::Distinct, [ty]) if small(ty) => Column::Small(VecDeque::new(), Interned::new(hasher)),
             (Aggregate::Distinct, _) => Column::Bytes(VecDeque::new(), Interned::new(hasher)),
             (_, [Type::Int]) if !sparse => Column::Whole(Value::Int, VecDeque::new()),
@@ -67,11 +75,18 @@ impl Column {
     pub fn insert(&mut self, place: usize, value: Value<'static>) {
         match self {
             Column::None => {}
-            Column::Whole(_, values) => insert(values, place, crate::exact::int(&value)),
-            Column::Float(values) => insert(values, place, crate::exact::float(&value)),
+            Column::Whole(_, values) => insert(values, place, int(&value)),
+            Column::Float(values) => insert(values, place, float(&value)),
             Column::Decimal(values) => {
                 let Value::Decimal(v) = value else { unreachable!("the check gives the column's type") };
                 insert(values, place, v);
+            }
+            Column::Pair(values) => {
+                let pair = match &value {
+                    Value::List(pair) => [float(&pair[0]), float(&pair[1])],
+                    _ => [f64::NAN; 2],
+                };
+                insert(values, place, pair);
             }
             Column::Any(values) => insert(values, place, value),
             Column::Small(ids, kept) => {
@@ -107,7 +122,7 @@ impl Column {
     #[inline]
     pub fn value(&self, i: usize) -> Value<'_> {
         match self {
-            Column::None | Column::Small(..) | Column::Bytes(..) => Value::Missing,
+            Column::None | Column::Pair(_) | Column::Small(..) | Column::Bytes(..) => Value::Missing,
             Column::Whole(unit, values) => unit(values[i]),
             Column::Float(values) => Value::Float(values[i]),
             Column::Decimal(values) => Value::Decimal(values[i]),
@@ -124,6 +139,14 @@ impl Column {
         }
     }
 
+    /// The bytes of the value of a number.
+    pub fn bytes(&self, id: u32) -> &[u8] {
+        match self {
+            Column::Bytes(_, kept) => kept.get(id),
+            _ => &[],
+        }
+    }
+
     /// Writes the values. Equal values give equal bytes: those that are kept once are written in the order of their first entries.
     pub fn save(&self, w: &mut Writer) {
         match self {
@@ -131,6 +154,7 @@ impl Column {
             Column::Whole(_, values) => values.iter().for_each(|v| w.i64(*v)),
             Column::Float(values) => values.iter().for_each(|v| w.value(&Value::Float(*v))),
             Column::Decimal(values) => values.iter().for_each(|v| w.value(&Value::Decimal(*v))),
+            Column::Pair(values) => values.iter().flatten().for_each(|v| w.value(&Value::Float(*v))),
             Column::Any(values) => values.iter().for_each(|v| w.value(v)),
             Column::Small(ids, kept) => save_ids(w, ids, |w, id| w.i64(*kept.get(id))),
             Column::Bytes(ids, kept) => save_ids(w, ids, |w, id| w.slice(kept.get(id))),
@@ -157,6 +181,12 @@ impl Column {
                 for _ in 0..entries {
                     let Value::Decimal(v) = r.value()? else { return Err(wrong) };
                     values.push_back(v);
+                }
+            }
+            Column::Pair(values) => {
+                for _ in 0..entries {
+                    let (Value::Float(x), Value::Float(y)) = (r.value()?, r.value()?) else { return Err(wrong) };
+                    values.push_back([x, y]);
                 }
             }
             Column::Any(values) => {

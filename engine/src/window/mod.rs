@@ -10,11 +10,12 @@ mod extreme;
 mod interned;
 mod reach;
 mod running;
+mod sorted;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use lapwing_dsl::functions::Outcome;
-use lapwing_dsl::ir::{Window, WindowKind};
+use lapwing_dsl::ir::{Reach, Window, WindowKind};
 use lapwing_dsl::value::Value;
 
 use crate::Millis;
@@ -46,13 +47,20 @@ impl WindowState {
         }
     }
 
-    /// Counts an event.
-    pub fn add(&mut self, spec: &Window, at: Millis, value: Value<'static>) {
+    /// Counts an event; `moves` is the value whose moves begin the window anew. True where it has begun anew.
+    pub fn add(
+        &mut self,
+        spec: &Window,
+        at: Millis,
+        clock: Millis,
+        value: Value<'static>,
+        moves: Value<'static>,
+    ) -> bool {
         match self {
-            WindowState::Entries(entries) => entries.add(spec, at, value),
+            WindowState::Entries(entries) => return entries.add(spec, at, clock, value, moves),
             WindowState::Lag(values) => {
                 values.push_back(value);
-                let WindowKind::Lag { n } = &spec.kind else { return };
+                let WindowKind::Lag { n } = &spec.kind else { return false };
                 while values.len() > *n as usize + 1 {
                     values.pop_front();
                 }
@@ -64,6 +72,7 @@ impl WindowState {
                 }
             }
         }
+        false
     }
 
     /// Drops what no reader at `now` or later can see.
@@ -78,9 +87,11 @@ impl WindowState {
         }
     }
 
-    /// When the first entry goes.
+    /// When the first entry goes; of a session, when all do if nothing follows.
     pub fn next_expiry(&self, kind: &WindowKind) -> Option<Millis> {
+        let session = matches!(kind, WindowKind::Over { reach: Reach::Session { .. }, .. });
         let first = match self {
+            WindowState::Entries(entries) if session => entries.newest(),
             WindowState::Entries(entries) => entries.oldest(),
             WindowState::Seen(seen) => seen.values().min().copied(),
             WindowState::Lag(_) => None,
@@ -143,9 +154,9 @@ impl WindowState {
     }
 
     /// Writes it.
-    pub fn save(&self, w: &mut Writer) {
+    pub fn save(&self, w: &mut Writer, kind: &WindowKind) {
         match self {
-            WindowState::Entries(entries) => entries.save(w),
+            WindowState::Entries(entries) => entries.save(w, kind),
             WindowState::Lag(values) => w.list(values.iter(), |w, v| w.value(v)),
             WindowState::Seen(seen) => w.list(seen.iter(), |w, (k, t)| {
                 w.slice(k);
@@ -158,7 +169,7 @@ impl WindowState {
     pub fn load(r: &mut Reader<'_>, spec: &Window, hasher: KeyHasher) -> Result<WindowState, Corrupt> {
         let mut state = WindowState::new(spec, hasher);
         match &mut state {
-            WindowState::Entries(entries) => entries.load(r)?,
+            WindowState::Entries(entries) => entries.load(r, &spec.kind)?,
             WindowState::Lag(values) => *values = r.list(|r| r.value())?.into(),
             WindowState::Seen(seen) => {
                 *seen = r.list(|r| Ok((r.slice()?.into(), r.i64()?)))?.into_iter().collect();

@@ -2,6 +2,7 @@
 
 use num_rational::BigRational;
 use num_traits::ToPrimitive;
+use rust_decimal::Decimal;
 
 use crate::value::{self, Value};
 use Value::{Float, Int, Missing};
@@ -52,7 +53,15 @@ fn sum(values: &[Value], zero: Value) -> Value {
     match values {
         [] => zero,
         [Float(_), ..] => value::float(nearest(exact(values).into_iter().sum())),
-        _ => values.iter().fold(zero, |sum, v| value::add(&sum, v)),
+        // With as many places as the value that has most.
+        _ => match values.iter().fold(zero, |sum, v| value::add(&sum, v)) {
+            Value::Decimal(mut sum) => {
+                let places = |v: &Value| if let Value::Decimal(d) = v { d.scale() } else { 0 };
+                sum.rescale(values.iter().map(places).max().unwrap_or(0));
+                Value::Decimal(sum)
+            }
+            sum => sum,
+        },
     }
 }
 
@@ -94,4 +103,92 @@ fn deviation(values: &[Value]) -> Value {
         Value::Decimal(_) => value::to_decimal(&Float(deviation)),
         _ => value::float(deviation),
     }
+}
+
+fn present(values: Vec<Value>) -> Vec<Value> {
+    values.into_iter().filter(|v| !v.is_missing()).collect()
+}
+
+/// `list(x, n)` over a window.
+pub fn last_of(values: Vec<Value>, n: &Value) -> Value {
+    let (values, n) = (present(values), count(n));
+    Value::List(values[values.len().saturating_sub(n)..].to_vec())
+}
+
+/// The smallest value that at least the part `q` of all are no greater than.
+pub fn quantile(values: Vec<Value>, q: Decimal) -> Value {
+    let mut values: Vec<Value> = present(values).iter().map(shortest).collect();
+    values.sort_by(|a, b| value::compare(a, b).unwrap_or(std::cmp::Ordering::Equal));
+    let n = Decimal::from(values.len());
+    let mut ranked = values.into_iter().enumerate();
+    ranked.find(|(i, _)| Decimal::from(i + 1) >= q * n).map_or(Missing, |(_, v)| v)
+}
+
+/// `ema(x, alpha)`
+pub fn moving_average(values: Vec<Value>, alpha: &Value) -> Value {
+    let alpha = alpha.as_float().unwrap_or(1.0);
+    let numbers = present(values).into_iter().filter_map(|v| v.as_float());
+    numbers.reduce(|average, v| alpha * v + (1.0 - alpha) * average).map_or(Missing, value::float)
+}
+
+/// `topk(x, k)`; of those as frequent the smaller first.
+pub fn most_frequent(values: Vec<Value>, k: &Value) -> Value {
+    let mut counts: Vec<(usize, Value)> = Vec::new();
+    for v in present(values) {
+        match counts.iter_mut().find(|(_, known)| value::same(known, &v)) {
+            Some((n, _)) => *n += 1,
+            None => counts.push((1, shortest(&v))),
+        }
+    }
+    counts.sort_by(|(n, a), (m, b)| m.cmp(n).then(value::compare(a, b).unwrap_or(std::cmp::Ordering::Equal)));
+    Value::List(counts.into_iter().take(count(k)).map(|(_, v)| v).collect())
+}
+
+/// `corr(x, y)`: Pearson's; each of the three sums is exact and rounded once.
+pub fn correlation(values: Vec<Value>) -> Value {
+    let pairs: Vec<Vec<Value>> =
+        present(values).into_iter().filter_map(|v| if let Value::List(pair) = v { Some(pair) } else { None }).collect();
+    if pairs.len() < 2 {
+        return Missing;
+    }
+    let column = |i: usize| exact(&pairs.iter().map(|p| p[i].clone()).collect::<Vec<_>>());
+    let (xs, ys) = (column(0), column(1));
+    let n = BigRational::from_integer(pairs.len().into());
+    // n Σab − Σa Σb
+    let cross = |a: &[BigRational], b: &[BigRational]| {
+        let products: BigRational = a.iter().zip(b).map(|(a, b)| a * b).sum();
+        nearest(&n * products - a.iter().sum::<BigRational>() * b.iter().sum::<BigRational>())
+    };
+    let (x, y) = (cross(&xs, &xs).sqrt(), cross(&ys, &ys).sqrt());
+    if x == 0.0 || y == 0.0 { Missing } else { value::float((cross(&xs, &ys) / (x * y)).clamp(-1.0, 1.0)) }
+}
+
+/// Whether a value has moved by at least so many percent.
+pub fn has_moved(from: &Value, to: &Value, percent: Decimal) -> bool {
+    match value::widen(from.clone(), to.clone()) {
+        (Missing, _) | (_, Missing) => false,
+        (Float(a), Float(b)) => a != b && (b - a).abs() * 100.0 >= percent.to_f64().unwrap_or(0.0) * a.abs(),
+        (a, b) => {
+            let (a, b) = (value::to_decimal(&number(&a)), value::to_decimal(&number(&b)));
+            let (Value::Decimal(a), Value::Decimal(b)) = (a, b) else { return false };
+            a != b && (b - a).abs() * Decimal::from(100) >= a.abs() * percent
+        }
+    }
+}
+
+fn number(v: &Value) -> Value {
+    if let Value::Duration(ms) = v { Int(*ms) } else { v.clone() }
+}
+
+/// Equal values are written in many ways; this is the one way.
+fn shortest(v: &Value) -> Value {
+    match v {
+        Value::Decimal(d) => Value::Decimal(d.normalize()),
+        Float(f) if *f == 0.0 => Float(0.0),
+        other => other.clone(),
+    }
+}
+
+fn count(n: &Value) -> usize {
+    if let Int(n) = n { *n as usize } else { 0 }
 }

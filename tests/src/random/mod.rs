@@ -14,6 +14,6 @@ pub mod construct;
 pub mod control;
 pub mod judge;
 mod pattern;
-mod rng;
+pub mod rng;
 mod shrink;
 mod stream;
