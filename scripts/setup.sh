@@ -24,18 +24,26 @@ apt_install() {
     }
 }
 
+no_rust() {
+    say "Rust could not be installed; please install Rust $RUST_MIN or later: https://rustup.rs"
+    exit 1
+}
+
 export PATH="$HOME/.cargo/bin:$PATH"
 
 command -v cc >/dev/null || apt_install build-essential
 if ! command -v cargo >/dev/null; then
-    # Debian 13 and later package rustup; its own cargo is too old for this edition.
-    if command -v apt-cache >/dev/null && apt-cache show rustup >/dev/null 2>&1; then
+    # Debian 13 and later package rustup; Debian's own cargo is too old. Elsewhere rustup's own installer is the way.
+    if command -v apt-cache >/dev/null && apt-cache policy rustup | grep -q 'Candidate: [0-9]'; then
         apt_install rustup
-        rustup default stable >&2
+        rustup default stable >&2 || no_rust
     else
-        say "please install Rust $RUST_MIN or later: https://rustup.rs"
-        exit 1
+        command -v curl >/dev/null || apt_install curl ca-certificates
+        say "installing Rust by rustup, into ~/.cargo and ~/.rustup"
+        curl --proto '=https' --tlsv1.2 -sSf --max-time 60 https://sh.rustup.rs |
+            sh -s -- -y --quiet --profile minimal --no-modify-path >&2 || no_rust
     fi
+    command -v cargo >/dev/null || no_rust
 fi
 
 have=$(cargo --version | sed 's/^cargo \([0-9]*\.[0-9]*\).*/\1/')

@@ -70,6 +70,15 @@ pub struct Row {
     pub origin: Origin,
     /// Its entries in [`Batch::hits`].
     pub hits: (u32, u32),
+    /// Whether a rule can use it; otherwise it has no fields, and only its time counts.
+    pub used: bool,
+}
+
+impl Row {
+    /// Whether the index has found no step that it may begin.
+    pub fn begins_nothing(&self) -> bool {
+        self.hits.0 == self.hits.1
+    }
 }
 
 /// A rule's step whose condition on the event alone holds: a run may begin.
@@ -263,13 +272,26 @@ impl Batch {
         let index = self.lengths[e];
         self.lengths[e] = index + 1;
         let hits = self.hits.len() as u32;
-        self.rows.push(Row { event, index, at, origin, hits: (hits, hits) });
+        self.rows.push(Row { event, index, at, origin, hits: (hits, hits), used: true });
         Cells { columns: &mut self.columns[e], text: &mut self.text, row: index as usize }
     }
 
-    /// Takes the last row back: it was unreadable, or no rule can use it.
+    /// Takes the last row back: it was unreadable.
     pub fn pop(&mut self) {
         let Some(row) = self.rows.pop() else { return };
+        self.forget(&row);
+    }
+
+    /// Of the last row only its time and place stay: no rule can use it.
+    pub fn pass_over(&mut self) {
+        let Some(row) = self.rows.last_mut() else { return };
+        row.used = false;
+        let row = *row;
+        self.forget(&row);
+    }
+
+    /// The fields of the last row go.
+    fn forget(&mut self, row: &Row) {
         let e = row.event.0 as usize;
         self.lengths[e] = row.index;
         self.columns[e].iter_mut().for_each(|c| c.truncate(row.index as usize));

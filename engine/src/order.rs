@@ -262,12 +262,14 @@ impl Sequencer {
                 continue;
             }
             self.clock = self.clock.max(at.saturating_sub(self.lateness));
-            ready.events.push(OrderedEvent {
-                batch: first + part,
-                row: *row,
-                sequence: self.next_sequence,
-                clock: self.clock,
-            });
+            if parts[*part as usize].batch.rows[*row as usize].used {
+                ready.events.push(OrderedEvent {
+                    batch: first + part,
+                    row: *row,
+                    sequence: self.next_sequence,
+                    clock: self.clock,
+                });
+            }
             self.next_sequence += 1;
         }
         ready.batches.extend(parts.into_iter().map(|p| p.batch));
@@ -286,6 +288,7 @@ impl Sequencer {
         let first = self.next_batch;
         self.next_batch += parts.len() as u64;
         let mut held = vec![0u32; parts.len()];
+        let mut taken = 0;
         let lateness = self.lateness;
         for (part, index) in in_order {
             let row = &parts[*part as usize].batch.rows[*index as usize];
@@ -303,6 +306,10 @@ impl Sequencer {
                 continue;
             }
             partition.greatest = partition.greatest.max(Some(row.at));
+            taken += 1;
+            if !row.used {
+                continue;
+            }
             self.waiting.push(Waiting {
                 at: row.at,
                 origin: row.origin,
@@ -317,7 +324,7 @@ impl Sequencer {
                 self.held.insert(first + i as u64, (part.batch, *held));
             }
         }
-        held.into_iter().map(u64::from).sum()
+        taken
     }
 
     /// Releases what is strictly older than `time`: a partition may still bring events of that very time.

@@ -44,11 +44,13 @@ pub enum Bug {
     Evicted,
     /// Of a batch only the first key that is not in memory is asked for.
     Needed,
+    /// An event that only an absence looks for is of no use.
+    Uses,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 19] = [
+    pub const ALL: [Bug; 20] = [
         Bug::Deadline,
         Bug::AbsenceLimit,
         Bug::Skip,
@@ -68,6 +70,7 @@ impl Bug {
         Bug::Carried,
         Bug::Evicted,
         Bug::Needed,
+        Bug::Uses,
     ];
 }
 

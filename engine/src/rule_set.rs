@@ -14,6 +14,7 @@ use lapwing_dsl::value::Type;
 
 use crate::batch::Layout;
 use crate::index::Index;
+use crate::index::uses::Uses;
 use crate::run::{Memory, NO_DECISION};
 use crate::state::record::Begin;
 use crate::state::values::VALUES_MAX;
@@ -40,6 +41,8 @@ pub struct RuleSet {
     pub events: Vec<EventPlan>,
     /// Which rules an event may begin.
     pub index: Index,
+    /// Tells which of the others a rule can use.
+    pub uses: Uses,
     /// Conditions on one event alone, each once for all rules.
     pub terms: Terms,
     /// For each rule how a run of it begins, where there is one way and it needs no more than a record.
@@ -228,6 +231,7 @@ impl RuleSet {
         let read = fields_read(&schema, &entries, &builder);
         let layout = Arc::new(Layout::new(&schema, |e, f| read[e.0 as usize][f.0 as usize]));
         let index = Index::new(&schema, &entries);
+        let uses = Uses::new(&schema, &entries);
         let Builder { spaces, windows, events } = builder;
         let seeds = spaces.iter().map(Space::seed).collect();
         let mut set = RuleSet {
@@ -240,6 +244,7 @@ impl RuleSet {
             windows,
             events,
             index,
+            uses,
             terms: Terms::default(),
             begins: Vec::new(),
             gathers: Vec::new(),
@@ -494,7 +499,10 @@ fn is_timed(program: &Program) -> bool {
 
 /// Whether nothing but the end of runs follows an event that no run takes.
 fn is_plain(program: &Program) -> bool {
-    !is_timed(program) && program.rule.stop.is_none()
+    use lapwing_dsl::syntax::ast::MatchMode;
+    // A run of `match last` that answers a `then next not` comes to a place where another may wait.
+    let moves = program.rule.mode == MatchMode::Last && program.nfa.states.iter().any(|s| s.places.0 != s.places.1);
+    !is_timed(program) && program.rule.stop.is_none() && !moves
 }
 
 /// How a run of a rule begins, where there is one way.

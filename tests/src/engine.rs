@@ -104,7 +104,7 @@ pub fn judge_in(text: &str, lines: &[String], options: &Options, way: &Way) -> R
     for count in way.batches.iter().copied().chain([usize::MAX]) {
         let until = first.saturating_add(count).min(lines.len());
         let bytes = lines[first..until].join("\n");
-        pipeline.take(&Lines { bytes: bytes.as_bytes(), first: first as u64 }, &mut collected);
+        way.take(&mut pipeline, &Lines { bytes: bytes.as_bytes(), first: first as u64 }, &mut collected);
         first = until;
         pipeline = way.between(pipeline, options)?;
     }
@@ -140,7 +140,7 @@ pub fn judge_changed(
     let mut first = 0;
     for (i, (until, next)) in changes.iter().map(|(l, t)| (*l, Some(t))).chain([(lines.len(), None)]).enumerate() {
         let bytes = lines[first..until].join("\n");
-        pipeline.take(&Lines { bytes: bytes.as_bytes(), first: first as u64 }, &mut collected);
+        way.take(&mut pipeline, &Lines { bytes: bytes.as_bytes(), first: first as u64 }, &mut collected);
         first = until;
         if let Some(next) = next {
             pipeline.swap(rule_set(next, i as u64 + 2)?, &mut collected);
@@ -156,6 +156,15 @@ impl Way {
     fn begin(&self, pipeline: &mut Pipeline) {
         if self.evicted {
             pipeline.keep_outside(Some(Box::new(Kept::default())));
+        }
+    }
+
+    /// What is saved in between has to be settled.
+    fn take(&self, pipeline: &mut Pipeline, lines: &Lines<'_>, collected: &mut Collected) {
+        if self.restored {
+            pipeline.take(lines, collected);
+        } else {
+            pipeline.take_ahead(lines, collected);
         }
     }
 

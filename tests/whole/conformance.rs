@@ -108,3 +108,8 @@ fn patterns() {
 fn rules() {
     check("rules.json", 400);
 }
+
+#[test]
+fn decided() {
+    check("decided.json", 3);
+}

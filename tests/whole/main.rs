@@ -11,4 +11,5 @@ mod random;
 mod recordings;
 mod rules;
 mod scenarios;
+mod unused;
 mod windows;

@@ -10,13 +10,14 @@ mod posting;
 mod prefix;
 mod range;
 mod text;
+pub mod uses;
 pub mod witness;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use lapwing_dsl::ir::Expr;
-use lapwing_dsl::schema::{FieldId, Schema};
+use lapwing_dsl::schema::{EventId, FieldId, Schema};
 use lapwing_dsl::value::Value;
 
 use self::exact::Exact;
@@ -64,6 +65,7 @@ pub struct Scratch {
     event: u32,
     found: Vec<Posting>,
     bytes: Vec<u8>,
+    hits: Vec<Hit>,
     none: BoundEvents,
 }
 
@@ -92,23 +94,19 @@ impl Judged {
 impl Index {
     /// The index of a rule set.
     pub fn new(schema: &Schema, rules: &[RuleEntry]) -> Index {
-        Index::build(schema, rules, true)
+        Index::build(schema, first_steps(rules), true)
     }
 
     /// An index that finds every step by its event type alone: slow, and what the other is held against.
     pub fn without_witnesses(schema: &Schema, rules: &[RuleEntry]) -> Index {
-        Index::build(schema, rules, false)
+        Index::build(schema, first_steps(rules), false)
     }
 
-    fn build(schema: &Schema, rules: &[RuleEntry], witnesses: bool) -> Index {
+    /// Of steps with their event types and what they ask of the event alone.
+    fn build<'r>(schema: &Schema, steps: impl Iterator<Item = (EventId, Hit, &'r [Expr])>, witnesses: bool) -> Index {
         let mut builders: Vec<Builder> = schema.events.iter().map(|_| Builder::default()).collect();
-        for (r, rule) in rules.iter().enumerate() {
-            for step in &rule.program.first_steps {
-                let event = rule.program.rule.steps[step.0 as usize].event;
-                let condition = &rule.program.conditions[step.0 as usize].event;
-                let hit = Hit { rule: r as u32, step: step.0 };
-                builders[event.0 as usize].add(hit, condition, witnesses);
-            }
+        for (event, hit, condition) in steps {
+            builders[event.0 as usize].add(hit, condition, witnesses);
         }
         let events: Vec<EventIndex> = builders.into_iter().map(Builder::finish).collect();
         let terms_max = events.iter().map(|e| e.terms.len()).max().unwrap_or(0);
@@ -142,10 +140,35 @@ impl Index {
     }
 }
 
+impl Index {
+    /// Whether an event meets any step.
+    fn meets_any(&self, batch: &Batch, at: usize, scratch: &mut Scratch, errors: &Cell<u64>) -> bool {
+        let row = batch.rows[at];
+        scratch.event += 1;
+        let mut hits = std::mem::take(&mut scratch.hits);
+        hits.clear();
+        self.events[row.event.0 as usize].find(EventView { batch, row: &row }, scratch, &mut hits, errors);
+        let any = !hits.is_empty();
+        scratch.hits = hits;
+        any
+    }
+}
+
+/// The steps that may begin a run, with their conditions on the event alone.
+fn first_steps(rules: &[RuleEntry]) -> impl Iterator<Item = (EventId, Hit, &[Expr])> {
+    rules.iter().enumerate().flat_map(|(r, rule)| {
+        rule.program.first_steps.iter().map(move |step| {
+            let event = rule.program.rule.steps[step.0 as usize].event;
+            let hit = Hit { rule: r as u32, step: step.0 };
+            (event, hit, &*rule.program.conditions[step.0 as usize].event)
+        })
+    })
+}
+
 impl EventIndex {
     /// Appends the steps that an event meets, in order of rules.
     fn find(&self, event: EventView<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>, errors: &Cell<u64>) {
-        let Scratch { terms, rests, event: number, found, bytes, none } = scratch;
+        let Scratch { terms, rests, event: number, found, bytes, none, .. } = scratch;
         found.clear();
         found.push(self.always);
         for (field, exact) in &self.exact {

@@ -14,7 +14,7 @@ use crate::data::alert::Alert;
 use crate::data::pipeline::{Lines, Options, Pipeline, Rejected, Sink, Stages};
 
 /// Bytes judged at once.
-const CHUNK: usize = 1 << 18;
+const CHUNK: usize = 1 << 19;
 
 /// Arguments of `bench`.
 #[derive(clap::Args)]
@@ -101,9 +101,10 @@ fn pass(arguments: &Arguments, rules: &Arc<lapwing_engine::rule_set::RuleSet>, i
             memchr::memchr(b'\n', &rest[size..]).map_or(rest.len(), |i| size + i + 1)
         };
         let (head, tail) = rest.split_at(cut);
-        first += pipeline.take(&Lines { bytes: head, first }, &mut sink);
+        first += pipeline.take_ahead(&Lines { bytes: head, first }, &mut sink);
         rest = tail;
     }
+    pipeline.settle(&mut sink);
     let rss_after_bytes = memory("VmRSS:");
     let keys = pipeline.keys();
     pipeline.finish(&mut sink);

@@ -1,11 +1,13 @@
 //! The data path as one loop: decode → order → shards → merge → suppress → alert.
 //!
-//! With one thread all of it runs in the caller. With more, each further thread owns a shard and decodes its share of every round;
-//! the caller does its own share, puts events in order and merges. No result depends on the number of threads.
+//! With one thread all of it runs in the caller. With more, each thread owns a shard. A round moves the shards over what the round before put
+//! in order, and decodes the next lines: a thread that is through with its shard takes the next piece of lines that nobody has taken, so that
+//! none waits for another twice a round. Then the caller merges, and puts in order. No result depends on the number of threads.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use lapwing_engine::Millis;
@@ -88,6 +90,8 @@ pub struct Totals {
     pub aside: u64,
     /// Objects that are no declared event.
     pub unknown: u64,
+    /// Events that no rule could use, whatever came before: they only moved time.
+    pub unused: u64,
     /// Optional fields that were unreadable.
     pub unreadable_fields: u64,
     /// Alerts that left.
@@ -173,10 +177,13 @@ pub struct Lines<'a> {
 struct DecodedLines {
     batch: Batch,
     rejected: Vec<Rejected>,
+    /// Number of the first line.
+    first: u64,
     /// Lines seen, empty ones too.
     taken: u64,
     lines: u64,
     unknown: u64,
+    unused: u64,
     unreadable: u64,
     errors: u64,
 }
@@ -208,6 +215,8 @@ pub struct Pipeline {
     /// What was counted outside the shards, or before they were made.
     pub(super) counted: Counters,
     outputs: Vec<Output>,
+    /// What is in order and the shards have not seen.
+    ahead: Option<Ordered>,
     stages: Stages,
     /// Batches whose memory is used again: fresh memory would cost more than decoding into it.
     spare: Vec<Batch>,
@@ -222,7 +231,8 @@ pub struct Pipeline {
 /// What a thread needs to decode by one rule set, and keeps from one stretch of lines to the next.
 struct Decoding {
     decoder: Decoder,
-    scratch: Scratch,
+    begins: Scratch,
+    uses: Scratch,
 }
 
 impl Pipeline {
@@ -243,6 +253,7 @@ impl Pipeline {
             totals: Totals::default(),
             counted: Counters::default(),
             outputs: Vec::new(),
+            ahead: None,
             stages: Stages::default(),
             spare: Vec::new(),
             spare_events: Vec::new(),
@@ -297,7 +308,10 @@ impl Pipeline {
 
     /// Keeps keys outside memory from here on, or none any more; gives what kept them before. What [`Pipeline::save`] writes is what is in
     /// memory: with what was outside at that moment, it is the whole state.
+    ///
+    /// What was taken has to be settled: see [`Pipeline::settle`].
     pub fn keep_outside(&mut self, outside: Option<Box<dyn Outside>>) -> Option<Box<dyn Outside>> {
+        assert!(self.is_settled(), "the shards have seen what was taken");
         std::mem::replace(&mut self.outside, outside)
     }
 
@@ -348,6 +362,7 @@ impl Pipeline {
     /// Puts a rule set in place of the live one from here on. In event-time order events up to the greatest time taken so
     /// far still belong to the old one, whenever they arrive. What waits to be reported of rules that changed leaves.
     pub fn swap(&mut self, rules: Arc<RuleSet>, sink: &mut dyn Sink) {
+        self.settle(sink);
         match self.sequencer.order() {
             Order::Arrival => {
                 self.generations.push_back(Generation::new(rules, Millis::MIN));
@@ -378,13 +393,20 @@ impl Pipeline {
 
     /// Takes whole lines, one after the other in order. Returns how many there were, empty ones too.
     pub fn take(&mut self, lines: &Lines<'_>, sink: &mut dyn Sink) -> u64 {
-        let started = Instant::now();
-        let generations: Vec<Generation> = self.generations.iter().cloned().collect();
-        let mut decoded: Vec<Vec<DecodedLines>> = Vec::new();
-        for generation in &generations {
-            let decoding = self.decode(generation, lines);
-            decoded.push(decoding);
+        let taken = self.take_ahead(lines, sink);
+        self.settle(sink);
+        taken
+    }
+
+    /// As [`Pipeline::take`], but with several threads what the lines gave may leave with the next call, or with [`Pipeline::settle`].
+    pub fn take_ahead(&mut self, lines: &Lines<'_>, sink: &mut dyn Sink) -> u64 {
+        let crosses = |ahead: &Ordered| self.generations.get(1).is_some_and(|next| ahead.until > next.above);
+        if self.ahead.as_ref().is_some_and(crosses) {
+            self.settle(sink);
         }
+        let generations: Vec<Generation> = self.generations.iter().cloned().collect();
+        let decoded = self.round(&generations, lines);
+        self.merge(sink);
         let decoded_at = Instant::now();
         let mut ready = Ordered { events: std::mem::take(&mut self.spare_events), ..Ordered::default() };
         let mut aside = Vec::new();
@@ -402,6 +424,7 @@ impl Pipeline {
                     taken += piece.taken;
                     self.totals.lines += piece.lines;
                     self.totals.unknown += piece.unknown;
+                    self.totals.unused += piece.unused;
                     self.totals.unreadable_fields += piece.unreadable;
                     rejected.extend(piece.rejected);
                 }
@@ -422,14 +445,29 @@ impl Pipeline {
         for put in aside {
             sink.rejected(Rejected { line: put.origin.offset, reason: Reason::Aside(put) });
         }
-        self.stages.decode += (decoded_at - started).as_secs_f64();
         self.stages.order += decoded_at.elapsed().as_secs_f64();
-        self.advance(ready, sink);
+        self.ahead = Some(ready);
+        if self.shards.len() == 1 || self.outside.is_some() {
+            self.settle(sink);
+        }
         taken
+    }
+
+    /// Moves the shards over all that was taken.
+    pub fn settle(&mut self, sink: &mut dyn Sink) {
+        if let Some(ready) = self.ahead.take() {
+            self.advance(ready, sink);
+        }
+    }
+
+    /// Whether the shards have seen all that was taken.
+    pub fn is_settled(&self) -> bool {
+        self.ahead.is_none()
     }
 
     /// Time passes without events.
     pub fn advance_to(&mut self, time: Millis, sink: &mut dyn Sink) {
+        self.settle(sink);
         let mut ready = Ordered::default();
         self.sequencer.advance_to(time, &mut ready);
         self.advance(ready, sink);
@@ -437,30 +475,63 @@ impl Pipeline {
 
     /// The end of the input is the end of time.
     pub fn finish(&mut self, sink: &mut dyn Sink) {
+        self.settle(sink);
         let mut ready = Ordered::default();
         self.sequencer.finish(&mut ready);
         self.advance(ready, sink);
     }
 
-    fn decode(&mut self, generation: &Generation, lines: &Lines<'_>) -> Vec<DecodedLines> {
-        let rules = &*generation.rules;
-        let parts = split(lines, self.shards.len());
-        let work: Vec<_> =
-            parts.iter().map(|_| (self.empty_batch(&generation.plan), self.decoding(generation))).collect();
-        let mut work = parts.iter().zip(work);
-        let done: Vec<(DecodedLines, Decoding)> = std::thread::scope(|scope| {
-            let first = work.next();
-            let others: Vec<_> =
-                work.map(|(part, (batch, with))| scope.spawn(move || decode_lines(rules, part, batch, with))).collect();
-            let first = first.into_iter().map(|(part, (batch, with))| decode_lines(rules, part, batch, with));
-            first.chain(others.into_iter().map(|h| h.join().expect("a decoding thread does not panic"))).collect()
+    /// Moves the shards over what is in order, and decodes lines by each generation.
+    fn round(&mut self, generations: &[Generation], lines: &Lines<'_>) -> Vec<Vec<DecodedLines>> {
+        let started = Instant::now();
+        let pieces = split(lines, self.shards.len());
+        let jobs = Jobs { generations, pieces: &pieces, next: AtomicUsize::new(0) };
+        let mut batches = std::mem::take(&mut self.spare);
+        let share = batches.len().div_ceil(self.shards.len());
+        let mut hands: Vec<Hands> = Vec::with_capacity(self.shards.len());
+        for _ in 0..self.shards.len() {
+            let decoding = generations.iter().map(|generation| self.decoding(generation)).collect();
+            hands.push(Hands { decoding, batches: batches.split_off(batches.len().saturating_sub(share)) });
+        }
+        let ahead = self.ahead.take();
+        let work = |shard: &mut Shard, hands: Hands| {
+            let mut outputs = Vec::new();
+            if let Some(ready) = &ahead {
+                shard.step(ready, &mut outputs);
+            }
+            (outputs, Instant::now(), jobs.decode(hands))
+        };
+        let mut hands = hands.into_iter();
+        let (stepped, done) = std::thread::scope(|scope| {
+            let (first, others) = self.shards.split_first_mut().expect("there is at least one shard");
+            let own = hands.next().expect("each shard has a pair");
+            let handles: Vec<_> =
+                others.iter_mut().zip(hands).map(|(shard, hands)| scope.spawn(|| work(shard, hands))).collect();
+            let (outputs, stepped, decoded) = work(first, own);
+            let mut done = vec![(outputs, decoded)];
+            for handle in handles {
+                let (outputs, _, decoded) = handle.join().expect("a shard's thread does not panic");
+                done.push((outputs, decoded));
+            }
+            (stepped, done)
         });
-        done.into_iter()
-            .map(|(lines, decoding)| {
-                self.decoders.push(decoding);
-                lines
-            })
-            .collect()
+        let mut decoded: Vec<(usize, DecodedLines)> = Vec::with_capacity(generations.len() * pieces.len());
+        for (outputs, (own, hands)) in done {
+            self.outputs.extend(outputs);
+            decoded.extend(own);
+            self.decoders.extend(hands.decoding);
+            self.spare.extend(hands.batches);
+        }
+        if let Some(ready) = ahead {
+            self.recycle(ready);
+        }
+        decoded.sort_unstable_by_key(|(job, _)| *job);
+        let mut decoded = decoded.into_iter().map(|(_, lines)| lines);
+        let by_generation =
+            generations.iter().map(|_| numbered(decoded.by_ref().take(pieces.len()).collect())).collect();
+        self.stages.step += (stepped - started).as_secs_f64();
+        self.stages.decode += stepped.elapsed().as_secs_f64();
+        by_generation
     }
 
     /// A decoder for a rule set: one that has decoded for it before, if there is one.
@@ -472,22 +543,18 @@ impl Pipeline {
                 let live = &self.generations;
                 self.decoders.retain(|d| live.iter().any(|g| Arc::ptr_eq(&g.plan, d.decoder.plan())));
                 let decoder = Decoder::new(generation.plan.clone());
-                Decoding { decoder, scratch: generation.rules.index.scratch() }
+                let rules = &generation.rules;
+                Decoding { decoder, begins: rules.index.scratch(), uses: rules.uses.scratch() }
             }
-        }
-    }
-
-    fn empty_batch(&mut self, plan: &Plan) -> Batch {
-        match self.spare.pop() {
-            Some(batch) if Arc::ptr_eq(&batch.layout, &plan.layout) => batch,
-            _ => Batch::new(plan.layout.clone()),
         }
     }
 
     /// Keeps the memory of batches that nothing waits in.
     fn recycle(&mut self, ready: Ordered) {
         for batch in ready.batches {
-            if let Some(mut batch) = Arc::into_inner(batch).filter(|_| self.spare.len() < 2 * self.shards.len()) {
+            if let Some(mut batch) =
+                Arc::into_inner(batch).filter(|_| self.spare.len() < 2 * PIECES_MAX * self.shards.len())
+            {
                 batch.clear();
                 self.spare.push(batch);
             }
@@ -568,11 +635,42 @@ impl Pipeline {
     }
 }
 
+/// Pieces of lines that threads take one after the other, each once for each generation.
+struct Jobs<'a> {
+    generations: &'a [Generation],
+    pieces: &'a [Lines<'a>],
+    next: AtomicUsize,
+}
+
+/// What a thread decodes with: for each generation, and batches.
+struct Hands {
+    decoding: Vec<Decoding>,
+    batches: Vec<Batch>,
+}
+
+impl Jobs<'_> {
+    /// Decodes pieces until none is left: each with its number, those of the first generation first.
+    fn decode(&self, mut hands: Hands) -> (Vec<(usize, DecodedLines)>, Hands) {
+        let mut done = Vec::new();
+        loop {
+            let job = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(generation) = self.generations.get(job / self.pieces.len()) else { return (done, hands) };
+            let batch = match hands.batches.pop() {
+                Some(batch) if Arc::ptr_eq(&batch.layout, &generation.plan.layout) => batch,
+                _ => Batch::new(generation.plan.layout.clone()),
+            };
+            let decoding = &mut hands.decoding[job / self.pieces.len()];
+            let piece = &self.pieces[job % self.pieces.len()];
+            done.push((job, decode_lines(&generation.rules, piece, batch, decoding)));
+        }
+    }
+}
+
 /// Decodes lines and looks up which rules they may begin.
-fn decode_lines(rules: &RuleSet, lines: &Lines<'_>, batch: Batch, mut with: Decoding) -> (DecodedLines, Decoding) {
-    let mut out = DecodedLines { batch, ..DecodedLines::default() };
+fn decode_lines(rules: &RuleSet, lines: &Lines<'_>, batch: Batch, with: &mut Decoding) -> DecodedLines {
+    let mut out = DecodedLines { batch, first: lines.first, ..DecodedLines::default() };
     let errors = Cell::new(0);
-    let Decoding { decoder, scratch } = &mut with;
+    let Decoding { decoder, begins, uses } = with;
     let mut number = lines.first;
     let mut rest = lines.bytes;
     while !rest.is_empty() {
@@ -599,31 +697,51 @@ fn decode_lines(rules: &RuleSet, lines: &Lines<'_>, batch: Batch, mut with: Deco
             }
         }
         for row in before..out.batch.rows.len() {
-            rules.index.look_up(&mut out.batch, row, scratch, &errors);
+            rules.index.look_up(&mut out.batch, row, begins, &errors);
+        }
+        // The fields of the last row alone can go.
+        if let Some(row) = out.batch.rows.len().checked_sub(1).filter(|row| *row >= before)
+            && out.batch.rows[row].begins_nothing()
+            && !rules.uses.has(&out.batch, row, uses)
+        {
+            out.batch.pass_over();
+            out.unused += 1;
         }
     }
     out.taken = number - lines.first;
     out.errors = errors.get();
-    (out, with)
+    out
 }
 
-/// Cuts lines into about equal parts.
-fn split<'a>(lines: &Lines<'a>, parts: usize) -> Vec<Lines<'a>> {
-    let mut out = Vec::with_capacity(parts);
-    let (mut rest, mut first) = (lines.bytes, lines.first);
-    for left in (1..=parts).rev() {
-        let cut = if left == 1 {
-            rest.len()
-        } else {
-            let middle = rest.len() / left;
-            memchr::memchr(b'\n', &rest[middle..]).map_or(rest.len(), |i| middle + i + 1)
-        };
-        let (head, tail) = rest.split_at(cut);
-        out.push(Lines { bytes: head, first });
-        if left > 1 {
-            first += memchr::memchr_iter(b'\n', head).count() as u64;
+/// Gives lines their numbers: the first piece has them, the others were numbered from 0.
+fn numbered(mut pieces: Vec<DecodedLines>) -> Vec<DecodedLines> {
+    let mut before = 0;
+    for (i, piece) in pieces.iter_mut().enumerate() {
+        if i > 0 {
+            piece.batch.rows.iter_mut().for_each(|row| row.origin.offset += before);
+            piece.rejected.iter_mut().for_each(|rejected| rejected.line += before);
         }
-        rest = tail;
+        before += piece.first + piece.taken;
+    }
+    pieces
+}
+
+/// The most pieces a thread, and the fewest bytes of one that is worth a batch.
+const PIECES_MAX: usize = 4;
+const PIECE_MIN: usize = 1 << 15;
+
+/// Cuts lines into about equal pieces: one for one thread, else several each, of which the first alone knows its lines' numbers.
+fn split<'a>(lines: &Lines<'a>, threads: usize) -> Vec<Lines<'a>> {
+    let most = if threads == 1 { 1 } else { threads * PIECES_MAX };
+    let count = (lines.bytes.len() / PIECE_MIN).clamp(threads, most);
+    let mut out = Vec::with_capacity(count);
+    let mut rest = lines.bytes;
+    for left in (1..=count).rev() {
+        let middle = rest.len() / left;
+        let cut = if left == 1 { None } else { memchr::memchr(b'\n', &rest[middle..]).map(|i| middle + i + 1) };
+        let (piece, others) = rest.split_at(cut.unwrap_or(rest.len()));
+        out.push(Lines { bytes: piece, first: if out.is_empty() { lines.first } else { 0 } });
+        rest = others;
     }
     out
 }

@@ -16,8 +16,10 @@ use lapwing_engine::store::seal;
 use super::pipeline::{Generation, Options, Pipeline, Totals};
 
 impl Pipeline {
-    /// The state between two calls, as bytes. They do not depend on the number of threads.
+    /// The state between two calls, as bytes. They do not depend on the number of threads. What was taken has to be settled: see
+    /// [`Pipeline::settle`].
     pub fn save(&self) -> Vec<u8> {
+        assert!(self.is_settled(), "the shards have seen what was taken");
         let mut w = Writer::default();
         w.bool(self.options.order == Order::EventTime);
         w.list(self.generations.iter(), |w, g| {
@@ -96,8 +98,9 @@ fn load_generations(r: &mut Reader<'_>, rules: &[Arc<RuleSet>]) -> Result<Vec<i6
 }
 
 fn save_totals(w: &mut Writer, t: &Totals) {
-    let Totals { lines, events, rejected, aside, unknown, unreadable_fields, alerts, suppressed } = *t;
-    [lines, events, rejected, aside, unknown, unreadable_fields, alerts, suppressed].into_iter().for_each(|n| w.u64(n));
+    let Totals { lines, events, rejected, aside, unknown, unused, unreadable_fields, alerts, suppressed } = *t;
+    let all = [lines, events, rejected, aside, unknown, unused, unreadable_fields, alerts, suppressed];
+    all.into_iter().for_each(|n| w.u64(n));
 }
 
 fn load_totals(r: &mut Reader<'_>) -> Result<Totals, Corrupt> {
@@ -107,6 +110,7 @@ fn load_totals(r: &mut Reader<'_>) -> Result<Totals, Corrupt> {
         rejected: r.u64()?,
         aside: r.u64()?,
         unknown: r.u64()?,
+        unused: r.u64()?,
         unreadable_fields: r.u64()?,
         alerts: r.u64()?,
         suppressed: r.u64()?,

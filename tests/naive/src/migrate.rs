@@ -76,7 +76,8 @@ impl<'a, 'c> Leader<'a, 'c> {
         }
         let wanted = awaited(run);
         runs.retain(|new| awaited(new) == wanted);
-        let runs = runs.into_iter().map(|new| Run { fresh: run.fresh, ..new });
+        let fresh = run.fresh && asks_for_the_next(run);
+        let runs = runs.into_iter().map(|new| Run { fresh, ..new });
         runs.filter_map(asked_of_the_next).filter_map(|new| matcher.in_time(new)).collect()
     }
 
@@ -112,6 +113,16 @@ fn awaited<'r>(run: &'r Run<'_>) -> BTreeSet<&'r str> {
     match &run.waits {
         Waits::Steps(awaits) => awaits.iter().map(|one| one.step.label().text.as_str()).collect(),
         Waits::Absences(_) => BTreeSet::new(),
+    }
+}
+
+/// Whether the very next event matters to a run. Only then is it known whether one was passed over: what no rule can use is not seen.
+fn asks_for_the_next(run: &Run<'_>) -> bool {
+    match &run.waits {
+        Waits::Steps(awaits) => awaits.iter().any(|one| {
+            one.entry.contiguity == Contiguity::Strict || one.path.absences.iter().any(|absence| absence.next)
+        }),
+        Waits::Absences(absences) => absences.iter().any(|absence| absence.next),
     }
 }
 

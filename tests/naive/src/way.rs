@@ -287,6 +287,11 @@ impl Walker {
         let again = Frame::Repeat { body, quantifier, between: between.clone(), count: count + 1, outer: None };
         // A pass that is through without an event has ended the repetition: its way stays `Through`.
         let mut ways: Vec<Way<'a>> = more.into_iter().map(|way| under(way, std::slice::from_ref(&again))).collect();
+        for way in &mut ways {
+            if let Way::Through(path) = way {
+                *path = not_at_the_end(std::mem::take(path));
+            }
+        }
         if may_leave {
             ways.push(Way::Through(decided(false)));
         }

@@ -21,6 +21,11 @@ fn rules() {
     check("rules.json");
 }
 
+#[test]
+fn decided() {
+    check("decided.json");
+}
+
 fn check(file: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance").join(file);
     let cases: Vec<Value> =

@@ -145,6 +145,7 @@ fn judge(arguments: &Arguments) -> Result<(), Failure> {
         writer,
         folder: folder.as_mut(),
         progress: Progress::new(arguments.quiet),
+        live: matches!(input, Input::Standard(_)),
     };
     feed.run(&mut input).map_err(|error| format!("`{}`: {error}", arguments.input.display()))?;
     if !arguments.quiet {
@@ -280,6 +281,8 @@ struct Feed<'a> {
     writer: Writer,
     folder: Option<&'a mut StateFolder>,
     progress: Progress,
+    /// Whether somebody may be waiting for what a line gives.
+    live: bool,
 }
 
 impl Feed<'_> {
@@ -316,7 +319,11 @@ impl Feed<'_> {
         while !rest.is_empty() {
             self.changes.apply_until(self.lines, self.pipeline, &mut self.writer);
             let (head, tail) = rest.split_at(self.changes.cut(rest, self.lines));
-            self.lines += self.pipeline.take(&Lines { bytes: head, first: self.lines }, &mut self.writer);
+            let lines = Lines { bytes: head, first: self.lines };
+            self.lines += match self.live {
+                true => self.pipeline.take(&lines, &mut self.writer),
+                false => self.pipeline.take_ahead(&lines, &mut self.writer),
+            };
             rest = tail;
         }
         self.offset += whole as u64;
@@ -325,6 +332,7 @@ impl Feed<'_> {
 
     fn save(&mut self, input: &mut Input, done: bool) -> io::Result<()> {
         let Some(folder) = &mut self.folder else { return Ok(()) };
+        self.pipeline.settle(&mut self.writer);
         let written: Written = self.writer.sync()?;
         folder.save(&Saved {
             offset: self.offset,

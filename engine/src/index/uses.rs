@@ -1,0 +1,77 @@
+//! Tells which events a rule can use that begin no run: what no rule can use is gone before it is put in order.
+//!
+//! A run that lives may take an event only where the step's condition on the event alone holds, an absence, a `stop on` or a window
+//! likewise. A rule that asks for the very next event of its input sees all of them.
+
+use std::cell::Cell;
+
+use lapwing_dsl::ir::Expr;
+use lapwing_dsl::program::Program;
+use lapwing_dsl::schema::{EventId, Schema};
+
+use super::{Index, Scratch};
+use crate::batch::{Batch, Hit};
+use crate::planted::{Bug, bug};
+use crate::rule_set::RuleEntry;
+
+/// What is asked of the events of each type before any state is looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Uses {
+    /// For each event type whether some rule may use each event of it.
+    all: Vec<bool>,
+    /// For the others what the rules ask of it.
+    some: Index,
+}
+
+impl Uses {
+    /// Those of a rule set.
+    pub fn new(schema: &Schema, rules: &[RuleEntry]) -> Uses {
+        let mut all = vec![false; schema.events.len()];
+        for rule in rules {
+            uses(&rule.program, |event, condition| {
+                all[event.0 as usize] |= condition.is_empty() || sees_all(&rule.program, event);
+            });
+        }
+        let mut asked: Vec<(EventId, Hit, &[Expr])> = Vec::new();
+        for rule in rules {
+            uses(&rule.program, |event, condition| {
+                if !all[event.0 as usize] {
+                    // Which rule asks does not matter.
+                    asked.push((event, Hit { rule: asked.len() as u32, step: 0 }, condition));
+                }
+            });
+        }
+        Uses { some: Index::build(schema, asked.into_iter(), true), all }
+    }
+
+    /// Memory for look-ups.
+    pub fn scratch(&self) -> Scratch {
+        self.some.scratch()
+    }
+
+    /// Whether a run that lives, or a window, may use an event.
+    #[inline]
+    pub fn has(&self, batch: &Batch, at: usize, scratch: &mut Scratch) -> bool {
+        self.all[batch.rows[at].event.0 as usize] || self.some.meets_any(batch, at, scratch, &Cell::new(0))
+    }
+}
+
+/// Whether a rule has to see each event of a type, whatever it holds.
+fn sees_all(program: &Program, event: EventId) -> bool {
+    let next = program.nfa.states.iter().any(|state| state.strict || state.absences.iter().any(|a| a.next));
+    let input = |of: EventId| program.rule.steps.iter().any(|step| step.event == of);
+    next && input(event) || program.rule.steps.iter().any(|step| step.event == event && step.until.is_some())
+}
+
+/// Calls for each place where a rule may use an event that begins no run, with the condition on the event alone.
+fn uses<'p>(program: &'p Program, mut each: impl FnMut(EventId, &'p [Expr])) {
+    for (i, step) in program.rule.steps.iter().enumerate().filter(|(_, step)| !(step.absence && bug(Bug::Uses))) {
+        each(step.event, &program.conditions[i].event);
+    }
+    if let Some(stop) = &program.rule.stop {
+        each(stop.event, stop.filter.as_slice());
+    }
+    for window in &program.rule.windows {
+        each(window.event, window.filter.as_slice());
+    }
+}
