@@ -2,6 +2,8 @@
 //!
 //! Every name is resolved, every expression has a type that holds, every limit is in milliseconds.
 
+use rust_decimal::Decimal;
+
 use crate::functions::Function;
 use crate::schema::{EventId, FieldId, ListId, Schema, TableId};
 use crate::syntax::Span;
@@ -208,7 +210,8 @@ pub struct Window {
     pub key: WindowKey,
     /// Which of them; reads only the counted event.
     pub filter: Option<Expr>,
-    /// What is aggregated (several for `distinct(a, b)` and `first_seen(a, b)`); reads only the counted event.
+    /// What is aggregated (several for `distinct(a, b)` and `first_seen(a, b)`), and then the value of [`Reach::Delta`]; reads only the
+    /// counted event.
     pub args: Vec<Expr>,
     /// Type of the value.
     pub ty: Type,
@@ -235,14 +238,12 @@ pub enum WindowKey {
 /// What a window keeps.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WindowKind {
-    /// `AGG(x) over 10m [offset 1d]`
-    Sliding {
+    /// `AGG(x) over W`
+    Over {
         /// Which aggregate.
         aggregate: Aggregate,
-        /// Length in milliseconds.
-        length: i64,
-        /// Distance from now in milliseconds.
-        offset: i64,
+        /// Of which events.
+        reach: Reach,
     },
     /// `lag(x, n)`: of the rule's input.
     Lag {
@@ -253,6 +254,45 @@ pub enum WindowKind {
     FirstSeen {
         /// Length in milliseconds.
         length: i64,
+    },
+}
+
+/// Which events a window holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reach {
+    /// `over 10m [offset 1d]`
+    Sliding {
+        /// Length in milliseconds.
+        length: i64,
+        /// Distance from now in milliseconds.
+        offset: i64,
+    },
+    /// `over 1h tumbling`, `over 1h every 5m`: of the windows that begin at `origin` and every `every` from there and hold now, the
+    /// one that closes first.
+    Aligned {
+        /// Length in milliseconds.
+        length: i64,
+        /// From one beginning to the next; at most the length.
+        every: i64,
+        /// A time at which one begins.
+        origin: i64,
+        /// Distance from now in milliseconds.
+        offset: i64,
+    },
+    /// `over session 15m`: counted events that follow each other at no more than the gap.
+    Session {
+        /// In milliseconds.
+        gap: i64,
+    },
+    /// `over last 100`: the last counted events, in the order of processing.
+    Last {
+        /// How many.
+        n: u32,
+    },
+    /// `over delta(price, 5%)`: the counted events since a value last moved, in the order of processing. The value is the last of [`Window::args`].
+    Delta {
+        /// By how much it moves, in percent of what it was when the window began.
+        percent: Decimal,
     },
 }
 
@@ -270,6 +310,30 @@ pub enum Aggregate {
     First,
     Last,
     List,
+    /// Only over windows: `list(x, n)`, the last n.
+    ListOf(u32),
+    /// Only over windows: `quantile(x, q)`, `median(x)`.
+    Quantile(Decimal),
+    /// Only over windows.
+    ApproxDistinct,
+    /// Only over windows: `ema(x, alpha)`.
+    Ema(Decimal),
+    /// Only over windows: `rate(type)`.
+    Rate,
+    /// Only over windows: `topk(x, k)`.
+    Topk(u32),
+    /// Only over windows: `corr(x, y)`.
+    Corr,
+}
+
+impl Window {
+    /// The values that are aggregated, and the one whose moves begin the window anew.
+    pub fn values(&self) -> (&[Expr], Option<&Expr>) {
+        match (&self.kind, self.args.split_last()) {
+            (WindowKind::Over { reach: Reach::Delta { .. }, .. }, Some((moves, values))) => (values, Some(moves)),
+            _ => (&self.args, None),
+        }
+    }
 }
 
 /// A typed expression.

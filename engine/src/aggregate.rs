@@ -1,14 +1,16 @@
 //! Aggregates over a sequence of values: of a step's elements, of a window.
 //!
-//! Missing values are passed over. Of nothing, `count` and `sum` are 0 and the others are missing. Sums of floats run from
-//! the oldest value to the newest, so that equal inputs give equal bits.
+//! Missing values are passed over. Of nothing, `count` and `sum` are 0 and the others are missing. Sums are exact and rounded
+//! once, so that the same values give the same bits in whatever order.
 
 use rust_decimal::Decimal;
-use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
+use rust_decimal::prelude::FromPrimitive;
 
-use lapwing_dsl::functions::{EvalError, Outcome};
+use lapwing_dsl::functions::Outcome;
 use lapwing_dsl::ir::Aggregate;
 use lapwing_dsl::value::{Type, Value};
+
+use crate::exact::{Moments, Sum, finite, float};
 
 /// The aggregate of the values, oldest first. `ty` is the type of the result.
 pub fn aggregate(kind: Aggregate, values: Vec<Value<'_>>, ty: &Type) -> Outcome {
@@ -19,68 +21,56 @@ pub fn aggregate(kind: Aggregate, values: Vec<Value<'_>>, ty: &Type) -> Outcome 
         Aggregate::Avg => return avg(&present, ty),
         Aggregate::Min => extreme(present, std::cmp::Ordering::Less),
         Aggregate::Max => extreme(present, std::cmp::Ordering::Greater),
-        Aggregate::Stddev => stddev(&present),
+        Aggregate::Stddev => return stddev(&present, ty),
         Aggregate::Distinct => Value::Int(distinct(present) as i64),
         Aggregate::First => present.into_iter().next().map_or(Value::Missing, Value::into_static),
         Aggregate::Last => present.into_iter().next_back().map_or(Value::Missing, Value::into_static),
         Aggregate::List => Value::List(present.into_iter().map(Value::into_static).collect::<Vec<_>>().into()),
+        // Of a step the check gives none of these.
+        Aggregate::ListOf(_) | Aggregate::Quantile(_) | Aggregate::ApproxDistinct | Aggregate::Ema(_) => Value::Missing,
+        Aggregate::Rate | Aggregate::Topk(_) | Aggregate::Corr => Value::Missing,
     })
 }
 
 /// The sum; 0 of the type where there is nothing.
 pub fn sum(values: &[Value<'_>], ty: &Type) -> Outcome {
-    match ty {
-        Type::Int => Ok(Value::Int(int_sum(values)?)),
-        Type::Duration => Ok(Value::Duration(int_sum(values)?)),
-        Type::Decimal => {
-            let total = values.iter().try_fold(Decimal::ZERO, |a, v| a.checked_add(decimal(v)));
-            total.map(Value::Decimal).ok_or(EvalError::Overflow)
-        }
-        _ => Ok(Value::Float(values.iter().map(float).sum::<f64>() + 0.0)),
+    match total(values) {
+        Some(sum) => sum.value(ty),
+        None => Ok(match ty {
+            Type::Int => Value::Int(0),
+            Type::Duration => Value::Duration(0),
+            Type::Decimal => Value::Decimal(Decimal::ZERO),
+            _ => Value::Float(0.0),
+        }),
     }
 }
 
-fn int_sum(values: &[Value<'_>]) -> Result<i64, EvalError> {
-    let total: i128 = values.iter().map(|v| i128::from(int(v))).sum();
-    i64::try_from(total).map_err(|_| EvalError::Overflow)
+fn total(values: &[Value<'_>]) -> Option<Sum> {
+    let mut sum = Sum::of(values.first()?);
+    values.iter().for_each(|v| sum.add(v, 1));
+    Some(sum)
 }
 
 fn avg(values: &[Value<'_>], ty: &Type) -> Outcome {
-    if values.is_empty() {
+    total(values).map_or(Ok(Value::Missing), |sum| sum.average(values.len(), ty))
+}
+
+fn stddev(values: &[Value<'_>], ty: &Type) -> Outcome {
+    if values.len() < 2 {
         return Ok(Value::Missing);
     }
-    let n = values.len();
+    let mut moments = Moments::default();
+    values.iter().for_each(|v| moments.add(float(v), 1));
+    deviation(&moments, values.len(), ty)
+}
+
+/// The standard deviation of so many values, at least two.
+pub fn deviation(moments: &Moments, n: usize, ty: &Type) -> Outcome {
+    let deviation = moments.deviation(n);
     match ty {
-        Type::Decimal => match sum(values, ty)? {
-            Value::Decimal(total) => Ok(Value::Decimal(total / Decimal::from(n))),
-            _ => Ok(Value::Missing),
-        },
-        Type::Duration => Ok(Value::Duration(int_sum(values)? / n as i64)),
-        _ => Ok(Value::Float(mean(values))),
-    }
-}
-
-/// The mean as a float. Whole numbers are summed exactly first.
-fn mean(values: &[Value<'_>]) -> f64 {
-    let whole: Option<i128> = values
-        .iter()
-        .map(|v| if let Value::Int(x) | Value::Duration(x) = v { Some(i128::from(*x)) } else { None })
-        .sum();
-    whole.map_or_else(|| values.iter().map(float).sum::<f64>(), |total| total as f64) / values.len() as f64
-}
-
-/// The standard deviation of the sample, n − 1, in two passes.
-fn stddev(values: &[Value<'_>]) -> Value<'static> {
-    if values.len() < 2 {
-        return Value::Missing;
-    }
-    let mean = mean(values);
-    let squares: f64 = values.iter().map(|v| (float(v) - mean).powi(2)).sum();
-    let deviation = (squares / (values.len() - 1) as f64).sqrt();
-    match values[0] {
-        Value::Duration(_) => Value::Duration(deviation as i64),
-        Value::Decimal(_) => Decimal::from_f64(deviation).map_or(Value::Missing, Value::Decimal),
-        _ => Value::Float(deviation),
+        Type::Duration => Ok(Value::Duration(deviation as i64)),
+        Type::Decimal => Ok(Decimal::from_f64(deviation).map_or(Value::Missing, Value::Decimal)),
+        _ => finite(deviation),
     }
 }
 
@@ -107,26 +97,4 @@ pub fn distinct(values: Vec<Value<'_>>) -> usize {
     keys.sort_unstable();
     keys.dedup();
     keys.len()
-}
-
-fn int(value: &Value<'_>) -> i64 {
-    match value {
-        Value::Int(v) | Value::Duration(v) | Value::Timestamp(v) => *v,
-        _ => 0,
-    }
-}
-
-fn float(value: &Value<'_>) -> f64 {
-    match value {
-        Value::Float(v) => *v,
-        Value::Decimal(v) => v.to_f64().unwrap_or(0.0),
-        other => int(other) as f64,
-    }
-}
-
-fn decimal(value: &Value<'_>) -> Decimal {
-    match value {
-        Value::Decimal(v) => *v,
-        other => Decimal::from(int(other)),
-    }
 }

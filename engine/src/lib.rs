@@ -9,6 +9,7 @@ pub mod batch;
 pub mod bound;
 pub mod data;
 pub mod eval;
+pub mod exact;
 pub mod index;
 pub mod key;
 pub mod limits;

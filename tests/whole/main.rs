@@ -12,3 +12,4 @@ mod recordings;
 mod rules;
 mod scenarios;
 mod unused;
+mod windows;

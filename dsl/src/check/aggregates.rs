@@ -76,10 +76,7 @@ impl RuleCheck<'_> {
             Aggregate::Distinct => !call.args.is_empty(),
             _ => call.args.len() == 1,
         };
-        let named = call.args.iter().find_map(|a| a.name.as_ref());
-        if let Some(name) = named {
-            let text = format!("`{}` takes its arguments by place, without names", call.name.text);
-            self.error(Diagnostic::new(Code::WrongArguments, name.span, text));
+        if self.without_names(call).is_none() {
             return false;
         }
         if !fits {
@@ -87,6 +84,14 @@ impl RuleCheck<'_> {
             self.error(Diagnostic::new(Code::WrongArguments, call.name.span, text));
         }
         fits
+    }
+
+    /// Aggregates take their arguments by place.
+    pub fn without_names(&mut self, call: &Call) -> Option<()> {
+        let Some(name) = call.args.iter().find_map(|a| a.name.as_ref()) else { return Some(()) };
+        let text = format!("`{}` takes its arguments by place, without names", call.name.text);
+        self.error(Diagnostic::new(Code::WrongArguments, name.span, text));
+        None
     }
 
     /// The one step whose elements the arguments read.
@@ -138,7 +143,18 @@ impl RuleCheck<'_> {
     /// The type of an aggregate of these arguments.
     pub fn aggregate_type(&mut self, aggregate: Aggregate, args: &[Expr], call: &Call) -> Option<Type> {
         let Some(arg) = args.first() else { return Some(Type::Int) };
+        let number = |t: &Type| matches!(t, Type::Int | Type::Float | Type::Decimal);
+        // Of `corr` the second may be the wrong one.
+        let arg = args.iter().find(|a| aggregate == Aggregate::Corr && !number(&a.ty)).unwrap_or(arg);
         let ty = match (aggregate, &arg.ty) {
+            (Aggregate::ApproxDistinct, _) => Some(Type::Int),
+            (Aggregate::Quantile(_), t) if number(t) || matches!(t, Type::Duration | Type::Timestamp) => {
+                Some(t.clone())
+            }
+            (Aggregate::Ema(_), Type::Int | Type::Float) => Some(Type::Float),
+            (Aggregate::Corr, t) if number(t) => Some(Type::Float),
+            (Aggregate::ListOf(_), t) if !matches!(t, Type::List(_)) => Some(Type::List(Box::new(t.clone()))),
+            (Aggregate::Topk(_), t) if !matches!(t, Type::List(_) | Type::Geo) => Some(Type::List(Box::new(t.clone()))),
             (Aggregate::Count | Aggregate::Distinct, _) => Some(Type::Int),
             (Aggregate::Sum, t @ (Type::Int | Type::Float | Type::Decimal | Type::Duration)) => Some(t.clone()),
             (Aggregate::Avg | Aggregate::Stddev, Type::Int | Type::Float) => Some(Type::Float),
@@ -156,6 +172,9 @@ impl RuleCheck<'_> {
             let text = format!("`{}` does not take {}", call.name.text, arg.ty);
             let help = match aggregate {
                 Aggregate::Sum | Aggregate::Avg | Aggregate::Stddev => "it takes numbers and durations",
+                Aggregate::Ema(_) => "it takes ints and floats; of a decimal write `float(x)`",
+                Aggregate::Corr => "it takes numbers",
+                Aggregate::Quantile(_) => "it takes numbers and times",
                 Aggregate::Min | Aggregate::Max => "it takes what has an order",
                 _ => "it takes single values",
             };

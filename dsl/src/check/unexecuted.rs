@@ -6,7 +6,7 @@ use super::clauses::Clauses;
 use super::names::Names;
 use crate::diagnostics::{Code, Diagnostic};
 use crate::syntax::Span;
-use crate::syntax::ast::{Call, Decl, Window, WindowKind};
+use crate::syntax::ast::Decl;
 
 /// "not yet executed by this version: …"
 pub(super) fn not_yet(span: Span, what: &str, found: &mut Vec<Diagnostic>) {
@@ -45,29 +45,4 @@ pub(super) fn clauses(clauses: &Clauses<'_>, found: &mut Vec<Diagnostic>) {
 /// A name of something declared that has no value yet. Its declaration has been reported, so a use is silent.
 pub(super) fn name(names: &Names<'_>, name: &str) -> bool {
     names.features.contains_key(name) || names.models.contains_key(name)
-}
-
-/// Windows and aggregates; true where this one has been refused.
-pub(super) fn window(call: &Call, window: &Window, found: &mut Vec<Diagnostic>) -> bool {
-    let kind = match &window.kind {
-        WindowKind::Sliding(_) => None,
-        WindowKind::Tumbling(_) => Some("`tumbling` windows"),
-        WindowKind::Hopping(..) => Some("hopping windows, `every`"),
-        WindowKind::Session(_) => Some("`session` windows"),
-        WindowKind::Last(_) => Some("windows of the `last` events"),
-        WindowKind::Delta(..) => Some("`delta` windows"),
-    };
-    let aggregate = match call.name.text.as_str() {
-        "first" | "last" | "list" | "approx_distinct" | "median" | "quantile" | "corr" | "ema" | "rate" | "topk" => {
-            Some(format!("`{}` over a window", call.name.text))
-        }
-        _ => None,
-    };
-    if let Some(kind) = kind {
-        not_yet(window.span, kind, found);
-    }
-    if let Some(aggregate) = &aggregate {
-        not_yet(call.name.span, aggregate, found);
-    }
-    kind.is_some() || aggregate.is_some()
 }

@@ -1,49 +1,191 @@
 //! Values over windows: aggregates with `over`, `first_seen`, `lag`.
 
+use rust_decimal::Decimal;
+
 use super::aggregates::by_name;
 use super::reach::{Scope, Site};
 use super::rule::RuleCheck;
 use crate::diagnostics::{Code, Diagnostic};
-use crate::ir::{Aggregate, Expr, ExprKind, Window, WindowId, WindowKey, WindowKind};
+use crate::ir::{Aggregate, Expr, ExprKind, Reach, Window, WindowId, WindowKey, WindowKind};
 use crate::schema::{EventId, FieldId};
 use crate::syntax::Span;
 use crate::syntax::ast::{self, By, Call};
 use crate::value::Type;
+
+const WEEK: i64 = 7 * 24 * 3_600_000;
+/// Weeks begin on Mondays, and 1970 began on a Thursday.
+const FIRST_MONDAY: i64 = 4 * 24 * 3_600_000;
+/// The most events of `over last`: as many as a window of one key holds by default.
+const LAST_MAX: u32 = 1_000_000;
+/// The most values of `list(x, n)`: it is written into an alert.
+const LIST_MAX: u32 = 1_000;
+/// The most values of `topk(x, k)`.
+const TOPK_MAX: u32 = 100;
 
 impl RuleCheck<'_> {
     /// `AGG(…) [by …] over W`, `first_seen(…) over W`.
     pub fn over(&mut self, call: &Call, span: Span, scope: Scope) -> Option<Expr> {
         self.stands_alone(call, span, scope)?;
         let window = call.over.as_ref().expect("only calls with `over` come here");
-        if super::unexecuted::window(call, window, &mut self.found) {
-            return None;
-        }
-        let ast::WindowKind::Sliding(length) = &window.kind else { return None };
         let offset = window.offset.map_or(0, |o| o.ms);
-        if length.ms == 0 {
-            let finding = Diagnostic::new(Code::WindowMisuse, length.span, "a window of no length");
-            self.error(finding.help("say how far back it goes: `over 10m`"));
-            return None;
-        }
         if call.name.text == "first_seen" {
+            let ast::WindowKind::Sliding(length) = &window.kind else {
+                let finding = Diagnostic::new(Code::WindowMisuse, window.span, "`first_seen` looks back over a time");
+                self.error(finding.help("write `first_seen(country) over 30d`"));
+                return None;
+            };
+            self.some_time(*length)?;
             return self.first_seen(call, length.ms, offset, span, scope);
         }
-        let Some(aggregate) = by_name(&call.name.text) else {
-            let text = format!("`{}` is no aggregate, and only an aggregate has a window", call.name.text);
-            let finding = Diagnostic::new(Code::WindowMisuse, call.name.span, text);
-            self.error(super::names::suggest(finding, &call.name.text, call.name.span, super::calls::FORMS));
-            return None;
-        };
-        if !self.fitting_count(call, aggregate) {
-            return None;
-        }
+        let (aggregate, values) = self.windowed(call)?;
         let event = self.counted_event(call, scope)?;
         let counted = Scope::at(Site::Counted(event));
-        let (args, ty) = self.counted_args(call, aggregate, counted)?;
+        let (mut args, ty) = self.counted_args(call, aggregate, values, counted)?;
         let filter = self.counted_filter(call, counted);
         let key = self.window_key(call, event, span, scope)?;
-        let kind = WindowKind::Sliding { aggregate, length: length.ms, offset };
+        let (reach, moves) = self.reach(window, counted)?;
+        args.extend(moves);
+        let kind = WindowKind::Over { aggregate, reach };
         Some(self.window(Window { kind, event, key, filter: filter.ok()?, args, ty, span }))
+    }
+
+    /// Which events a window holds, and the value whose moves begin it anew.
+    fn reach(&mut self, window: &ast::Window, counted: Scope) -> Option<(Reach, Option<Expr>)> {
+        use ast::WindowKind as K;
+        let offset = window.offset.map_or(0, |o| o.ms);
+        if let (Some(offset), K::Session(_) | K::Last(_) | K::Delta(..)) = (window.offset, &window.kind) {
+            let text = "only a window of a fixed length has an `offset`";
+            let finding = Diagnostic::new(Code::WindowMisuse, offset.span, text);
+            self.error(finding.help("`over 1h`, `over 1h tumbling` and `over 1h every 5m` have one"));
+            return None;
+        }
+        let reach = match &window.kind {
+            K::Sliding(length) => {
+                self.some_time(*length)?;
+                Reach::Sliding { length: length.ms, offset }
+            }
+            K::Tumbling(length) => {
+                self.some_time(*length)?;
+                let origin = if length.ms % WEEK == 0 { FIRST_MONDAY } else { 0 };
+                Reach::Aligned { length: length.ms, every: length.ms, origin, offset }
+            }
+            K::Hopping(length, every) => {
+                self.some_time(*length)?;
+                self.some_time(*every)?;
+                if every.ms > length.ms {
+                    let text = "events between two of these windows would be in none";
+                    let finding = Diagnostic::new(Code::WindowMisuse, every.span, text);
+                    self.error(finding.help("what stands behind `every` is at most the window's length"));
+                    return None;
+                }
+                Reach::Aligned { length: length.ms, every: every.ms, origin: 0, offset }
+            }
+            K::Session(gap) => {
+                self.some_time(*gap)?;
+                Reach::Session { gap: gap.ms }
+            }
+            K::Last(n) => match u32::try_from(*n) {
+                Ok(n @ 1..=LAST_MAX) => Reach::Last { n },
+                _ => {
+                    let text = format!("a window of the last {n} events");
+                    let finding = Diagnostic::new(Code::WindowMisuse, window.span, text);
+                    self.error(finding.help(format!("it holds from 1 to {LAST_MAX} events")));
+                    return None;
+                }
+            },
+            K::Delta(of, percent) => {
+                let of = self.expr(of, counted, None)?;
+                if !matches!(of.ty, Type::Int | Type::Float | Type::Decimal | Type::Duration) {
+                    let text =
+                        format!("`delta` takes a number or a duration, and `{}` is {}", self.text(of.span), of.ty);
+                    self.error(Diagnostic::new(Code::WrongArguments, of.span, text));
+                    return None;
+                }
+                let Some(percent) = percent.text.parse().ok().filter(|p: &Decimal| !p.is_zero()) else {
+                    let finding = Diagnostic::new(Code::WindowMisuse, percent.span, "every value moves by 0 %");
+                    self.error(finding.help("say by how much it has to move: `over delta(price, 5%)`"));
+                    return None;
+                };
+                return Some((Reach::Delta { percent }, Some(of)));
+            }
+        };
+        Some((reach, None))
+    }
+
+    fn some_time(&mut self, length: ast::DurationLit) -> Option<()> {
+        if length.ms > 0 {
+            return Some(());
+        }
+        let finding = Diagnostic::new(Code::WindowMisuse, length.span, "a window of no length");
+        self.error(finding.help("say how far back it goes: `over 10m`"));
+        None
+    }
+
+    /// The aggregate of a call over a window, and how many of its arguments are values.
+    fn windowed(&mut self, call: &Call) -> Option<(Aggregate, usize)> {
+        let name = call.name.text.as_str();
+        let (values, what) = match name {
+            "list" => (2, "a value and how many of the last: `list(login.country, 5)`"),
+            "quantile" => (2, "a value and a part of 1: `quantile(login.amount, 0.95)`"),
+            "ema" => (2, "a value and the weight of the newest: `ema(login.amount, 0.1)`"),
+            "topk" => (2, "a value and how many: `topk(login.country, 3)`"),
+            "corr" => (2, "two values of one event: `corr(trade.price, trade.volume)`"),
+            "median" => (1, "one value: `median(login.amount)`"),
+            "rate" => (1, "an event type: `rate(login)`"),
+            "approx_distinct" => (call.args.len().max(1), "the values to count: `approx_distinct(login.ip)`"),
+            _ => {
+                let Some(aggregate) = by_name(name) else {
+                    let text = format!("`{name}` is no aggregate, and only an aggregate has a window");
+                    let finding = Diagnostic::new(Code::WindowMisuse, call.name.span, text);
+                    self.error(super::names::suggest(finding, name, call.name.span, super::calls::FORMS));
+                    return None;
+                };
+                return self.fitting_count(call, aggregate).then_some((aggregate, call.args.len()));
+            }
+        };
+        self.without_names(call)?;
+        if call.args.len() != values {
+            let text = format!("`{name}` over a window takes {what}");
+            self.error(Diagnostic::new(Code::WrongArguments, call.name.span, text));
+            return None;
+        }
+        let last = &call.args[values - 1].value;
+        Some(match name {
+            "list" => (Aggregate::ListOf(self.whole_up_to(last, LIST_MAX)?), 1),
+            "topk" => (Aggregate::Topk(self.whole_up_to(last, TOPK_MAX)?), 1),
+            "quantile" => (Aggregate::Quantile(self.part(last, Decimal::ZERO)?), 1),
+            "median" => (Aggregate::Quantile(Decimal::new(5, 1)), 1),
+            "ema" => (Aggregate::Ema(self.part(last, Decimal::new(1, 3))?), 1),
+            "corr" => (Aggregate::Corr, 2),
+            "rate" => (Aggregate::Rate, 1),
+            _ => (Aggregate::ApproxDistinct, values),
+        })
+    }
+
+    /// A whole number as written, from 1 on.
+    fn whole_up_to(&mut self, e: &ast::Expr, most: u32) -> Option<u32> {
+        let n = self.whole(e, 1)?;
+        if n > most {
+            let text = format!("{n} values are too many for one result");
+            self.error(Diagnostic::new(Code::WrongArguments, e.span, text).help(format!("at most {most}")));
+            return None;
+        }
+        Some(n)
+    }
+
+    /// A part of 1 as written.
+    fn part(&mut self, e: &ast::Expr, least: Decimal) -> Option<Decimal> {
+        let written = match &e.kind {
+            ast::ExprKind::Literal(ast::Literal::Int(n)) => Some(Decimal::from(*n)),
+            ast::ExprKind::Literal(ast::Literal::Number(text)) => text.parse().ok(),
+            _ => None,
+        };
+        if let Some(part) = written.filter(|p| (least..=Decimal::ONE).contains(p)) {
+            return Some(part);
+        }
+        let text = format!("a number from {least} to 1 is needed here, as written, not `{}`", self.text(e.span));
+        self.error(Diagnostic::new(Code::NotConstant, e.span, text));
+        None
     }
 
     /// A value over a window stands in a condition of its own, not inside another aggregate.
@@ -58,11 +200,25 @@ impl RuleCheck<'_> {
         None
     }
 
-    fn counted_args(&mut self, call: &Call, aggregate: Aggregate, scope: Scope) -> Option<(Vec<Expr>, Type)> {
-        if let (Aggregate::Count, ast::ExprKind::Name(_)) = (aggregate, &call.args[0].value.kind) {
-            return Some((Vec::new(), Type::Int));
+    fn counted_args(
+        &mut self,
+        call: &Call,
+        aggregate: Aggregate,
+        values: usize,
+        scope: Scope,
+    ) -> Option<(Vec<Expr>, Type)> {
+        match (aggregate, &call.args[0].value.kind) {
+            (Aggregate::Count, ast::ExprKind::Name(_)) => return Some((Vec::new(), Type::Int)),
+            (Aggregate::Rate, ast::ExprKind::Name(_)) => return Some((Vec::new(), Type::Float)),
+            (Aggregate::Rate, _) => {
+                let place = call.args[0].value.span;
+                let text = format!("`rate` takes an event type, and `{}` is none", self.text(place));
+                self.error(Diagnostic::new(Code::WrongArguments, place, text));
+                return None;
+            }
+            _ => {}
         }
-        let args: Vec<Option<Expr>> = call.args.iter().map(|a| self.expr(&a.value, scope, None)).collect();
+        let args: Vec<Option<Expr>> = call.args[..values].iter().map(|a| self.expr(&a.value, scope, None)).collect();
         let args: Vec<Expr> = args.into_iter().collect::<Option<_>>()?;
         let ty = self.aggregate_type(aggregate, &args, call)?;
         Some((args, ty))
@@ -85,7 +241,9 @@ impl RuleCheck<'_> {
         let mut names = Vec::new();
         for arg in &call.args {
             match &arg.value.kind {
-                ast::ExprKind::Name(name) if call.name.text == "count" => names.push((name.as_str(), arg.value.span)),
+                ast::ExprKind::Name(name) if matches!(call.name.text.as_str(), "count" | "rate") => {
+                    names.push((name.as_str(), arg.value.span));
+                }
                 _ => owners(&arg.value, &mut names),
             }
         }

@@ -1,12 +1,15 @@
 //! How the engine goes about a rule: what is judged when, what is kept, and how much that can be at worst.
 
+use rust_decimal::Decimal;
+
 use super::Caps;
 use super::words::Words;
 use crate::functions::duration_text;
-use crate::ir::{Expr, Pattern, StepId};
+use crate::ir::{Aggregate, Expr, Pattern, Reach, StepId, Window, WindowKind};
 use crate::program::Program;
 use crate::schema::EventId;
 use crate::syntax::ast::MatchMode;
+use crate::value::Type;
 
 /// The plan, a fact a line.
 pub fn plan(program: &Program, words: &Words<'_>) -> Vec<String> {
@@ -61,12 +64,44 @@ pub fn index(program: &Program, words: &Words<'_>, witness: super::Witness<'_>) 
 pub fn state(program: &Program, words: &Words<'_>, caps: &Caps) -> Vec<String> {
     let mut lines = vec![runs(program, caps), format!("key: its own bytes and {} more", caps.key_bytes)];
     for (i, window) in program.rule.windows.iter().enumerate() {
-        let bytes = caps.entry_bytes + caps.value_bytes * window.args.len();
+        let bytes = caps.entry_bytes + value_bytes(window, caps);
         let id = crate::ir::WindowId(i as u16);
         let most = caps.window_entries_max;
-        lines.push(format!("window: {}; at most {most} entries of {bytes} bytes", words.window(id)));
+        let (most, ends) = match &window.kind {
+            WindowKind::Over { reach: Reach::Last { n }, .. } => (most.min(*n as usize), "; time does not end it"),
+            WindowKind::Over { reach: Reach::Delta { .. }, .. } => (most, "; time does not end it"),
+            _ => (most, ""),
+        };
+        lines.push(format!("window: {}; at most {most} entries of {bytes} bytes{ends}", words.window(id)));
     }
     lines
+}
+
+/// Bytes that the value of a window's entry takes, with what is carried along for it.
+fn value_bytes(window: &Window, caps: &Caps) -> usize {
+    let WindowKind::Over { aggregate, reach } = &window.kind else { return caps.value_bytes * window.args.len() };
+    let (values, _) = window.values();
+    let number = |ty: &Type| match ty {
+        Type::Int | Type::Float | Type::Duration | Type::Timestamp => Some(size_of::<u64>()),
+        Type::Decimal => Some(size_of::<Decimal>()),
+        _ => None,
+    };
+    let sparse = matches!(reach, Reach::Session { .. } | Reach::Last { .. } | Reach::Delta { .. });
+    let kept = || values.iter().map(|v| number(&v.ty).filter(|_| !sparse).unwrap_or(caps.value_bytes)).sum::<usize>();
+    match aggregate {
+        Aggregate::Count if !sparse => 0,
+        Aggregate::Corr => 2 * size_of::<f64>(),
+        // The number of the value, and the value itself as if no other entry had it: it, two counts and its place in a table.
+        Aggregate::Distinct | Aggregate::ApproxDistinct | Aggregate::Topk(_) => {
+            let value =
+                if values.iter().all(|v| number(&v.ty).is_some()) { 8 } else { caps.value_bytes * values.len() };
+            3 * size_of::<u32>() + value + 8
+        }
+        // A place among the candidates, or in the order of the values.
+        Aggregate::Min | Aggregate::Max => kept() + size_of::<u64>(),
+        Aggregate::Quantile(_) => 2 * kept(),
+        _ => kept(),
+    }
 }
 
 fn runs(program: &Program, caps: &Caps) -> String {

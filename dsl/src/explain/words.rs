@@ -1,9 +1,11 @@
 //! Expressions, patterns and clauses read aloud: every constant, field and quantifier of the rule is said.
 
+use rust_decimal::Decimal;
+
 use crate::functions::{duration_text, text_of};
 use crate::ir::{
-    Aggregate, Arithmetic, Comparison, Element, Expr, ExprKind, Loop, Of, Pattern, Pick, Rule, Skip, StepId, WindowId,
-    WindowKey, WindowKind,
+    Aggregate, Arithmetic, Comparison, Element, Expr, ExprKind, Loop, Of, Pattern, Pick, Reach, Rule, Skip, StepId,
+    WindowId, WindowKey, WindowKind,
 };
 use crate::schema::{EventId, FieldId, Schema};
 use crate::syntax::ast::{Contiguity, MatchMode, Report};
@@ -221,7 +223,8 @@ impl Words<'_> {
     pub fn window(&self, id: WindowId) -> String {
         let window = &self.rule.windows[id.0 as usize];
         let counted = Reader { words: self, candidate: Some(window.event) };
-        let args: Vec<_> = window.args.iter().map(|a| counted.expr(a)).collect();
+        let (values, moves) = window.values();
+        let args: Vec<_> = values.iter().map(|a| counted.expr(a)).collect();
         let args = args.join(" and ");
         let filter =
             window.filter.as_ref().map(|f| format!(" where {}", self.term(f, window.event))).unwrap_or_default();
@@ -234,17 +237,14 @@ impl Words<'_> {
             }
         };
         match &window.kind {
-            WindowKind::Sliding { aggregate, length, offset } => {
+            WindowKind::Over { aggregate, reach } => {
                 let what = match (aggregate, args.is_empty()) {
                     (Aggregate::Count, _) => "the number".to_owned(),
-                    (a, _) => format!("{} {args}", aggregate_words(*a)),
+                    (Aggregate::Rate, _) => "the number a second".to_owned(),
+                    (a, _) => aggregated(*a, &args),
                 };
-                let length = duration_text(*length);
-                let time = match offset {
-                    0 => format!("the last {length}"),
-                    _ => format!("the {length} that ended {} ago", duration_text(*offset)),
-                };
-                format!("{what} of `{event}` events{by}{filter} in {time}")
+                let moves = moves.map(|m| counted.expr(m)).unwrap_or_default();
+                format!("{what} of `{event}` events{by}{filter} {}", held(reach, &moves))
             }
             WindowKind::Lag { n } => format!("{args} of the `{event}` event {n} before"),
             WindowKind::FirstSeen { length } => {
@@ -277,7 +277,7 @@ impl Reader<'_, '_> {
             K::Aggregate { aggregate, step, args } => {
                 let inner = Reader { words: self.words, candidate: Some(self.words.rule.steps[step.0 as usize].event) };
                 let args: Vec<_> = args.iter().map(|a| inner.expr(a)).collect();
-                format!("{} {} of all `{}`", aggregate_words(*aggregate), args.join(" and "), self.words.step(*step))
+                format!("{} of all `{}`", aggregated(*aggregate, &args.join(" and ")), self.words.step(*step))
             }
             K::Window(id) => self.words.window(*id),
             K::PrevOr(a) => format!("({}, or there is none before)", self.expr(a)),
@@ -394,17 +394,49 @@ fn arithmetic(op: Arithmetic) -> &'static str {
     }
 }
 
-fn aggregate_words(aggregate: Aggregate) -> &'static str {
+/// Which events a window holds.
+fn held(reach: &Reach, moves: &str) -> String {
+    let time = duration_text;
+    let ago = |offset: i64| if offset == 0 { String::new() } else { format!(", as it was {} ago", time(offset)) };
+    match reach {
+        Reach::Sliding { length, offset: 0 } => format!("in the last {}", time(*length)),
+        Reach::Sliding { length, offset } => format!("in the {} that ended {} ago", time(*length), time(*offset)),
+        Reach::Aligned { length, every, offset, .. } if length == every => {
+            format!("in the calendar's {} so far (UTC){}", time(*length), ago(*offset))
+        }
+        Reach::Aligned { length, every, offset, .. } => {
+            format!(
+                "in that window of {} which closes next, of those that begin every {}{}",
+                time(*length),
+                time(*every),
+                ago(*offset)
+            )
+        }
+        Reach::Session { gap } => format!("since the last gap of more than {}", time(*gap)),
+        Reach::Last { n } => format!("among the last {n} of them"),
+        Reach::Delta { percent } => format!("since {moves} last moved by {percent} %"),
+    }
+}
+
+fn aggregated(aggregate: Aggregate, args: &str) -> String {
     match aggregate {
-        Aggregate::Count => "the number of",
-        Aggregate::Sum => "the sum of",
-        Aggregate::Avg => "the average",
-        Aggregate::Min => "the smallest",
-        Aggregate::Max => "the largest",
-        Aggregate::Stddev => "the standard deviation of",
-        Aggregate::Distinct => "how many different",
-        Aggregate::First => "the first",
-        Aggregate::Last => "the last",
-        Aggregate::List => "the list of",
+        Aggregate::Count => format!("the number of {args}"),
+        Aggregate::Sum => format!("the sum of {args}"),
+        Aggregate::Avg => format!("the average {args}"),
+        Aggregate::Min => format!("the smallest {args}"),
+        Aggregate::Max => format!("the largest {args}"),
+        Aggregate::Stddev => format!("the standard deviation of {args}"),
+        Aggregate::Distinct => format!("how many different {args}"),
+        Aggregate::ApproxDistinct => format!("how many different {args}, told apart by their hashes,"),
+        Aggregate::First => format!("the first {args}"),
+        Aggregate::Last => format!("the last {args}"),
+        Aggregate::List => format!("the list of {args}"),
+        Aggregate::ListOf(n) => format!("the last {n} {args}"),
+        Aggregate::Quantile(q) if q == Decimal::new(5, 1) => format!("the median of {args}"),
+        Aggregate::Quantile(q) => format!("the {q} quantile of {args}"),
+        Aggregate::Ema(alpha) => format!("the exponential moving average (the newest counts {alpha}) of {args}"),
+        Aggregate::Rate => "the number a second".to_owned(),
+        Aggregate::Topk(k) => format!("the {k} most frequent {args}"),
+        Aggregate::Corr => format!("the correlation of {args}"),
     }
 }

@@ -6,8 +6,7 @@ use crate::output::Output;
 use crate::rule_set::RuleEntry;
 use crate::run::step::{Moved, time_passes};
 use crate::slot::{Cell, CellMore, Fate, SWEEP_GRAIN, SWEPT_WITHIN, SlotId};
-use crate::window::WindowState;
-use lapwing_dsl::ir::WindowKind;
+use crate::window::{seen_from, seen_until};
 use lapwing_dsl::nfa::StateId;
 
 /// When time has to move a rule's runs for a key. Timers of one instant fire in order of rule, then key.
@@ -127,10 +126,9 @@ impl Shard {
         let windows = &self.rules.windows;
         let window_ends =
             g.windows(slot).iter().filter_map(|w| w.state.next_expiry(&windows[w.window as usize].spec.kind));
-        let small_ends = g.small_windows(slot).filter_map(|(window, times)| {
-            let WindowKind::Sliding { length, offset, .. } = windows[window as usize].spec.kind else { return None };
-            Some(times.first()?.saturating_add(length.saturating_add(offset)))
-        });
+        let small_ends = g
+            .small_windows(slot)
+            .filter_map(|(window, times)| Some(seen_until(&windows[window as usize].spec.kind, *times.first()?)));
         let starts = g.more(slot).into_iter().flat_map(|m| &m.starts).filter_map(|(rule, starts)| {
             let lasts = self.rules.gathers[*rule as usize].map_or(0, |g| g.lasts);
             Some(starts.oldest_at()?.saturating_add(lasts))
@@ -185,7 +183,7 @@ impl Shard {
             g.tidy(slot);
         }
         g.rewrite_small(slot, |window, times| {
-            let from = WindowState::seen_from(&rules.windows[window as usize].spec.kind, clock)?;
+            let from = seen_from(&rules.windows[window as usize].spec.kind, clock)?;
             Some(times.partition_point(|t| *t < from))
         });
         let space = g.space(slot);

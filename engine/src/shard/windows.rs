@@ -1,6 +1,6 @@
 //! Counts events in windows, and reads them.
 
-use lapwing_dsl::ir::{WindowId, WindowKey, WindowKind};
+use lapwing_dsl::ir::{Reach, WindowId, WindowKey, WindowKind};
 use lapwing_dsl::schema::{EventId, FieldId};
 use lapwing_dsl::value::Value;
 use smallvec::SmallVec;
@@ -12,7 +12,7 @@ use crate::bound::{BoundEvents, BoundRef};
 use crate::eval::{Scope, Windows, tuple};
 use crate::rule_set::{EventPlan, RuleEntry, RuleSet};
 use crate::slot::{Group, SMALL_ENTRIES_MAX, SlotId, WindowCell, group_of};
-use crate::window::{WindowState, count_of};
+use crate::window::{Look, WindowState, count_of, keeps_times};
 
 /// The windows that count an event under a key, those of `first_seen` last.
 pub(super) fn windows_of(plan: &EventPlan, mask: u64) -> SmallVec<[u32; 4]> {
@@ -49,13 +49,16 @@ impl Shard {
         if spec.filter.as_ref().is_some_and(|f| !scope.holds(f)) {
             return slot;
         }
-        let value = match spec.args.as_slice() {
+        let (values, moves) = spec.values();
+        let value = match values {
             [] => Value::Missing,
             [one] => scope.value(one).into_static(),
             several => tuple(several.iter().map(|a| scope.value(a))),
         };
+        let moves = moves.map_or(Value::Missing, |m| scope.value(m).into_static());
+        let clock = self.clock;
         let group = &mut self.groups[group as usize];
-        let only_counts = matches!(spec.kind, WindowKind::Sliding { .. }) && spec.args.is_empty();
+        let only_counts = keeps_times(spec);
         let mut small = Vec::new();
         if only_counts && group.window(slot, window).is_none() && self.limits.window_entries_max > SMALL_ENTRIES_MAX {
             if let Some(slot) = group.add_to_small(slot, window, event.row.at) {
@@ -66,13 +69,23 @@ impl Shard {
         let more = group.more_or_add(slot);
         let i = more.windows.iter().position(|w| w.window == window).unwrap_or_else(|| {
             more.windows.reserve_exact(1);
-            let mut state = WindowState::new(&spec.kind, !spec.args.is_empty());
-            small.into_iter().for_each(|at| state.add(&spec.kind, at, Value::Missing));
+            let mut state = WindowState::new(spec, self.hasher);
+            for at in small {
+                state.add(spec, at, clock, Value::Missing, Value::Missing);
+            }
             more.windows.push(WindowCell { window, state, lost_until: Millis::MIN });
             more.windows.len() - 1
         });
         let cell = &mut more.windows[i];
-        cell.state.add(&spec.kind, event.row.at, value);
+        if cell.state.add(spec, event.row.at, clock, value, moves) {
+            cell.lost_until = Millis::MIN;
+        }
+        if let WindowKind::Over { reach: Reach::Session { gap }, .. } = spec.kind
+            && cell.lost_until >= event.row.at
+        {
+            // What the cap took was of this session, which goes on.
+            cell.lost_until = cell.lost_until.max(event.row.at.saturating_add(gap));
+        }
         if cell.state.len() > self.limits.window_entries_max {
             // Alerts say so for as long as the entry would have counted.
             cell.lost_until = cell.lost_until.max(cell.state.next_expiry(&spec.kind).unwrap_or(Millis::MAX));
@@ -154,14 +167,15 @@ impl Windows for SlotWindows<'_> {
         let window = self.entry.window(id);
         let spec = &self.shard.rules.windows[window as usize].spec;
         let empty;
+        let look = Look { now: self.now, clock: self.shard.clock };
         let Ok(place) = self.place(window, last) else { return Value::Missing };
         if let Some(times) = place.and_then(|(group, slot)| group.small_window(slot, window)) {
-            return count_of(times, &spec.kind, self.now, self.shard.clock);
+            return count_of(times, &spec.kind, look);
         }
         let state = match place.and_then(|(group, slot)| group.window(slot, window)) {
             Some(cell) => &cell.state,
             None => {
-                empty = WindowState::new(&spec.kind, !spec.args.is_empty());
+                empty = WindowState::new(spec, self.shard.hasher);
                 &empty
             }
         };
@@ -169,7 +183,7 @@ impl Windows for SlotWindows<'_> {
             WindowKind::FirstSeen { .. } => self.asked(spec, last),
             _ => Value::Missing,
         };
-        state.read(&spec.kind, &spec.ty, self.now, self.shard.clock, &asked).unwrap_or_else(|_| {
+        state.read(spec, look, &asked).unwrap_or_else(|_| {
             self.shard.errors.set(self.shard.errors.get() + 1);
             Value::Missing
         })

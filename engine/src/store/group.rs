@@ -1,6 +1,5 @@
 //! One key group as bytes.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use lapwing_dsl::ir::StepId;
@@ -19,7 +18,7 @@ use crate::run::{Run, RunMore};
 use crate::slot::{Candidate, Capped, Cell, CellMore, Group, KeyHasher, OpenAlert, SlotId, WindowCell};
 use crate::state::record::{self, Record};
 use crate::state::starts::Starts;
-use crate::window::WindowState;
+use crate::window::{WindowState, keeps_times};
 
 /// Writes a group. Equal state gives equal bytes: keys are written in their order, shared events as the runs come to them.
 pub fn save(group: &Group, rules: &RuleSet) -> Vec<u8> {
@@ -149,18 +148,29 @@ pub(super) fn save_slot(w: &mut Writer, rules: &RuleSet, group: &Group, slot: Sl
         });
     });
     // Small or not makes no difference to who reads it.
-    let small = group.small_windows(slot);
-    let small = small.map(|(window, times)| {
-        let state = WindowState::Times(times.iter().copied().collect());
-        Cow::Owned(WindowCell { window, state, lost_until: Millis::MIN })
+    let small = group.small_windows(slot).map(|(window, times)| (window, Held::Small(times)));
+    let large = group.windows(slot).iter().map(|cell| (cell.window, Held::Large(cell)));
+    let mut windows: Vec<(u32, Held<'_>)> = small.chain(large).collect();
+    windows.sort_by_key(|(window, _)| *window);
+    w.list(windows.iter(), |w, (window, held)| {
+        w.u64((*window).into());
+        match held {
+            Held::Small(times) => {
+                w.i64(Millis::MIN);
+                w.list(times.iter(), |w, t| w.i64(*t));
+            }
+            Held::Large(cell) => {
+                w.i64(cell.lost_until);
+                cell.state.save(w, &rules.windows[*window as usize].spec.kind);
+            }
+        }
     });
-    let mut windows: Vec<Cow<'_, WindowCell>> = small.chain(group.windows(slot).iter().map(Cow::Borrowed)).collect();
-    windows.sort_by_key(|w| w.window);
-    w.list(windows.iter(), |w, window| {
-        w.u64(window.window.into());
-        w.i64(window.lost_until);
-        save_window(w, &window.state);
-    });
+}
+
+/// What a window holds of a key.
+enum Held<'a> {
+    Small(&'a [Millis]),
+    Large(&'a WindowCell),
 }
 
 pub(super) fn load_slot(
@@ -196,25 +206,23 @@ pub(super) fn load_slot(
         let window = r.u32()?;
         let entry = rules.windows.get(window as usize).ok_or(Corrupt("a window that no rule has"))?;
         let lost_until = r.i64()?;
-        let state = load_window(r)?;
-        let fresh = WindowState::new(&entry.spec.kind, !entry.spec.args.is_empty());
-        if std::mem::discriminant(&fresh) != std::mem::discriminant(&state) {
-            return Err(Corrupt("a window holds what its kind does not"));
-        }
+        let state = WindowState::load(r, &entry.spec, hasher)?;
         Ok(WindowCell { window, state, lost_until })
     })?;
     if !windows.is_sorted_by(|a, b| a.window < b.window) {
         return Err(Corrupt("a window stands twice with one key"));
     }
+    let spec = |window: u32| &rules.windows[window as usize].spec;
     for window in windows {
         match &window.state {
-            WindowState::Times(times)
-                if !times.is_empty()
+            WindowState::Entries(entries)
+                if !entries.is_empty()
+                    && keeps_times(spec(window.window))
                     && window.lost_until == Millis::MIN
-                    && group.has_room_for_small(slot, times.len()) =>
+                    && group.has_room_for_small(slot, entries.len()) =>
             {
-                for at in times {
-                    let added = group.add_to_small(slot, window.window, *at);
+                for at in entries.times() {
+                    let added = group.add_to_small(slot, window.window, at);
                     slot = added.ok_or(Corrupt("a key has too many small windows"))?;
                 }
             }
@@ -409,42 +417,5 @@ fn load_match(r: &mut Reader<'_>, rule: u32) -> Result<Match, Corrupt> {
         message: r.option(|r| r.str().map(str::to_owned))?,
         suppress_by: r.option(|r| r.slice().map(<[u8]>::to_vec))?,
         caps: r.u64()? as u8,
-    })
-}
-
-fn save_window(w: &mut Writer, state: &WindowState) {
-    match state {
-        WindowState::Times(times) => {
-            w.bytes.push(0);
-            w.list(times.iter(), |w, t| w.i64(*t));
-        }
-        WindowState::Values(values) => {
-            w.bytes.push(1);
-            w.list(values.iter(), |w, (t, v)| {
-                w.i64(*t);
-                w.value(v);
-            });
-        }
-        WindowState::Lag(values) => {
-            w.bytes.push(2);
-            w.list(values.iter(), |w, v| w.value(v));
-        }
-        WindowState::Seen(seen) => {
-            w.bytes.push(3);
-            w.list(seen.iter(), |w, (k, t)| {
-                w.slice(k);
-                w.i64(*t);
-            });
-        }
-    }
-}
-
-fn load_window(r: &mut Reader<'_>) -> Result<WindowState, Corrupt> {
-    Ok(match r.u8()? {
-        0 => WindowState::Times(r.list(|r| r.i64())?.into()),
-        1 => WindowState::Values(r.list(|r| Ok((r.i64()?, r.value()?)))?.into()),
-        2 => WindowState::Lag(r.list(|r| r.value())?.into()),
-        3 => WindowState::Seen(r.list(|r| Ok((r.slice()?.into(), r.i64()?)))?.into_iter().collect()),
-        _ => return Err(Corrupt("a window of an unknown kind")),
     })
 }

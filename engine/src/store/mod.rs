@@ -11,4 +11,4 @@ pub mod rest;
 pub mod seal;
 
 /// The version of the format that this engine writes.
-pub const FORMAT_VERSION: u16 = 3;
+pub const FORMAT_VERSION: u16 = 4;

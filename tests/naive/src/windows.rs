@@ -85,12 +85,20 @@ pub fn counted<'t>(call: &'t Call, candidate: Option<&'t str>, types: &[&EventDe
 /// What a window holds, as text.
 pub fn name(rule: &Rule<'_>, call: &Call, candidate: Option<&str>, types: &[&EventDecl]) -> String {
     let ty = counted(call, candidate, types).unwrap_or_default();
-    let (length, offset) = match &call.over {
-        Some(window) => match &window.kind {
-            WindowKind::Sliding(length) => (length.ms, window.offset.map_or(0, |o| o.ms)),
-            other => unreachable!("no window of the kind {other:?} is executed"),
-        },
-        None => (steps_back(call), 0),
+    let offset = call.over.as_ref().and_then(|w| w.offset).map_or(0, |o| o.ms);
+    let length = match call.over.as_ref().map(|w| &w.kind) {
+        Some(WindowKind::Sliding(length)) => format!("{}", length.ms),
+        // A window that begins whenever one ends is one and the same thing, but that weeks begin on Mondays.
+        Some(WindowKind::Tumbling(length)) if length.ms % 604_800_000 == 0 => format!("{} weeks", length.ms),
+        Some(WindowKind::Tumbling(length)) => format!("{} every {}", length.ms, length.ms),
+        Some(WindowKind::Hopping(length, every)) => format!("{} every {}", length.ms, every.ms),
+        Some(WindowKind::Session(gap)) => format!("session {}", gap.ms),
+        Some(WindowKind::Last(n)) => format!("last {n}"),
+        Some(WindowKind::Delta(of, percent)) => {
+            let percent: rust_decimal::Decimal = percent.text.parse().unwrap_or_default();
+            format!("delta {} {}", field(of, ty), percent.normalize())
+        }
+        None => steps_back(call).to_string(),
     };
     let args: Vec<String> = match call.name.text.as_str() {
         "count" => call

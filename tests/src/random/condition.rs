@@ -74,12 +74,12 @@ impl Writer<'_> {
 
     fn term(&mut self, reads: &Reads<'_>) -> String {
         let repeated = reads.own.is_some_and(|s| s.repeated);
-        match self.rng.below(12) {
+        match self.rng.below(13) {
             0 | 1 if !reads.before.is_empty() => self.another(reads.before),
             2 | 3 if repeated => self.prev(),
             4 if repeated => self.so_far(reads.own.map_or("", |s| &s.name)),
-            5 => self.window(reads.ty),
-            6 => self.past(),
+            5 | 6 => self.window(reads.ty),
+            7 => self.past(),
             _ => self.simple(),
         }
     }
@@ -283,73 +283,121 @@ impl Writer<'_> {
 
     /// An aggregate over a window, compared.
     pub fn window(&mut self, candidate: &'static str) -> String {
+        if self.rng.percent(15) {
+            let list = self.window_list(candidate);
+            let item = if list.contains(".s") { "s" } else { "n" };
+            return format!("{item} in {list}");
+        }
         let value = self.window_value(candidate);
         let order = self.order();
         format!("{value} {order} {}", self.rng.between(0, 2))
     }
 
+    fn window_type(&mut self, candidate: &'static str) -> &'static str {
+        self.mark("over");
+        if self.rng.percent(60) { candidate } else { self.rng.word(&TYPES) }
+    }
+
+    fn window_filter(&mut self) -> String {
+        if !self.rng.percent(30) {
+            return String::new();
+        }
+        self.mark("over where");
+        let (name, condition) = *self.rng.pick(&[
+            ("over where", "ok"),
+            ("over where", "n > 0"),
+            ("over where", "x is present"),
+            ("over where", "s != \"c\""),
+            ("list over", "s in texts"),
+            ("list over", "n not in whole"),
+            ("table over", "base[j].top > 0"),
+            ("table over", "pairs[s, n].top == 1"),
+        ]);
+        self.mark(name);
+        format!(" where {condition}")
+    }
+
+    /// A list over a window, of ints or of texts.
+    pub fn window_list(&mut self, candidate: &'static str) -> String {
+        let (ty, filter) = (self.window_type(candidate), self.window_filter());
+        let field = *self.rng.pick(&["n", "s"]);
+        let n = self.rng.between(1, 3);
+        let name = *self.rng.pick(&["list", "topk"]);
+        self.mark(if name == "list" { "over list" } else { "over topk" });
+        let rest = self.window_rest();
+        format!("{name}({ty}.{field}, {n}{filter}){rest}")
+    }
+
     /// An aggregate over a window that gives a number.
     pub fn window_value(&mut self, candidate: &'static str) -> String {
-        let ty = if self.rng.percent(60) { candidate } else { *self.rng.pick(&TYPES) };
-        self.mark("over");
-        let filter = if self.rng.percent(30) {
-            self.mark("over where");
-            let (name, condition) = *self.rng.pick(&[
-                ("over where", "ok"),
-                ("over where", "n > 0"),
-                ("over where", "x is present"),
-                ("over where", "s != \"c\""),
-                ("list over", "s in texts"),
-                ("list over", "n not in whole"),
-                ("table over", "base[j].top > 0"),
-                ("table over", "pairs[s, n].top == 1"),
-            ]);
-            self.mark(name);
-            format!(" where {condition}")
-        } else {
-            String::new()
+        let (ty, filter) = (self.window_type(candidate), self.window_filter());
+        let mut pick = |fields: &[&'static str]| *self.rng.pick(fields);
+        let number = pick(&["n", "x", "q", "d"]);
+        let (mark, inner) = match self.rng.below(22) {
+            0 | 1 => ("over sum", format!("sum({ty}.{number}{filter})")),
+            2 => ("over avg", format!("avg({ty}.{number}{filter})")),
+            3 => ("over min", format!("min({ty}.{number}{filter})")),
+            4 => ("over max", format!("max({ty}.{number}{filter})")),
+            5 => ("over stddev", format!("stddev({ty}.{number}{filter})")),
+            6 => ("over distinct", format!("distinct({ty}.s{filter})")),
+            7 => ("over distinct", format!("distinct({ty}.x, {ty}.ok{filter})")),
+            8 => ("over first", format!("first({ty}.{number}{filter})")),
+            9 => ("over last value", format!("last({ty}.{number}{filter})")),
+            10 => ("over median", format!("median({ty}.{number}{filter})")),
+            11 => {
+                let q = *self.rng.pick(&["0", "0.25", "0.9", "1"]);
+                ("over quantile", format!("quantile({ty}.{number}, {q}{filter})"))
+            }
+            12 => {
+                let field = *self.rng.pick(&["s", "x", "q", "p"]);
+                ("over approx_distinct", format!("approx_distinct({ty}.{field}{filter})"))
+            }
+            13 => {
+                let (field, alpha) = (*self.rng.pick(&["n", "x", "q"]), *self.rng.pick(&["0.5", "0.3", "1"]));
+                ("over ema", format!("ema({ty}.{field}, {alpha}{filter})"))
+            }
+            14 | 15 => ("over rate", format!("rate({ty}{filter})")),
+            16 => {
+                let second = *self.rng.pick(&["n", "x", "q", "d"]);
+                ("over corr", format!("corr({ty}.{number}, {ty}.{second}{filter})"))
+            }
+            17 => ("over count of a value", format!("count({ty}.x{filter})")),
+            _ => ("over", format!("count({ty}{filter})")),
         };
-        let inner = match self.rng.below(9) {
-            0 => {
-                self.mark("over sum");
-                format!("sum({ty}.n{filter})")
-            }
-            1 => {
-                self.mark("over avg");
-                format!("avg({ty}.{}{filter})", self.rng.pick(&["n", "x", "q"]))
-            }
-            2 => {
-                self.mark("over min");
-                format!("min({ty}.x{filter})")
-            }
-            3 => {
-                self.mark("over max");
-                format!("max({ty}.n{filter})")
-            }
-            4 => {
-                self.mark("over stddev");
-                format!("stddev({ty}.n{filter})")
-            }
-            5 => {
-                self.mark("over distinct");
-                format!("distinct({ty}.s{filter})")
-            }
-            _ => format!("count({ty}{filter})"),
-        };
+        self.mark(mark);
+        let rest = self.window_rest();
+        format!("{inner}{rest}")
+    }
+
+    /// The key and the kind of a window.
+    fn window_rest(&mut self) -> String {
         let by = if self.rng.percent(30) {
             self.mark("over by");
             self.rng.pick(&[" by j", " by k?", " by j, u", " by k"])
         } else {
             ""
         };
-        let length = self.span(2, 12);
-        let offset = if self.rng.percent(20) {
+        let length = self.rng.between(2, 12);
+        let (mark, kind, timed) = match self.rng.below(16) {
+            0 | 1 => ("over tumbling", format!("{length}ms tumbling"), true),
+            2 | 3 => ("over every", format!("{length}ms every {}ms", self.rng.between(1, length)), true),
+            4 | 5 => ("over session", format!("session {}ms", self.rng.between(1, 4)), false),
+            6 | 7 => ("over last", format!("last {}", self.rng.between(1, 6)), false),
+            8 | 9 => {
+                let percent = *self.rng.pick(&["25", "50", "100", "12.5"]);
+                let moves = *self.rng.pick(&["n", "x", "q", "d", "n * n"]);
+                ("over delta", format!("delta({moves}, {percent}%)"), false)
+            }
+            _ => ("over", format!("{length}ms"), true),
+        };
+        self.mark(mark);
+        let offset = if timed && self.rng.percent(20) {
             self.mark("offset");
             format!(" offset {}", self.span(1, 4))
         } else {
             String::new()
         };
-        format!("{inner}{by} over {length}{offset}")
+        format!("{by} over {kind}{offset}")
     }
 
     /// `lag` and `first_seen`.
@@ -379,6 +427,10 @@ impl Writer<'_> {
     /// A value over a whole match, for `emit` and messages.
     pub fn result(&mut self, steps: &[Step]) -> String {
         let step = self.rng.pick(steps).clone();
+        if self.rng.percent(12) {
+            self.mark("emit over");
+            return if self.rng.percent(20) { self.window_list(step.ty) } else { self.window_value(step.ty) };
+        }
         let f = &step.name;
         let mut say = |name: &'static str, text: String| {
             self.used.mark(name);

@@ -15,6 +15,6 @@ pub mod control;
 pub mod data;
 pub mod judge;
 mod pattern;
-mod rng;
+pub mod rng;
 mod shrink;
 mod stream;

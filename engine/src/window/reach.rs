@@ -1,0 +1,127 @@
+//! Which times a window holds: as of a look, and when an entry is past them all.
+
+use lapwing_dsl::ir::{Aggregate, Reach, Window, WindowKind};
+use lapwing_dsl::value::Value;
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
+
+use crate::Millis;
+use crate::exact::{float, int};
+use crate::planted::{Bug, bug};
+
+/// A look at a window.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// The time of the current event, which may be behind the clock.
+    pub now: Millis,
+    /// The clock: what it has passed is gone.
+    pub clock: Millis,
+}
+
+/// The times that a look sees, where they alone say it: from the first on, up to before the second.
+///
+/// - Sliding: `offset < now − at ≤ offset + length`, and without an offset also those ahead of `now`.
+/// - Aligned: the window of now, or of the clock where that is ahead; with an offset as it was then, what came later left out.
+pub(super) fn times(reach: &Reach, look: Look) -> Option<(Millis, Millis)> {
+    let late = Millis::from(bug(Bug::Window));
+    let then = |offset: Millis| look.now.max(look.clock).saturating_sub(offset);
+    let to = |offset: Millis| if offset == 0 { Millis::MAX } else { look.now.saturating_sub(offset) };
+    let (from, to) = match reach {
+        Reach::Sliding { length, offset } => (then(*offset).saturating_sub(*length), to(*offset)),
+        Reach::Aligned { length, offset, .. } => {
+            let from = begin(reach, then(*offset));
+            (from, to(*offset).min(from.saturating_add(*length)))
+        }
+        Reach::Session { .. } | Reach::Last { .. } | Reach::Delta { .. } => return None,
+    };
+    let from = from.saturating_add(late);
+    Some((from, to.max(from)))
+}
+
+/// The beginning of the aligned window that holds a time and closes first.
+fn begin(reach: &Reach, at: Millis) -> Millis {
+    let Reach::Aligned { length, every, origin, .. } = reach else { return at };
+    // The first beginning later than a whole length ago.
+    let earlier = at.saturating_sub(*length).saturating_sub(*origin).div_euclid(*every);
+    earlier.saturating_add(1).saturating_mul(*every).saturating_add(*origin)
+}
+
+/// When entries that a look at `now` or later can see have come; none where their times do not say it.
+pub fn seen_from(kind: &WindowKind, now: Millis) -> Option<Millis> {
+    match kind {
+        WindowKind::Over { reach: Reach::Sliding { length, offset }, .. } => {
+            Some(now.saturating_sub(length.saturating_add(*offset)))
+        }
+        WindowKind::Over { reach: reach @ Reach::Aligned { offset, .. }, .. } => {
+            Some(begin(reach, now.saturating_sub(*offset)))
+        }
+        WindowKind::Over { .. } => None,
+        WindowKind::FirstSeen { length } => Some(now.saturating_sub(*length)),
+        WindowKind::Lag { .. } => None,
+    }
+}
+
+/// The last time at which an entry of a time is seen; of a session at which one that nothing follows is.
+pub fn seen_until(kind: &WindowKind, at: Millis) -> Millis {
+    let WindowKind::Over { reach, .. } = kind else {
+        return match kind {
+            WindowKind::FirstSeen { length } => at.saturating_add(*length),
+            _ => Millis::MAX,
+        };
+    };
+    match reach {
+        Reach::Sliding { length, offset } => at.saturating_add(length.saturating_add(*offset)),
+        Reach::Aligned { length, every, origin, offset } => {
+            let last = at.saturating_sub(*origin).div_euclid(*every).saturating_mul(*every).saturating_add(*origin);
+            last.saturating_add(length.saturating_add(*offset)).saturating_sub(1)
+        }
+        Reach::Session { gap } => at.saturating_add(*gap),
+        Reach::Last { .. } | Reach::Delta { .. } => Millis::MAX,
+    }
+}
+
+/// The time past which no reader sees any entry, the newest of which has this time.
+pub fn last_end(kind: &WindowKind, newest: Option<Millis>) -> Millis {
+    match (kind, newest) {
+        (WindowKind::Lag { .. }, _) => Millis::MAX,
+        (_, newest) => newest.map_or(Millis::MIN, |at| seen_until(kind, at)),
+    }
+}
+
+/// Whether times are all that a window keeps, and all that a reader needs.
+pub fn keeps_times(spec: &Window) -> bool {
+    let WindowKind::Over { aggregate: Aggregate::Count, reach } = &spec.kind else { return false };
+    matches!(reach, Reach::Sliding { .. } | Reach::Aligned { .. }) && spec.args.is_empty()
+}
+
+/// What a window is worth that [`keeps_times`], with entries of these times, ascending.
+pub fn count_of(entries: &[Millis], kind: &WindowKind, look: Look) -> Value<'static> {
+    let WindowKind::Over { reach, .. } = kind else { return Value::Missing };
+    let Some((from, to)) = times(reach, look) else { return Value::Missing };
+    let (from, to) = (entries.partition_point(|t| *t < from), entries.partition_point(|t| *t < to));
+    Value::Int(to.saturating_sub(from) as i64)
+}
+
+/// Whether entries stand in the order of their times, and not in that of processing.
+pub(super) fn is_by_time(reach: &Reach) -> bool {
+    matches!(reach, Reach::Sliding { .. } | Reach::Aligned { .. } | Reach::Session { .. })
+}
+
+/// Whether an event that has no value is an entry too: it goes on with a session, and is one of the last.
+pub(super) fn is_sparse(reach: &Reach) -> bool {
+    matches!(reach, Reach::Session { .. } | Reach::Last { .. } | Reach::Delta { .. })
+}
+
+/// Whether a value has moved by so many percent.
+pub(super) fn has_moved(from: &Value<'_>, to: &Value<'_>, percent: Decimal) -> bool {
+    if let (Value::Float(_), _) | (_, Value::Float(_)) = (from, to) {
+        let (a, b) = (float(from), float(to));
+        return a != b && (b - a).abs() * 100.0 >= percent.to_f64().unwrap_or(0.0) * a.abs();
+    }
+    let exact = |v: &Value<'_>| if let Value::Decimal(v) = v { *v } else { Decimal::from(int(v)) };
+    let (a, b) = (exact(from), exact(to));
+    let by = b.checked_sub(a).and_then(|by| by.abs().checked_mul(Decimal::ONE_HUNDRED));
+    let least = a.abs().checked_mul(percent);
+    // What is too large for a decimal has moved far.
+    a != b && by.zip(least).is_none_or(|(by, least)| by >= least)
+}
