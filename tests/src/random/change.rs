@@ -7,8 +7,9 @@ use super::rng::Rng;
 pub fn changed(before: &RuleText, rng: &mut Rng) -> RuleText {
     let mut after = before.clone();
     for _ in 0..rng.weighted(&[(4, 1), (1, 2)]) {
-        match rng.below(16) {
+        match rng.below(17) {
             0..=4 => constant(&mut after, rng),
+            16 => known(&mut after, rng),
             5 | 6 => term(&mut after, rng),
             7 | 8 => link(&mut after, rng),
             9 => longer(&mut after, rng),
@@ -88,6 +89,26 @@ fn term(rule: &mut RuleText, rng: &mut Rng) {
     }
     let with = format!(" where {term} and ");
     replace(rule, rng, " where ", &with);
+}
+
+/// One more term in the first condition, which its runs have met, on what every run knows of its events.
+fn known(rule: &mut RuleText, rng: &mut Rng) {
+    let term = rng.pick(&[
+        "k == \"p\"",
+        "k == \"q\"",
+        "j == \"p\"",
+        "j != \"p\"",
+        "u == \"q\"",
+        "at > 1970-01-01T00:16:40.010Z",
+    ]);
+    let Some(text) = rule.clauses.iter_mut().find(|c| c.starts_with("match")) else { return };
+    let plain = [": e then", ": f then", ": g then"].into_iter().filter_map(|step| Some((text.find(step)?, 3))).min();
+    let asked = text.find(" where ").map(|at| (at, 0));
+    match plain.into_iter().chain(asked).min() {
+        Some((at, 3)) => text.insert_str(at + 3, &format!(" where {term}")),
+        Some((at, _)) => text.insert_str(at + " where ".len(), &format!("{term} and ")),
+        None => {}
+    }
 }
 
 /// Another link, another choice, another quantifier, something more between.

@@ -23,6 +23,13 @@ pub fn message(rng: &mut Rng) -> Json {
     change(name, rng)
 }
 
+/// A message that changes a list or a table that a text names, if it names one.
+pub fn message_for(text: &str, rng: &mut Rng) -> Option<Json> {
+    let asked = |name: &&str| text.contains(&format!("in {name}")) || text.contains(&format!("{name}["));
+    let names: Vec<&str> = NAMES.into_iter().filter(asked).collect();
+    (!names.is_empty()).then(|| change(rng.word(&names), rng))
+}
+
 /// A message that changes a list, or one that changes a table.
 pub fn message_of(kind: &str, rng: &mut Rng) -> Json {
     let names: Vec<&str> = NAMES.into_iter().filter(|name| self::kind(name) == kind).collect();
@@ -35,7 +42,7 @@ fn change(name: &str, rng: &mut Rng) -> Json {
         return whole(name, rng);
     }
     let mut changed = json!({"op": "put", "kind": kind(name), "name": name});
-    let (add, some) = if kind(name) == "list" { ("add", 70) } else { ("upsert", 80) };
+    let (add, some) = if kind(name) == "list" { ("add", 60) } else { ("upsert", 60) };
     if rng.percent(some) {
         changed[add] = several(name, rng, 1, 2);
     }

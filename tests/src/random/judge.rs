@@ -96,8 +96,10 @@ pub fn changes(case: &Case) -> Vec<(usize, Change)> {
     let mut live: Vec<Option<RuleText>> = case.rules.iter().cloned().map(Some).collect();
     let mut made = Vec::new();
     for line in lines {
-        if rng.percent(40) {
-            made.push((line, Change::Data(data::message(&mut rng))));
+        if rng.percent(50)
+            && let Some(message) = data::message_for(&text_of(live.iter().flatten()), &mut rng)
+        {
+            made.push((line, Change::Data(message)));
             continue;
         }
         let i = rng.below(live.len());
