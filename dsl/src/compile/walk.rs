@@ -4,82 +4,55 @@ use std::collections::BTreeSet;
 
 use crate::ir::{Expr, ExprKind, Of, Rule};
 
+/// Calls a function with each direct child, by reference or, where the list's iterator is `iter_mut`, to change it.
+macro_rules! each_child {
+    ($kind:expr, $iter:ident, $f:ident) => {{
+        use ExprKind as K;
+        match $kind {
+            K::Const(_) | K::Field(..) | K::Key(_) | K::Window(_) => {}
+            K::PrevOr(a)
+            | K::Not(a)
+            | K::Neg(a)
+            | K::Matches(a, _)
+            | K::InSet(a, _)
+            | K::InDeclared(a, _)
+            | K::IsMissing(a)
+            | K::Widen(a) => $f(a),
+            K::Compare(_, a, b) | K::Arithmetic(_, a, b) | K::InValue(a, b) | K::InCidr(a, b) | K::Coalesce(a, b) => {
+                $f(a);
+                $f(b);
+            }
+            K::Like { item, pattern, .. } => {
+                $f(item);
+                $f(pattern);
+            }
+            K::InRange(a, b, c) | K::If(a, b, c) => {
+                $f(a);
+                $f(b);
+                $f(c);
+            }
+            K::InList(a, list) => {
+                $f(a);
+                list.$iter().for_each($f);
+            }
+            K::And(list)
+            | K::Or(list)
+            | K::List(list)
+            | K::Call(_, list)
+            | K::Aggregate { args: list, .. }
+            | K::Column { key: list, .. } => list.$iter().for_each($f),
+        }
+    }};
+}
+
 /// Calls `f` with each direct child.
 pub fn children<'e>(expr: &'e Expr, f: &mut dyn FnMut(&'e Expr)) {
-    use ExprKind as K;
-    match &expr.kind {
-        K::Const(_) | K::Field(..) | K::Key(_) | K::Window(_) => {}
-        K::PrevOr(a)
-        | K::Not(a)
-        | K::Neg(a)
-        | K::Matches(a, _)
-        | K::InSet(a, _)
-        | K::InDeclared(a, _)
-        | K::IsMissing(a)
-        | K::Widen(a) => f(a),
-        K::Compare(_, a, b) | K::Arithmetic(_, a, b) | K::InValue(a, b) | K::InCidr(a, b) | K::Coalesce(a, b) => {
-            f(a);
-            f(b);
-        }
-        K::Like { item, pattern, .. } => {
-            f(item);
-            f(pattern);
-        }
-        K::InRange(a, b, c) | K::If(a, b, c) => {
-            f(a);
-            f(b);
-            f(c);
-        }
-        K::InList(a, list) => {
-            f(a);
-            list.iter().for_each(f);
-        }
-        K::And(list)
-        | K::Or(list)
-        | K::List(list)
-        | K::Call(_, list)
-        | K::Aggregate { args: list, .. }
-        | K::Column { key: list, .. } => list.iter().for_each(f),
-    }
+    each_child!(&expr.kind, iter, f);
 }
 
 /// Calls `f` with each direct child, to change it.
 pub fn children_mut(expr: &mut Expr, f: &mut dyn FnMut(&mut Expr)) {
-    use ExprKind as K;
-    match &mut expr.kind {
-        K::Const(_) | K::Field(..) | K::Key(_) | K::Window(_) => {}
-        K::PrevOr(a)
-        | K::Not(a)
-        | K::Neg(a)
-        | K::Matches(a, _)
-        | K::InSet(a, _)
-        | K::InDeclared(a, _)
-        | K::IsMissing(a)
-        | K::Widen(a) => f(a),
-        K::Compare(_, a, b) | K::Arithmetic(_, a, b) | K::InValue(a, b) | K::InCidr(a, b) | K::Coalesce(a, b) => {
-            f(a);
-            f(b);
-        }
-        K::Like { item, pattern, .. } => {
-            f(item);
-            f(pattern);
-        }
-        K::InRange(a, b, c) | K::If(a, b, c) => {
-            f(a);
-            f(b);
-            f(c);
-        }
-        K::InList(a, list) => {
-            f(a);
-            list.iter_mut().for_each(f);
-        }
-        K::And(list)
-        | K::Or(list)
-        | K::List(list)
-        | K::Call(_, list)
-        | K::Aggregate { args: list, .. }
-        | K::Column { key: list, .. } => list.iter_mut().for_each(f),
-    }
+    each_child!(&mut expr.kind, iter_mut, f);
 }
 
 /// Calls `f` with an expression and all below it, outermost first.

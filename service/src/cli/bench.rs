@@ -9,8 +9,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::run::OrderArgument;
-use super::{Exit, Format, compiled, contents, duration, refuse, refuse_unfilled};
-use crate::control::catalog::Catalog;
+use super::{Exit, Format, compiled, duration, filled_rule_set, refuse};
 use crate::data::alert::Alert;
 use crate::data::pipeline::{Lines, Options, Pipeline, Rejected, Sink, Stages};
 
@@ -70,18 +69,10 @@ pub fn run(arguments: &Arguments) -> Exit {
         Ok(rules) => rules,
         Err(exit) => return exit,
     };
-    let contents = match contents(arguments.data.as_deref(), &rules.loaded.schema) {
-        Ok(contents) => contents,
+    let rule_set = match filled_rule_set(&rules, arguments.data.as_deref()) {
+        Ok(rule_set) => rule_set,
         Err(exit) => return exit,
     };
-    let catalog = match Catalog::new(&rules, contents) {
-        Ok(catalog) => catalog,
-        Err(refusal) => return refuse(refusal.message),
-    };
-    if let Err(message) = refuse_unfilled(&catalog, |_, _| false, false) {
-        return refuse(message);
-    }
-    let rule_set = Arc::new(catalog.rule_set());
     let input = match fs::read(&arguments.input) {
         Ok(input) => input,
         Err(error) => return refuse(format_args!("cannot read `{}`: {error}", arguments.input.display())),

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use lapwing_dsl::diagnostics::Code;
 use lapwing_dsl::load;
 use lapwing_dsl::syntax::Sources;
 
-use super::{Exit, contents, refuse, refuse_unfilled};
-use crate::control::catalog::Catalog;
+use super::{Exit, filled_rule_set, refuse};
 use crate::control::files::{Rules, read};
 use crate::data::alert::Alert;
 use crate::data::generate::{Settings, generate};
@@ -66,18 +64,10 @@ pub fn run(arguments: &Arguments) -> Exit {
         super::check::print_findings(&rules, super::Format::Text);
         return Exit::DoesNotCompile;
     }
-    let contents = match contents(arguments.data.as_deref(), &rules.loaded.schema) {
-        Ok(contents) => contents,
+    let rule_set = match filled_rule_set(&rules, arguments.data.as_deref()) {
+        Ok(rule_set) => rule_set,
         Err(exit) => return exit,
     };
-    let catalog = match Catalog::new(&rules, contents) {
-        Ok(catalog) => catalog,
-        Err(refusal) => return refuse(refusal.message),
-    };
-    if let Err(message) = refuse_unfilled(&catalog, |_, _| false, false) {
-        return refuse(message);
-    }
-    let rule_set = Arc::new(catalog.rule_set());
     outln!("Rules:");
     for program in &rules.loaded.programs {
         outln!("  {:<20} {}", program.rule.name, program.rule.title);

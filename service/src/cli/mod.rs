@@ -17,11 +17,14 @@ mod test;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use lapwing_dsl::schema::Schema;
+use lapwing_engine::rule_set::RuleSet;
 
 use crate::control::catalog::Catalog;
+use crate::control::files::Rules;
 use crate::control::message::Kind;
 use crate::tables::contents::Contents;
 use crate::tables::folder;
@@ -110,7 +113,7 @@ fn refuse(message: impl std::fmt::Display) -> Exit {
 }
 
 /// Reads and compiles rules; on errors prints them and gives the exit.
-fn compiled(paths: &[PathBuf]) -> Result<crate::control::files::Rules, Exit> {
+fn compiled(paths: &[PathBuf]) -> Result<Rules, Exit> {
     let rules = crate::control::files::read(paths).map_err(refuse)?;
     if rules.compiles() {
         return Ok(rules);
@@ -126,6 +129,14 @@ fn contents(data: Option<&Path>, schema: &Schema) -> Result<Contents, Exit> {
         mistakes.iter().for_each(|mistake| errln!("error: {mistake}"));
         Exit::Configuration
     })
+}
+
+/// The rule set of rules whose lists and tables the folder of --data alone fills. What is wrong has been said.
+fn filled_rule_set(rules: &Rules, data: Option<&Path>) -> Result<Arc<RuleSet>, Exit> {
+    let contents = contents(data, &rules.loaded.schema)?;
+    let catalog = Catalog::new(rules, contents).map_err(|refusal| refuse(refusal.message))?;
+    refuse_unfilled(&catalog, |_, _| false, false).map_err(refuse)?;
+    Ok(Arc::new(catalog.rule_set()))
 }
 
 /// Refuses to run rules that read a list or a table which nothing fills: not a file, and not what `comes` says comes later.

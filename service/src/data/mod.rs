@@ -1,10 +1,11 @@
 //! The data path: lines in, alerts out.
 //!
-//! `decode` makes rows of lines, `pipeline` takes them through order and shards, `alert` writes what comes out, `state` keeps all of
+//! `decode` makes rows of a line and `lines` batches of many, `pipeline` takes them through order and shards, `alert` writes what comes out, `state` keeps all of
 //! it as bytes.
 
 pub mod alert;
 pub mod decode;
 pub mod generate;
+mod lines;
 pub mod pipeline;
 pub mod state;

@@ -4,15 +4,13 @@
 //! in order, and decodes the next lines: a thread that is through with its shard takes the next piece of lines that nobody has taken, so that
 //! none waits for another twice a round. Then the caller merges, and puts in order. No result depends on the number of threads.
 
-use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use lapwing_engine::Millis;
-use lapwing_engine::batch::{Batch, Origin};
-use lapwing_engine::index::Scratch;
+use lapwing_engine::batch::Batch;
 use lapwing_engine::limits::Limits;
 use lapwing_engine::order::{Order, Ordered, OrderedEvent, Part, PutAside, Sequencer};
 use lapwing_engine::output::Output;
@@ -26,8 +24,9 @@ use serde::Serialize;
 
 use super::alert::Alert;
 use super::decode::json::Reject;
-use super::decode::plan::Plan;
 use super::decode::shape::Decoder;
+pub use super::lines::Lines;
+use super::lines::{DecodedLines, Decoding, Generation, Hands, Jobs, PIECES_MAX, numbered, split};
 
 /// How a pipeline runs.
 #[derive(Clone, Debug)]
@@ -163,54 +162,6 @@ impl From<std::io::Error> for OutsideError {
     }
 }
 
-/// A stretch of lines of the input.
-#[derive(Clone, Debug)]
-pub struct Lines<'a> {
-    /// Their bytes, whole lines.
-    pub bytes: &'a [u8],
-    /// Number of the first.
-    pub first: u64,
-}
-
-/// What decoding a stretch of lines gave.
-#[derive(Default)]
-struct DecodedLines {
-    batch: Batch,
-    rejected: Vec<Rejected>,
-    /// Number of the first line.
-    first: u64,
-    /// Lines seen, empty ones too.
-    taken: u64,
-    lines: u64,
-    unknown: u64,
-    unused: u64,
-    unreadable: u64,
-    errors: u64,
-}
-
-/// A rule set with what decoding needs of it.
-#[derive(Clone)]
-pub(super) struct Generation {
-    pub(super) rules: Arc<RuleSet>,
-    pub(super) plan: Arc<Plan>,
-    /// In event-time order it judges events of later times than this.
-    pub(super) above: Millis,
-}
-
-impl Generation {
-    pub(super) fn new(rules: Arc<RuleSet>, above: Millis) -> Generation {
-        Generation { plan: Arc::new(Plan::new(&rules)), rules, above }
-    }
-
-    /// The one after this; where only lists and tables differ, lines are decoded as before.
-    pub(super) fn next(&self, rules: Arc<RuleSet>, above: Millis) -> Generation {
-        if rules.shares_programs(&self.rules) {
-            return Generation { plan: self.plan.clone(), rules, above };
-        }
-        Generation::new(rules, above)
-    }
-}
-
 /// The data path.
 pub struct Pipeline {
     pub(super) options: Options,
@@ -234,13 +185,6 @@ pub struct Pipeline {
     /// Where keys are that are not in memory; none where all are.
     outside: Option<Box<dyn Outside>>,
     failure: Option<OutsideError>,
-}
-
-/// What a thread needs to decode by one rule set, and keeps from one stretch of lines to the next.
-struct Decoding {
-    decoder: Decoder,
-    begins: Scratch,
-    uses: Scratch,
 }
 
 impl Pipeline {
@@ -651,123 +595,4 @@ impl Pipeline {
         }
         self.outputs = outputs;
     }
-}
-
-/// Pieces of lines that threads take one after the other, each once for each family of generations.
-struct Jobs<'a> {
-    families: &'a [&'a [Generation]],
-    pieces: &'a [Lines<'a>],
-    next: AtomicUsize,
-}
-
-/// What a thread decodes with: for each family, and batches.
-struct Hands {
-    decoding: Vec<Decoding>,
-    batches: Vec<Batch>,
-}
-
-impl Jobs<'_> {
-    /// Decodes pieces until none is left: each with its number, those of the first family first.
-    fn decode(&self, mut hands: Hands) -> (Vec<(usize, DecodedLines)>, Hands) {
-        let mut done = Vec::new();
-        loop {
-            let job = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(family) = self.families.get(job / self.pieces.len()) else { return (done, hands) };
-            let batch = match hands.batches.pop() {
-                Some(batch) if Arc::ptr_eq(&batch.layout, &family[0].plan.layout) => batch,
-                _ => Batch::new(family[0].plan.layout.clone()),
-            };
-            let decoding = &mut hands.decoding[job / self.pieces.len()];
-            let piece = &self.pieces[job % self.pieces.len()];
-            done.push((job, decode_lines(family, piece, batch, decoding)));
-        }
-    }
-}
-
-/// Decodes lines and looks up which rules they may begin: each event by the generation that judges it.
-fn decode_lines(family: &[Generation], lines: &Lines<'_>, batch: Batch, with: &mut Decoding) -> DecodedLines {
-    let mut out = DecodedLines { batch, first: lines.first, ..DecodedLines::default() };
-    let errors = Cell::new(0);
-    let Decoding { decoder, begins, uses } = with;
-    let mut number = lines.first;
-    let mut rest = lines.bytes;
-    while !rest.is_empty() {
-        let bytes = rest;
-        let line = decoder.next(bytes);
-        rest = bytes.get(line.length + 1..).unwrap_or_default();
-        let origin = Origin { source: 0, partition: 0, offset: number };
-        number += 1;
-        if bytes[..line.length].iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        out.lines += 1;
-        let before = out.batch.rows.len();
-        match decoder.decode_next(bytes, line, origin, &mut out.batch) {
-            Ok(decoded) => {
-                out.unreadable += u64::from(decoded.unreadable);
-                if decoded.rows == 0 {
-                    out.unknown += 1;
-                }
-            }
-            Err(reject) => {
-                out.rejected.push(Rejected { line: origin.offset, reason: Reason::Bad(reject) });
-                continue;
-            }
-        }
-        for row in before..out.batch.rows.len() {
-            let rules = judge(family, &out.batch, row);
-            rules.index.look_up(&mut out.batch, row, begins, &rules.data, &errors);
-        }
-        // The fields of the last row alone can go.
-        if let Some(row) = out.batch.rows.len().checked_sub(1).filter(|row| *row >= before)
-            && out.batch.rows[row].begins_nothing()
-            && let rules = judge(family, &out.batch, row)
-            && !rules.uses.has(&out.batch, row, uses, &rules.data)
-        {
-            out.batch.pass_over();
-            out.unused += 1;
-        }
-    }
-    out.taken = number - lines.first;
-    out.errors = errors.get();
-    out
-}
-
-/// Gives lines their numbers: the first piece has them, the others were numbered from 0.
-fn numbered(mut pieces: Vec<DecodedLines>) -> Vec<DecodedLines> {
-    let mut before = 0;
-    for (i, piece) in pieces.iter_mut().enumerate() {
-        if i > 0 {
-            piece.batch.rows.iter_mut().for_each(|row| row.origin.offset += before);
-            piece.rejected.iter_mut().for_each(|rejected| rejected.line += before);
-        }
-        before += piece.first + piece.taken;
-    }
-    pieces
-}
-
-/// The most pieces a thread, and the fewest bytes of one that is worth a batch.
-const PIECES_MAX: usize = 4;
-const PIECE_MIN: usize = 1 << 15;
-
-/// The rule set of a family that judges a row.
-fn judge<'f>(family: &'f [Generation], batch: &Batch, row: usize) -> &'f RuleSet {
-    let at = batch.rows[row].at;
-    &family.iter().rfind(|g| at > g.above).unwrap_or(&family[0]).rules
-}
-
-/// Cuts lines into about equal pieces: one for one thread, else several each, of which the first alone knows its lines' numbers.
-fn split<'a>(lines: &Lines<'a>, threads: usize) -> Vec<Lines<'a>> {
-    let most = if threads == 1 { 1 } else { threads * PIECES_MAX };
-    let count = (lines.bytes.len() / PIECE_MIN).clamp(threads, most);
-    let mut out = Vec::with_capacity(count);
-    let mut rest = lines.bytes;
-    for left in (1..=count).rev() {
-        let middle = rest.len() / left;
-        let cut = if left == 1 { None } else { memchr::memchr(b'\n', &rest[middle..]).map(|i| middle + i + 1) };
-        let (piece, others) = rest.split_at(cut.unwrap_or(rest.len()));
-        out.push(Lines { bytes: piece, first: if out.is_empty() { lines.first } else { 0 } });
-        rest = others;
-    }
-    out
 }

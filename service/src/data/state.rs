@@ -13,7 +13,8 @@ use lapwing_engine::store::codec::{Corrupt, Reader, Writer};
 use lapwing_engine::store::rest::{Judge, load_sequencer, load_suppressor, save_sequencer, save_suppressor};
 use lapwing_engine::store::seal;
 
-use super::pipeline::{Generation, Options, Pipeline, Totals};
+use super::lines::Generation;
+use super::pipeline::{Options, Pipeline, Totals};
 
 impl Pipeline {
     /// The state between two calls, as bytes. They do not depend on the number of threads. What was taken has to be settled: see
