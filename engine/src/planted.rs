@@ -50,11 +50,15 @@ pub enum Bug {
     Gone,
     /// An event that only an absence looks for is of no use.
     Uses,
+    /// An alert names the same score of a model several times.
+    ScoreTwice,
+    /// An alert names the scores of its last event alone.
+    ScoreKept,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 22] = [
+    pub const ALL: [Bug; 24] = [
         Bug::Deadline,
         Bug::AbsenceLimit,
         Bug::Skip,
@@ -77,6 +81,8 @@ impl Bug {
         Bug::EntryEnd,
         Bug::Gone,
         Bug::Uses,
+        Bug::ScoreTwice,
+        Bug::ScoreKept,
     ];
 }
 

@@ -2,7 +2,7 @@
 //!
 //! 1. `names` collects what the files declare, `schema` makes event types of it.
 //! 2. `rule` goes through a rule: `steps` finds the pattern's steps, `keys` the key, `pattern` the structure, `clauses` the rest.
-//! 3. `expr` and its neighbours (`reach`, `operators`, `membership`, `lookup`, `calls`, `aggregates`, `windows`) type expressions.
+//! 3. `expr` and its neighbours (`reach`, `operators`, `membership`, `lookup`, `models`, `calls`, `aggregates`, `windows`) type expressions.
 //! 4. `bounds` finds conditions that never hold, `unreachable` steps that never bind, `covered` and `lints` what is only doubtful, `unexecuted` what a later version will run.
 //!
 //! A finding never stops the others: an expression that is wrong has no value (`None`), and what needs it stays silent.
@@ -17,6 +17,7 @@ mod keys;
 mod lints;
 mod lookup;
 mod membership;
+mod models;
 mod names;
 mod operators;
 mod pattern;

@@ -139,10 +139,7 @@ impl RuleCheck<'_> {
             ast::ExprKind::Call(call) if matches!(call.name.text.as_str(), "first" | "last") && call.over.is_none() => {
                 self.picked(call, scope)?
             }
-            ast::ExprKind::Call(call) if call.name.text == "geoip" => {
-                super::unexecuted::not_yet(owner.span, "a lookup in a `geoip` database", &mut self.found);
-                return None;
-            }
+            ast::ExprKind::Call(call) if call.name.text == "geoip" => return self.place_of(call, field, span, scope),
             ast::ExprKind::Index(..) => return self.column(owner, field, span, scope),
             _ => {
                 let text = format!("`{}` is a value and has no field `{}`", self.text(owner.span), field.text);
