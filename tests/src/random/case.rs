@@ -46,7 +46,7 @@ impl Case {
             rules.push(text);
             used.push(of_rule);
         }
-        if count > 1 && rng.percent(35) {
+        if count > 1 && rng.percent(30) {
             chain(&mut rules, &mut used, &mut rng);
         }
         let length = rng.between(6, 22) as usize;
