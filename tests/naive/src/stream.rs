@@ -43,7 +43,7 @@ pub fn run_with_changes(files: &[File], changes: &[Change<'_>], lines: &[Json], 
         alerts.extend(made.alerts);
         items = strata::with(items, made.derived);
     }
-    alerts.sort_by(|(a, _), (b, _)| a.cmp(b));
+    alerts.sort_by_key(|(tag, _)| *tag);
     Outcome { alerts: alerts.into_iter().map(|(_, alert)| alert).collect(), ..outcome }
 }
 
