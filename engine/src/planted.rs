@@ -54,11 +54,13 @@ pub enum Bug {
     ScoreTwice,
     /// An alert names the scores of its last event alone.
     ScoreKept,
+    /// Derived events stand behind all events of a batch.
+    Derived,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 24] = [
+    pub const ALL: [Bug; 25] = [
         Bug::Deadline,
         Bug::AbsenceLimit,
         Bug::Skip,
@@ -83,6 +85,7 @@ impl Bug {
         Bug::Uses,
         Bug::ScoreTwice,
         Bug::ScoreKept,
+        Bug::Derived,
     ];
 }
 

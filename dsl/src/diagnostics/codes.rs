@@ -86,6 +86,8 @@ codes! {
     AggregateMisuse = "E0504", "an aggregate that is not over one step";
     DataMisuse = "E0505", "a list or a table that is not asked as one";
     DataType = "E0506", "a list or a table of a type that it cannot hold";
+    DerivedEvent = "E0510", "a derived event that cannot be made";
+    DerivedCycle = "E0511", "rules that build on each other in a circle";
     TestFailed = "E0801", "a test whose rule does not do what it expects";
     NotYet = "E0901", "a part of the language that this version does not execute";
     NoKey = "W0101", "a rule without a key";

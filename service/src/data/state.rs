@@ -12,6 +12,7 @@ use lapwing_engine::slot::GROUPS;
 use lapwing_engine::store::codec::{Corrupt, Reader, Writer};
 use lapwing_engine::store::rest::{Judge, load_sequencer, load_suppressor, save_sequencer, save_suppressor};
 use lapwing_engine::store::seal;
+use lapwing_engine::strata::Strata;
 
 use super::lines::Generation;
 use super::pipeline::{Options, Pipeline, Totals};
@@ -37,6 +38,7 @@ impl Pipeline {
             w.len(*number);
             w.slice(bytes);
         });
+        self.strata.save(&mut w);
         seal::seal(&w.bytes)
     }
 
@@ -68,6 +70,7 @@ impl Pipeline {
             let shard = pipeline.shards.iter_mut().find(|shard| shard.owns(number));
             shard.ok_or(Corrupt("a key group is nobody's"))?.load_group(number, r.slice()?)?;
         }
+        pipeline.strata = Strata::load(&mut r)?;
         r.end()?;
         let clock = pipeline.sequencer.clock();
         pipeline.shards.iter_mut().for_each(|shard| shard.resume(clock));

@@ -145,6 +145,8 @@ pub const ALL: &[&str] = &[
     "table over",
     "table in a result",
     "several rules",
+    "emit into",
+    "derived events",
 ];
 
 /// The constructs of one rule.
