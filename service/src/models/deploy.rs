@@ -23,8 +23,6 @@ const TRIAL: u32 = 24;
 pub struct Deployed {
     /// What the engine asks.
     pub version: Arc<Version>,
-    /// What runs it.
-    pub onnx: Arc<Onnx>,
     /// Digest of its bytes.
     pub digest: [u8; 32],
 }
@@ -53,14 +51,13 @@ pub fn deploy(declared: &ModelType, number: u32, bytes: Vec<u8>, golden: &[Golde
         Err(why) => return Err(format!("it fails when it is tried: {why}")),
     }
     let short = u64::from_le_bytes(digest[..8].try_into().expect("a digest has more than 8 bytes"));
-    let onnx = Arc::new(onnx);
-    let version = Arc::new(Version::new(number, short, onnx.clone()));
+    let version = Arc::new(Version::new(number, short, Arc::new(onnx)));
     for (i, ((golden, row), answer)) in golden.iter().zip(&known).zip(version.score_all(&known)).enumerate() {
         // A row alone is asked in another way than many.
         let both = golden::holds(golden, answer).and_then(|()| golden::holds(golden, version.score(row)));
         both.map_err(|why| format!("golden vector {}: {why}", i + 1))?;
     }
-    Ok(Deployed { version, onnx, digest })
+    Ok(Deployed { version, digest })
 }
 
 /// The file of a model, and beside it `NAME.golden.json` where there is one. The error is a sentence.
