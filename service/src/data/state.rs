@@ -45,7 +45,7 @@ impl Pipeline {
     /// A pipeline that goes on from where one was saved. `rules` are the sets that [`Pipeline::generations`] gave then; the number
     /// of threads is free.
     pub fn load(rules: Vec<Arc<RuleSet>>, options: Options, threads: usize, bytes: &[u8]) -> Result<Pipeline, Corrupt> {
-        let mut r = Reader::new(seal::open(bytes)?);
+        let mut r = seal::open(bytes)?;
         if r.bool()? != (options.order == Order::EventTime) {
             return Err(Corrupt("it was saved under another order of events"));
         }
@@ -70,7 +70,9 @@ impl Pipeline {
             let shard = pipeline.shards.iter_mut().find(|shard| shard.owns(number));
             shard.ok_or(Corrupt("a key group is nobody's"))?.load_group(number, r.slice()?)?;
         }
-        pipeline.strata = Strata::load(&mut r)?;
+        if r.version() >= 5 {
+            pipeline.strata = Strata::load(&mut r)?;
+        }
         r.end()?;
         let clock = pipeline.sequencer.clock();
         pipeline.shards.iter_mut().for_each(|shard| shard.resume(clock));
