@@ -1,6 +1,6 @@
 //! Control messages: changes of the rule set as JSON, the same from a file, a topic or the REST API.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// One change.
@@ -72,7 +72,7 @@ pub enum Kind {
 }
 
 /// Where a rule stands on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Stage {
@@ -81,6 +81,19 @@ pub enum Stage {
     Live,
     Paused,
     Retired,
+}
+
+impl Stage {
+    /// The word in a message.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::Draft => "draft",
+            Stage::Shadow => "shadow",
+            Stage::Live => "live",
+            Stage::Paused => "paused",
+            Stage::Retired => "retired",
+        }
+    }
 }
 
 /// A line of a control file.
@@ -92,6 +105,8 @@ pub struct Line {
     pub at_line: u64,
     /// The name of what it is about, as far as it can be read.
     pub name: String,
+    /// What is written there.
+    pub text: String,
     /// The message, or why it is none.
     pub message: Result<Message, String>,
 }
@@ -125,7 +140,7 @@ pub fn read_file(text: &str) -> Vec<Line> {
             None => Err("`at_line` is missing: the input line before which it takes over".to_owned()),
         });
         let name = outline.name.unwrap_or_default();
-        lines.push(Line { number: i + 1, at_line: at.max(before), name, message });
+        lines.push(Line { number: i + 1, at_line: at.max(before), name, text: line.to_owned(), message });
     }
     lines
 }
