@@ -86,6 +86,7 @@ codes! {
     AggregateMisuse = "E0504", "an aggregate that is not over one step";
     DataMisuse = "E0505", "a list or a table that is not asked as one";
     DataType = "E0506", "a list or a table of a type that it cannot hold";
+    FeatureCycle = "E0507", "a feature that is made of itself";
     TestFailed = "E0801", "a test whose rule does not do what it expects";
     NotYet = "E0901", "a part of the language that this version does not execute";
     NoKey = "W0101", "a rule without a key";
