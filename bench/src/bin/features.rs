@@ -48,8 +48,9 @@ fn compare(name: &str, input: &str, condition: impl Fn(u64) -> String) {
 fn rules(count: u64, condition: impl Fn(u64) -> String) -> String {
     let mut text = "event payment { at timestamp  card string  merchant string  amount float  foreign bool }\n".to_owned();
     for i in 0..FEATURES {
-        let what = ["avg(payment.amount", "max(payment.amount", "sum(payment.amount", "stddev(payment.amount", "count(payment"];
-        let filter = ["", " where foreign"][(i / 5 % 2) as usize];
+        let what = ["avg(payment.amount", "max(payment.amount", "sum(payment.amount", "avg(payment.amount", "ema(payment.amount, 0.1"];
+        // The sum of nothing is 0, and every amount is more.
+        let filter = if i / 5 % 2 == 0 || i % 5 == 2 { "" } else { " where foreign" };
         let hours = 6 + i;
         writeln!(text, "feature f{i} = {}{filter}) by card over {hours}h", what[(i % 5) as usize]).expect("a string takes any text");
     }
@@ -66,7 +67,7 @@ fn payments(events: u64) -> String {
     for i in 0..events {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let n = random >> 20;
-        let (card, merchant, amount) = (n % CARDS, n / CARDS % 1_000, 1 + n % 9_973);
+        let (card, merchant, amount) = (n % CARDS, n / CARDS % 1_000, 5_000 + n % 4_973);
         let at = 1_700_000_000_000 + i * 36_000_000 / CARDS;
         writeln!(
             text,
