@@ -52,8 +52,10 @@ pub struct Rule {
     pub within: Option<i64>,
     /// Checked on the complete match.
     pub when: Option<Expr>,
-    /// Fields of the alert.
+    /// Fields of the alert, or of the event that is derived.
     pub emit: Vec<(String, Expr)>,
+    /// Where a match is an event for other rules and no alert.
+    pub into: Option<Into>,
     /// Parts of the message, each of type string or any scalar; empty where there is none.
     pub message: Vec<Expr>,
     /// Holds back further alerts.
@@ -70,6 +72,27 @@ pub struct Rule {
     pub source: String,
     /// Where it stands.
     pub span: Span,
+}
+
+/// `emit into price_warning { … }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Into {
+    /// The type of the derived event.
+    pub event: EventId,
+    /// The field that each of [`Rule::emit`] gives.
+    pub fields: Vec<FieldId>,
+}
+
+impl Rule {
+    /// The event types that it reads, ascending: of its steps and absences, of what its windows count, and of `stop on`.
+    pub fn reads(&self) -> Vec<EventId> {
+        let of_windows = self.windows.iter().map(|w| w.event);
+        let mut types: Vec<EventId> =
+            self.steps.iter().map(|s| s.event).chain(of_windows).chain(self.stop.iter().map(|s| s.event)).collect();
+        types.sort_unstable();
+        types.dedup();
+        types
+    }
 }
 
 /// The key of a rule or a window.

@@ -15,6 +15,7 @@ pub mod nfa;
 pub mod program;
 pub mod regex;
 pub mod schema;
+pub mod strata;
 pub mod syntax;
 pub mod value;
 

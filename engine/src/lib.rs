@@ -24,6 +24,7 @@ pub mod slab;
 pub mod slot;
 pub mod state;
 pub mod store;
+pub mod strata;
 pub mod suppress;
 pub mod terms;
 pub mod window;

@@ -31,6 +31,8 @@ pub struct Ordered {
     pub until: Millis,
     /// The number of the next event.
     pub next_sequence: u64,
+    /// The stratum of the rules that they are for. What stands above the lowest has numbers of its own: see [`crate::strata`].
+    pub stratum: u8,
 }
 
 /// One event in its place.

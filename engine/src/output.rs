@@ -14,12 +14,24 @@ pub struct Place {
     pub sequence: u64,
     /// A timer's deadline; [`Millis::MAX`] for the event itself.
     pub deadline: Millis,
+    /// The stratum of the rule.
+    pub stratum: u8,
+    /// What the rule's stratum was given there: 0 for the event itself, then the derived events in their order; for a timer it comes
+    /// after all of them.
+    pub given: u32,
     /// Index of the rule: rules stand in order of their names.
     pub rule: u32,
     /// The key's bytes.
     pub key: Vec<u8>,
     /// How manieth of the rule for the key at this place.
     pub index: u32,
+}
+
+impl Place {
+    /// Of an event, before what any rule gives there.
+    pub fn of_event(sequence: u64, stratum: u8) -> Place {
+        Place { sequence, deadline: Millis::MAX, stratum, given: 0, rule: 0, key: Vec::new(), index: 0 }
+    }
 }
 
 /// What has become of an alert.

@@ -50,11 +50,13 @@ pub enum Bug {
     Gone,
     /// An event that only an absence looks for is of no use.
     Uses,
+    /// Derived events stand behind all events of a batch.
+    Derived,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 22] = [
+    pub const ALL: [Bug; 23] = [
         Bug::Deadline,
         Bug::AbsenceLimit,
         Bug::Skip,
@@ -77,6 +79,7 @@ impl Bug {
         Bug::EntryEnd,
         Bug::Gone,
         Bug::Uses,
+        Bug::Derived,
     ];
 }
 

@@ -14,6 +14,7 @@ use lapwing_dsl::ir::{StepId, WindowId, WindowKey, WindowKind};
 use lapwing_dsl::nfa::StateId;
 use lapwing_dsl::program::Program;
 use lapwing_dsl::schema::{EventId, FieldId, Schema};
+use lapwing_dsl::strata::{STRATA_MAX, Unstratified, strata};
 use lapwing_dsl::value::Type;
 
 use crate::batch::Layout;
@@ -72,6 +73,10 @@ pub struct Programs {
     pub awaited: Vec<u16>,
     /// For each rule where its stretch of [`RuleSet::waits`] begins.
     pub first_wait: Vec<u32>,
+    /// How many strata the rules stand in; at least 1.
+    pub strata: u8,
+    /// Whether a rule derives events.
+    pub derives: bool,
 }
 
 /// In [`RuleSet::awaited`]: events of any type are looked at.
@@ -112,6 +117,8 @@ pub struct RuleEntry {
     pub version: u32,
     /// Its key space.
     pub space: u16,
+    /// One above the highest rule that derives events that it reads.
+    pub stratum: u8,
     /// For each step: the extraction, in its event type's plan, that gives its key.
     pub step_extraction: Vec<u8>,
     /// Likewise for `stop on`.
@@ -139,14 +146,17 @@ pub struct Space {
     pub optional: Vec<bool>,
     /// Whether it lives in the pinned key group.
     pub pinned: bool,
+    /// The stratum of the rules and windows in it.
+    pub stratum: u8,
 }
 
 impl Space {
     /// Seeds the hash of its keys: a function of what the space is, not of where it stands, so that keys keep their group
     /// when rules come and go.
     pub fn seed(&self) -> u64 {
-        // FNV-1a over a faithful picture of the space.
-        format!("{self:?}")
+        let Space { names, types, optional, pinned, stratum: _ } = self;
+        // FNV-1a over a faithful picture of the space. Strata keep their keys apart by the number of the space.
+        format!("Space {{ names: {names:?}, types: {types:?}, optional: {optional:?}, pinned: {pinned:?} }}")
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
     }
@@ -212,14 +222,40 @@ pub struct LiveRule {
     pub version: u32,
 }
 
-/// More than 64 ways to get a key from one event type.
+/// Why rules cannot be live together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TooManyKeys {
-    /// The event type's name.
-    pub event: String,
-    /// The rule that asked for one too many.
-    pub rule: String,
+pub enum Refused {
+    /// More than [`EXTRACTIONS_MAX`] ways to get a key from one event type.
+    TooManyKeys {
+        /// The event type's name.
+        event: String,
+        /// The rule that asked for one too many.
+        rule: String,
+    },
+    /// Each of these rules reads events that the one before it derives, and the first those of the last.
+    Cycle(Vec<String>),
+    /// The rule is one of more than [`STRATA_MAX`] that build on each other.
+    TooHigh(String),
 }
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Refused::TooManyKeys { event, rule } => {
+                write!(f, "rule `{rule}`: more than {EXTRACTIONS_MAX} different keys of event `{event}`")
+            }
+            Refused::Cycle(rules) => {
+                write!(f, "each of these rules reads what the one before it makes: `{}`", rules.join("` → `"))?;
+                write!(f, " → `{}`; let one of them emit into an event type of another name", rules[0])
+            }
+            Refused::TooHigh(rule) => {
+                write!(f, "rule `{rule}` is one of more than {STRATA_MAX} that build on each other")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
 
 /// The most ways to get a key from one event type.
 pub const EXTRACTIONS_MAX: usize = 64;
@@ -235,7 +271,7 @@ impl Deref for RuleSet {
 
 impl RuleSet {
     /// Builds a rule set whose lists and tables are empty. The programs were compiled against `schema`.
-    pub fn new(generation: u64, schema: Schema, rules: Vec<LiveRule>) -> Result<RuleSet, TooManyKeys> {
+    pub fn new(generation: u64, schema: Schema, rules: Vec<LiveRule>) -> Result<RuleSet, Refused> {
         let data = Arc::new(Data::empty(&schema));
         Ok(RuleSet { generation, data, programs: Arc::new(Programs::new(generation, schema, rules)?) })
     }
@@ -269,7 +305,7 @@ impl RuleSet {
 }
 
 impl Programs {
-    fn new(since: u64, schema: Schema, mut rules: Vec<LiveRule>) -> Result<Programs, TooManyKeys> {
+    fn new(since: u64, schema: Schema, mut rules: Vec<LiveRule>) -> Result<Programs, Refused> {
         rules.sort_by(|a, b| a.program.rule.name.cmp(&b.program.rule.name));
         let mut builder = Builder {
             spaces: Vec::new(),
@@ -277,8 +313,9 @@ impl Programs {
             events: vec![EventPlan::default(); schema.events.len()],
         };
         let mut entries = Vec::with_capacity(rules.len());
-        for rule in &rules {
-            entries.push(builder.add(rule, &schema)?);
+        let stratum_of = stratify(&rules)?;
+        for (rule, stratum) in rules.iter().zip(&stratum_of) {
+            entries.push(builder.add(rule, *stratum, &schema)?);
         }
         for plan in &mut builder.events {
             for extraction in &mut plan.extractions {
@@ -312,6 +349,8 @@ impl Programs {
             wait_terms: Vec::new(),
             awaited: Vec::new(),
             first_wait: Vec::new(),
+            derives: rules.iter().any(|r| r.program.rule.into.is_some()),
+            strata: stratum_of.iter().max().map_or(1, |highest| highest + 1),
         };
         set.lay_out_waits();
         Ok(set)
@@ -412,7 +451,7 @@ struct Builder {
 }
 
 impl Builder {
-    fn add(&mut self, live: &LiveRule, schema: &Schema) -> Result<RuleEntry, TooManyKeys> {
+    fn add(&mut self, live: &LiveRule, stratum: u8, schema: &Schema) -> Result<RuleEntry, Refused> {
         let rule = &live.program.rule;
         let pinned = rule.windows.iter().any(|w| matches!(w.key, WindowKey::Fields { .. }));
         let space = self.space(Space {
@@ -420,8 +459,10 @@ impl Builder {
             types: rule.key.types.clone(),
             optional: rule.key.optional.clone(),
             pinned,
+            stratum,
         });
-        let refuse = |event: EventId| TooManyKeys { event: schema.event(event).name.clone(), rule: rule.name.clone() };
+        let refuse =
+            |event: EventId| Refused::TooManyKeys { event: schema.event(event).name.clone(), rule: rule.name.clone() };
         let mut step_extraction = Vec::with_capacity(rule.steps.len());
         for step in &rule.steps {
             step_extraction.push(self.extraction(step.event, space, &step.key).ok_or_else(|| refuse(step.event))?);
@@ -451,6 +492,7 @@ impl Builder {
             program: live.program.clone(),
             version: live.version,
             space,
+            stratum,
             step_extraction,
             stop_extraction,
             windows,
@@ -495,7 +537,8 @@ impl Builder {
                 let event = schema.event(spec.event);
                 let names = counted.iter().map(|f| event.field(*f).name.clone()).collect();
                 let types = counted.iter().map(|f| event.field(*f).ty.clone()).collect();
-                let space = self.space(Space { names, types, optional: optional.clone(), pinned: true });
+                let stratum = self.spaces[rule_space as usize].stratum;
+                let space = self.space(Space { names, types, optional: optional.clone(), pinned: true, stratum });
                 (space, counted.clone())
             }
         };
@@ -543,6 +586,16 @@ impl Builder {
         }
         Some(window)
     }
+}
+
+/// The stratum of each rule.
+fn stratify(rules: &[LiveRule]) -> Result<Vec<u8>, Refused> {
+    let all: Vec<&lapwing_dsl::ir::Rule> = rules.iter().map(|r| &r.program.rule).collect();
+    let name = |rule: usize| all[rule].name.clone();
+    strata(&all).map_err(|why| match why {
+        Unstratified::Cycle(rules) => Refused::Cycle(rules.into_iter().map(name).collect()),
+        Unstratified::TooHigh(rule) => Refused::TooHigh(name(rule)),
+    })
 }
 
 /// Whether runs of the program are moved by time: absences that complete a match, and reports that wait.

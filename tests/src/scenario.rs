@@ -17,6 +17,7 @@ use lapwing_engine::rule_set::RuleSet;
 use lapwing_engine::shard::Shard;
 use lapwing_engine::slot::{GROUPS, KeyHasher};
 use lapwing_engine::store::rest::{Judge, load_sequencer, load_suppressor, save_sequencer, save_suppressor};
+use lapwing_engine::strata::Strata;
 use lapwing_engine::suppress::{Suppressor, Verdict};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -92,6 +93,7 @@ struct Bench {
     sequencer: Sequencer,
     shard: Shard,
     suppressor: Suppressor,
+    strata: Strata,
     offsets: Vec<u64>,
     alerts: Vec<Json>,
     aside: Vec<PutAside>,
@@ -134,6 +136,7 @@ impl Bench {
             lateness: scenario.lateness,
             sequencer,
             suppressor: Suppressor::default(),
+            strata: Strata::default(),
             offsets: vec![0; 8],
             alerts: Vec::new(),
             aside: Vec::new(),
@@ -178,8 +181,13 @@ impl Bench {
     }
 
     fn process(&mut self, ready: &Ordered) {
-        let mut outputs: Vec<Output> = Vec::new();
-        self.shard.step(ready, &mut outputs);
+        let shard = &mut self.shard;
+        let climbed = self.strata.lead(&self.rules, ready, &mut self.suppressor, |input| {
+            let mut outputs: Vec<Output> = Vec::new();
+            shard.step(input, &mut outputs);
+            Some(outputs)
+        });
+        let mut outputs = climbed.outputs;
         outputs.sort_by(|a, b| a.place.cmp(&b.place));
         for output in &outputs {
             if let Verdict::Passes(suppressed) = self.suppressor.judge(&output.body, &self.rules) {
@@ -209,10 +217,13 @@ impl Bench {
     }
 }
 
-/// Evidence as `partition/offset`, the rest as it is.
+/// Evidence as `partition/offset` or `derived at …`, the rest as it is.
 fn plain(mut alert: Json) -> Json {
     for events in alert["evidence"].as_object_mut().expect("evidence is an object").values_mut() {
-        let place = |e: &Json| json!(format!("{}/{}", e["partition"], e["offset"]));
+        let place = |e: &Json| match &e["alert"] {
+            Json::Null => json!(format!("{}/{}", e["partition"], e["offset"])),
+            _ => json!(format!("derived at {}", e["at"].as_str().unwrap_or_default())),
+        };
         *events = events.as_array().expect("a step's evidence is a list").iter().map(place).collect();
     }
     alert

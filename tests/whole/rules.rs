@@ -36,7 +36,7 @@ fn tests_pass_and_try_everything() {
     let mut taken: BTreeMap<&str, BTreeSet<_>> = BTreeMap::new();
     for (name, test) in &rules.loaded.tests {
         let program = rules.loaded.programs.iter().find(|p| p.rule.name == *name).expect("a test names its rule");
-        let outcome = testing::run(test, program, &rules.loaded.schema);
+        let outcome = testing::run(test, program, &rules.loaded.programs, &rules.loaded.schema);
         let failure = outcome.failure.map(|f| render(&f, &rules.sources, false));
         assert_eq!(failure, None, "{name} {:?}", test.name.value);
         taken.entry(&program.rule.name).or_default().extend(outcome.taken);

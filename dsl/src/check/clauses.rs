@@ -98,7 +98,11 @@ impl<'a> RuleCheck<'a> {
                 let text = format!("the field `{}` is emitted twice", name.text);
                 self.error(Diagnostic::new(Code::Duplicate, name.span, text).also(first.span, "first here"));
             }
-            fields.push(self.expr(value, Scope::result(), None).map(|e| (name.text.clone(), e)));
+            let value = match &emit.into {
+                Some(into) => self.derived_value(into, name, value),
+                None => self.expr(value, Scope::result(), None),
+            };
+            fields.push(value.map(|e| (name.text.clone(), e)));
         }
         fields.into_iter().collect()
     }

@@ -79,6 +79,7 @@ impl<'a> RuleCheck<'a> {
             self.refuse_never(std::slice::from_ref(when));
         }
         let emit = self.emit(&clauses);
+        let into = self.into(&clauses);
         let message = clauses.message.map(|m| self.message(m)).unwrap_or_default();
         let severity = self.severity(clauses.severity);
         let risk = clauses.risk.and_then(|e| self.risk(e));
@@ -100,6 +101,7 @@ impl<'a> RuleCheck<'a> {
             within: clauses.within.map(|d| d.ms),
             when,
             emit: emit?,
+            into: into?,
             message,
             suppress,
             skip,

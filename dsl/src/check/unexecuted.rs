@@ -28,11 +28,6 @@ pub(super) fn clauses(clauses: &Clauses<'_>, found: &mut Vec<Diagnostic>) {
     if let Some((_, span)) = clauses.window {
         not_yet(span, "rules that fire when a window closes", found);
     }
-    if let Some((emit, span)) = clauses.emit
-        && let Some(into) = &emit.into
-    {
-        not_yet(Span { start: span.start, ..into.span }, "derived events, `emit into`", found);
-    }
     if let Some(span) = clauses.lateness {
         not_yet(span, "`lateness`, revisions for late events", found);
     }

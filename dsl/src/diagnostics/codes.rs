@@ -87,6 +87,8 @@ codes! {
     DataMisuse = "E0505", "a list or a table that is not asked as one";
     DataType = "E0506", "a list or a table of a type that it cannot hold";
     FeatureCycle = "E0507", "a feature that is made of itself";
+    DerivedEvent = "E0510", "a derived event that cannot be made";
+    DerivedCycle = "E0511", "rules that build on each other in a circle";
     TestFailed = "E0801", "a test whose rule does not do what it expects";
     NotYet = "E0901", "a part of the language that this version does not execute";
     NoKey = "W0101", "a rule without a key";

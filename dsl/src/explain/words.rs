@@ -44,7 +44,13 @@ impl Words<'_> {
             lines.push(format!("Every `{}` event{filter} ends what has begun.", self.event(stop.event)));
         }
         lines.push(self.mode());
-        lines.push(format!("The alert is of severity {}.", self.expr(&rule.severity)));
+        match &rule.into {
+            Some(into) => {
+                let ty = &self.schema.event(into.event).name;
+                lines.push(format!("A match is no alert but an event `{ty}`, for the rules that read these."));
+            }
+            None => lines.push(format!("The alert is of severity {}.", self.expr(&rule.severity))),
+        }
         if let Some(risk) = &rule.risk {
             lines.push(format!("It adds the risk {}.", self.expr(risk)));
         }

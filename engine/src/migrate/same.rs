@@ -272,6 +272,7 @@ fn take_events(rule: &mut Rule) -> Vec<EventId> {
     rule.key.fields.iter_mut().for_each(|(e, _)| take(e));
     rule.steps.iter_mut().for_each(|s| take(&mut s.event));
     rule.stop.iter_mut().for_each(|s| take(&mut s.event));
+    rule.into.iter_mut().for_each(|i| take(&mut i.event));
     for window in &mut rule.windows {
         take(&mut window.event);
         if let WindowKey::Fields { reader, .. } = &mut window.key {

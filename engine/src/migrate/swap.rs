@@ -198,7 +198,8 @@ impl MoveCell<'_> {
             !goes
         });
         for (i, body) in reported.into_iter().enumerate() {
-            let place = Place { sequence: 0, deadline: Millis::MAX, rule, key: self.key.to_vec(), index: i as u32 };
+            let stratum = self.old.rules[rule as usize].stratum;
+            let place = Place { rule, key: self.key.to_vec(), index: i as u32, ..Place::of_event(0, stratum) };
             self.out.push(Output { place, body });
         }
         (cell, runs)

@@ -53,7 +53,7 @@ impl Shard {
         ahead.of_event.clear();
         for event in events {
             let from = ahead.deliveries.len();
-            let missing = self.find_keys(rules, event, ahead);
+            let missing = self.find_keys(rules, self.stratum, event, ahead);
             // All shards see the event; one counts it.
             self.counters.missing_keys += if self.index == 0 { missing } else { 0 };
             ahead.of_event.push(from..ahead.deliveries.len());
@@ -63,13 +63,16 @@ impl Shard {
         }
     }
 
-    /// Appends the event's keys in this shard's groups. Returns how many are missing.
-    pub(super) fn find_keys(&self, rules: &RuleSet, event: EventView<'_>, ahead: &mut Ahead) -> u64 {
+    /// Appends the event's keys of a stratum in this shard's groups. Returns how many are missing.
+    pub(super) fn find_keys(&self, rules: &RuleSet, stratum: u8, event: EventView<'_>, ahead: &mut Ahead) -> u64 {
         let mut missing = 0;
         let first = ahead.deliveries.len();
         let bytes = &mut ahead.key_bytes;
         for (i, extraction) in rules.events[event.row.event.0 as usize].extractions.iter().enumerate() {
             let space = &rules.spaces[extraction.space as usize];
+            if space.stratum != stratum {
+                continue;
+            }
             let start = bytes.len();
             let mut parts = extraction.fields.iter().zip(&space.optional);
             let present = parts.all(|(field, optional)| crate::key::push(bytes, &event.field(*field), *optional));

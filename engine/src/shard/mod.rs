@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 use self::caps::Tally;
 use self::in_place::{Marks, begins};
 use self::keys::{Ahead, Delivery};
-use self::time::Timer;
+use self::time::{Timer, Times};
 use self::windows::{SlotWindows, WindowReads, windows_of};
 use crate::Millis;
 use crate::batch::{EventView, Hit};
@@ -71,10 +71,14 @@ pub struct Shard {
     pub(crate) clock: Millis,
     /// The first of `sweeps`, or earlier.
     next_sweep: Millis,
+    /// The stratum whose timers, sweeps and clock are at hand, and those of the others: in its own place each stratum's, but for that one.
+    stratum: u8,
+    times: Vec<Times>,
     /// The keys of the events ahead, in three stretches.
     ahead: [Ahead; 3],
     matches: Vec<Match>,
-    traced: Option<BTreeSet<Transition>>,
+    /// The rule whose transitions are remembered, with those.
+    traced: Option<(u32, BTreeSet<Transition>)>,
     /// Memory for runs that are taken out: all with their rules, those of one rule, what becomes of these.
     taken: Vec<(u32, Run)>,
     spare: Vec<Run>,
@@ -107,6 +111,7 @@ impl Shard {
         index: usize,
         of: usize,
     ) -> Shard {
+        let times = Times::of(&rules, Millis::MIN);
         Shard {
             rules,
             limits,
@@ -121,6 +126,8 @@ impl Shard {
             counters: Counters::default(),
             clock: Millis::MIN,
             next_sweep: Millis::MIN,
+            stratum: 0,
+            times,
             ahead: Default::default(),
             matches: Vec::new(),
             traced: None,
@@ -159,14 +166,14 @@ impl Shard {
         self.groups.iter().map(Group::run_count).sum()
     }
 
-    /// Remembers from now on which transitions runs take.
-    pub fn trace(&mut self) {
-        self.traced = Some(BTreeSet::new());
+    /// Remembers from now on which transitions the runs of a rule take.
+    pub fn trace(&mut self, rule: u32) {
+        self.traced = Some((rule, BTreeSet::new()));
     }
 
     /// The transitions taken since [`Shard::trace`].
     pub fn traced(&self) -> BTreeSet<Transition> {
-        self.traced.clone().unwrap_or_default()
+        self.traced.as_ref().map(|(_, taken)| taken.clone()).unwrap_or_default()
     }
 
     /// Writes the state of a key group; none where it is not this shard's or holds nothing.
@@ -194,13 +201,17 @@ impl Shard {
 
     /// Goes on at a time, after all groups were loaded.
     pub fn resume(&mut self, clock: Millis) {
-        self.clock = clock;
+        for stratum in 0..self.rules.strata {
+            self.in_stratum(stratum);
+            self.clock = clock;
+        }
         self.plan_all();
     }
 
-    /// Moves the shard over events and then to the time after them.
+    /// Moves the shard's rules of one stratum over events and then to the time after them.
     pub fn step(&mut self, input: &Ordered, out: &mut Vec<Output>) {
         let rules = self.rules.clone();
+        self.in_stratum(input.stratum);
         let view = |event: &OrderedEvent| {
             let batch = &*input.batches[event.batch as usize];
             EventView { batch, row: &batch.rows[event.row as usize] }
@@ -377,7 +388,9 @@ impl Shard {
                 offer.begin(&mut bound, &mut moved);
             }
         }
-        if let (Some(traced), Some(taken)) = (&mut self.traced, moved.taken.take()) {
+        if let (Some((of, traced)), Some(taken)) = (&mut self.traced, moved.taken.take())
+            && *of == rule
+        {
             traced.extend(taken);
         }
         if moved.complete.is_empty() && moved.runs.is_empty() && cell.more.is_none() && at.slot.is_none() {
@@ -453,7 +466,15 @@ impl Shard {
             for (i, mut body) in matches.drain(..).enumerate() {
                 body.caps |= caps;
                 let key = if bug(Bug::KeyOrder) { Vec::new() } else { key.to_vec() };
-                let place = Place { sequence: now.sequence, deadline: now.deadline, rule, key, index: i as u32 };
+                let place = Place {
+                    sequence: now.sequence,
+                    deadline: now.deadline,
+                    stratum: entry.stratum,
+                    given: if now.event.is_some() { 0 } else { u32::MAX },
+                    rule,
+                    key,
+                    index: i as u32,
+                };
                 out.push(Output { place, body });
             }
             self.matches = matches;

@@ -54,7 +54,12 @@ impl Shard {
             let batch = &*input.batches[event.batch as usize];
             keys.deliveries.clear();
             keys.key_bytes.clear();
-            self.find_keys(&self.rules, EventView { batch, row: &batch.rows[event.row as usize] }, &mut keys);
+            self.find_keys(
+                &self.rules,
+                input.stratum,
+                EventView { batch, row: &batch.rows[event.row as usize] },
+                &mut keys,
+            );
             for delivery in &keys.deliveries {
                 let (group, space, key) = (delivery.group, delivery.space, keys.key(delivery));
                 let here = || self.groups[group as usize].find(space, delivery.hash, key).is_some();
@@ -76,6 +81,7 @@ impl Shard {
             if group_of(hash, space.pinned) != name.group as usize || !self.owns(name.group as usize) {
                 return Err(Corrupt("a key stands in another key group: the secret of the key hash has changed"));
             }
+            self.in_stratum(space.stratum);
             let group = &mut self.groups[name.group as usize];
             let slot = key::load(bytes, &rules, self.hasher, group)?;
             if group.space(slot) != name.space || *group.key(slot) != *name.key {
@@ -107,10 +113,22 @@ impl Shard {
     pub fn evict(&mut self, mut cold: impl FnMut(Millis) -> bool) -> Vec<Cold> {
         let rules = self.rules.clone();
         let mut out = Vec::new();
+        for stratum in 0..rules.strata {
+            self.in_stratum(stratum);
+            self.evict_in_stratum(&rules, &mut cold, &mut out);
+        }
+        out.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        out
+    }
+
+    fn evict_in_stratum(&mut self, rules: &RuleSet, cold: &mut impl FnMut(Millis) -> bool, out: &mut Vec<Cold>) {
         let mut looks: BTreeMap<Millis, Gone> = BTreeMap::new();
         for group in 0..PINNED as u16 {
             for slot in self.groups[group as usize].slots() {
                 let g = &self.groups[group as usize];
+                if rules.spaces[g.space(slot) as usize].stratum != self.stratum {
+                    continue;
+                }
                 if (self.waits_for_time(group, slot) && !bug(Bug::Evicted))
                     || !cold(g.newest(slot).unwrap_or(Millis::MIN))
                 {
@@ -122,14 +140,12 @@ impl Shard {
                 let Some(slot) = self.drop_gone(group, slot, self.swept_until()) else { continue };
                 let g = &mut self.groups[group as usize];
                 let name = KeyName { group, space: g.space(slot), key: g.key(slot).into() };
-                let ends = ends(g, slot, &rules).saturating_add(SWEPT_WITHIN);
-                out.push(Cold { name, ends, bytes: key::save(g, slot, &rules) });
-                g.discard(slot, &rules);
+                let ends = ends(g, slot, rules).saturating_add(SWEPT_WITHIN);
+                out.push(Cold { name, ends, bytes: key::save(g, slot, rules) });
+                g.discard(slot, rules);
             }
         }
-        out.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         self.look_no_more(looks);
-        out
     }
 
     /// Forgets planned looks at slots that are there no more, so that a key that comes and goes does not leave one each time.

@@ -1,9 +1,11 @@
 //! What time does: timers fire, and what has gone is swept away.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{At, Now, Shard};
 use crate::Millis;
 use crate::output::Output;
-use crate::rule_set::RuleEntry;
+use crate::rule_set::{RuleEntry, RuleSet};
 use crate::run::step::{Moved, time_passes};
 use crate::slot::{Cell, CellMore, Fate, SWEEP_GRAIN, SWEPT_WITHIN, SlotId};
 use crate::window::{seen_from, seen_until};
@@ -18,7 +20,42 @@ pub(crate) struct Timer {
     group: u16,
 }
 
+/// What time has still to do in one stratum.
+#[derive(Clone, Debug)]
+pub(super) struct Times {
+    timers: BTreeSet<Timer>,
+    sweeps: BTreeMap<Millis, Vec<(u16, u32)>>,
+    clock: Millis,
+    next_sweep: Millis,
+}
+
+impl Times {
+    /// Nothing to do, for each stratum of a rule set.
+    pub fn of(rules: &RuleSet, clock: Millis) -> Vec<Times> {
+        let none = Times { timers: BTreeSet::new(), sweeps: BTreeMap::new(), clock, next_sweep: Millis::MIN };
+        vec![none; rules.strata.into()]
+    }
+}
+
 impl Shard {
+    /// Puts the timers, sweeps and clock of a stratum in place.
+    pub(crate) fn in_stratum(&mut self, stratum: u8) {
+        if self.stratum == stratum {
+            return;
+        }
+        self.exchange_times(self.stratum);
+        self.exchange_times(stratum);
+        self.stratum = stratum;
+    }
+
+    fn exchange_times(&mut self, stratum: u8) {
+        let times = &mut self.times[usize::from(stratum)];
+        std::mem::swap(&mut self.timers, &mut times.timers);
+        std::mem::swap(&mut self.sweeps, &mut times.sweeps);
+        std::mem::swap(&mut self.clock, &mut times.clock);
+        std::mem::swap(&mut self.next_sweep, &mut times.next_sweep);
+    }
+
     /// Fires what is due strictly before `clock`.
     pub(super) fn pass_time(&mut self, clock: Millis, sequence: u64, out: &mut Vec<Output>) {
         while let Some(timer) = self.timers.first() {
@@ -66,11 +103,15 @@ impl Shard {
 
     /// Plans all timers and sweeps anew, from what the slots hold.
     pub(crate) fn plan_all(&mut self) {
+        let rules = self.rules.clone();
+        // Between two steps all strata are at one time.
+        self.in_stratum(0);
         self.timers.clear();
         self.sweeps.clear();
-        let rules = self.rules.clone();
+        self.times = Times::of(&rules, self.clock);
         for g in 0..self.groups.len() {
             for slot in self.groups[g].in_order() {
+                self.in_stratum(rules.spaces[self.groups[g].space(slot) as usize].stratum);
                 self.groups[g].set_sweep_at(slot, None);
                 let group = &self.groups[g];
                 for record in group.records(slot) {

@@ -45,7 +45,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             continue;
         }
         let Some(program) = rules.loaded.programs.iter().find(|p| p.rule.name == *rule) else { continue };
-        let outcome = testing::run(test, program, &rules.loaded.schema);
+        let outcome = testing::run(test, program, &rules.loaded.programs, &rules.loaded.schema);
         taken.entry(&program.rule.name).or_default().extend(outcome.taken);
         let finding = outcome.failure.as_ref();
         match finding {

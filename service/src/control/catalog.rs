@@ -121,9 +121,8 @@ impl Catalog {
 
     fn make(&self) -> Result<RuleSet, Refusal> {
         let rules = self.live().map(|(program, version)| LiveRule { program: program.clone(), version }).collect();
-        let set = RuleSet::new(self.generation, self.schema.clone(), rules).map_err(|error| {
-            Refusal::new(format!("rule `{}`: too many different keys of event `{}`", error.rule, error.event))
-        })?;
+        let set = RuleSet::new(self.generation, self.schema.clone(), rules);
+        let set = set.map_err(|refused| Refusal::new(refused.to_string()))?;
         Ok(set.with_data(self.generation, Arc::new(self.contents.data(&self.schema))))
     }
 

@@ -102,7 +102,7 @@ impl Rules {
     }
 
     /// The rule set of all of them, at version 1; its lists and tables are empty.
-    pub fn rule_set(&self, generation: u64) -> Result<RuleSet, lapwing_engine::rule_set::TooManyKeys> {
+    pub fn rule_set(&self, generation: u64) -> Result<RuleSet, lapwing_engine::rule_set::Refused> {
         let rules = self.loaded.programs.iter().map(|p| LiveRule { program: Arc::clone(p), version: 1 }).collect();
         RuleSet::new(generation, self.loaded.schema.clone(), rules)
     }

@@ -3,8 +3,9 @@
 use lapwing_dsl::functions::timestamp_text;
 use lapwing_dsl::value::Value;
 use lapwing_engine::limits::Cap;
-use lapwing_engine::output::Match;
+use lapwing_engine::output::{Evidence, Match};
 use lapwing_engine::rule_set::RuleSet;
+use lapwing_engine::strata::{DERIVED, digits_of};
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 use serde_json::value::RawValue;
@@ -125,11 +126,21 @@ struct EvidenceByStep<'a> {
 }
 
 #[derive(Serialize)]
-struct EvidenceJson<'a> {
-    source: &'a str,
-    partition: u16,
-    offset: u64,
-    at: String,
+#[serde(untagged)]
+enum EvidenceJson<'a> {
+    Logged { source: &'a str, partition: u16, offset: u64, at: String },
+    Derived { alert: String, at: String },
+}
+
+impl<'a> EvidenceJson<'a> {
+    fn new(evidence: &Evidence, sources: &'a [String]) -> EvidenceJson<'a> {
+        let (origin, at) = (evidence.origin, timestamp_text(evidence.at));
+        if origin.source == DERIVED {
+            return EvidenceJson::Derived { alert: digits_of(origin), at };
+        }
+        let source = sources.get(origin.source as usize).map_or("", String::as_str);
+        EvidenceJson::Logged { source, partition: origin.partition, offset: origin.offset, at }
+    }
 }
 
 impl Serialize for EvidenceByStep<'_> {
@@ -142,12 +153,7 @@ impl Serialize for EvidenceByStep<'_> {
                 .evidence
                 .iter()
                 .filter(|e| e.step.0 as usize == i)
-                .map(|e| EvidenceJson {
-                    source: sources.get(e.origin.source as usize).map_or("", String::as_str),
-                    partition: e.origin.partition,
-                    offset: e.origin.offset,
-                    at: timestamp_text(e.at),
-                })
+                .map(|e| EvidenceJson::new(e, sources))
                 .collect();
             if !events.is_empty() {
                 map.serialize_entry(&step.name, &events)?;

@@ -19,6 +19,7 @@ use lapwing_engine::shard::outside::{Cold, KeyName};
 use lapwing_engine::shard::{Counters, Shard};
 use lapwing_engine::slot::KeyHasher;
 use lapwing_engine::store::codec::Corrupt;
+use lapwing_engine::strata::Strata;
 use lapwing_engine::suppress::{Suppressor, Verdict};
 use serde::Serialize;
 
@@ -170,6 +171,7 @@ pub struct Pipeline {
     pub(super) sequencer: Sequencer,
     pub(super) shards: Vec<Shard>,
     pub(super) suppressor: Suppressor,
+    pub(super) strata: Strata,
     pub(super) totals: Totals,
     /// What was counted outside the shards, or before they were made.
     pub(super) counted: Counters,
@@ -202,6 +204,7 @@ impl Pipeline {
             sequencer,
             shards,
             suppressor: Suppressor::default(),
+            strata: Strata::default(),
             totals: Totals::default(),
             counted: Counters::default(),
             outputs: Vec::new(),
@@ -368,7 +371,11 @@ impl Pipeline {
         let generations: Vec<Generation> = self.generations.iter().cloned().collect();
         // Generations that differ in lists and tables alone read the same of a line.
         let families: Vec<&[Generation]> = generations.chunk_by(|a, b| a.rules.shares_programs(&b.rules)).collect();
-        let decoded = self.round(&families, lines);
+        let (decoded, stepped) = self.round(&families, lines);
+        if let Some(stepped) = stepped {
+            self.climb(&stepped);
+            self.recycle(stepped);
+        }
         self.merge(sink);
         let decoded_at = Instant::now();
         let mut ready = Ordered { events: std::mem::take(&mut self.spare_events), ..Ordered::default() };
@@ -444,8 +451,9 @@ impl Pipeline {
         self.advance(ready, sink);
     }
 
-    /// Moves the shards over what is in order, and decodes lines by each family of generations that have the same programs.
-    fn round(&mut self, families: &[&[Generation]], lines: &Lines<'_>) -> Vec<Vec<DecodedLines>> {
+    /// Moves the shards' lowest stratum over what is in order, which is given back, and decodes lines by each family of generations that
+    /// have the same programs.
+    fn round(&mut self, families: &[&[Generation]], lines: &Lines<'_>) -> (Vec<Vec<DecodedLines>>, Option<Ordered>) {
         let started = Instant::now();
         let pieces = split(lines, self.shards.len());
         let jobs = Jobs { families, pieces: &pieces, next: AtomicUsize::new(0) };
@@ -485,15 +493,12 @@ impl Pipeline {
             self.decoders.extend(hands.decoding);
             self.spare.extend(hands.batches);
         }
-        if let Some(ready) = ahead {
-            self.recycle(ready);
-        }
         decoded.sort_unstable_by_key(|(job, _)| *job);
         let mut decoded = decoded.into_iter().map(|(_, lines)| lines);
         let by_family = families.iter().map(|_| numbered(decoded.by_ref().take(pieces.len()).collect())).collect();
         self.stages.step += (stepped - started).as_secs_f64();
         self.stages.decode += stepped.elapsed().as_secs_f64();
-        by_family
+        (by_family, ahead)
     }
 
     /// A decoder for a rule set: one that has decoded for it before, if there is one.
@@ -535,7 +540,8 @@ impl Pipeline {
             let rest = ready.events.split_off(old);
             let next_sequence = rest.first().map_or(ready.next_sequence, |e| e.sequence);
             let until = cut.saturating_add(1);
-            let before = Ordered { batches: ready.batches.clone(), events: ready.events, until, next_sequence };
+            let batches = ready.batches.clone();
+            let before = Ordered { batches, events: ready.events, until, next_sequence, stratum: ready.stratum };
             self.step(&before, sink);
             self.put_next_in_force(sink);
             ready.events = rest;
@@ -546,10 +552,38 @@ impl Pipeline {
 
     fn step(&mut self, ready: &Ordered, sink: &mut dyn Sink) {
         let started = Instant::now();
-        if !self.take_in(Some(ready)) {
+        let Some(outputs) = self.step_shards(ready) else { return };
+        self.outputs.extend(outputs);
+        self.climb(ready);
+        let stepped = Instant::now();
+        self.merge(sink);
+        self.stages.step += (stepped - started).as_secs_f64();
+        self.stages.alert += stepped.elapsed().as_secs_f64();
+    }
+
+    /// Leads the strata above the lowest over what that was led over, and gave.
+    fn climb(&mut self, ready: &Ordered) {
+        let rules = self.generations[0].rules.clone();
+        if !rules.derives {
             return;
         }
-        let mut outputs = std::mem::take(&mut self.outputs);
+        let first = std::mem::take(&mut self.outputs);
+        let mut strata = std::mem::take(&mut self.strata);
+        let mut suppressor = std::mem::take(&mut self.suppressor);
+        let climbed = strata.climb(&rules, ready, first, &mut suppressor, |input| self.step_shards(input));
+        self.strata = strata;
+        self.suppressor = suppressor;
+        self.totals.suppressed += climbed.held;
+        self.counted.rule_errors += climbed.errors;
+        self.outputs = climbed.outputs;
+    }
+
+    /// Moves one stratum of all shards; none where keys could not be taken in.
+    fn step_shards(&mut self, ready: &Ordered) -> Option<Vec<Output>> {
+        if !self.take_in(Some(ready)) {
+            return None;
+        }
+        let mut outputs = Vec::new();
         if let [shard] = self.shards.as_mut_slice() {
             shard.step(ready, &mut outputs);
         } else {
@@ -571,11 +605,7 @@ impl Pipeline {
                 }
             });
         }
-        let stepped = Instant::now();
-        self.outputs = outputs;
-        self.merge(sink);
-        self.stages.step += (stepped - started).as_secs_f64();
-        self.stages.alert += stepped.elapsed().as_secs_f64();
+        Some(outputs)
     }
 
     /// Puts what the shards gave in one order and lets what is not held back leave.

@@ -12,6 +12,7 @@ use lapwing_engine::slot::GROUPS;
 use lapwing_engine::store::codec::{Corrupt, Reader, Writer};
 use lapwing_engine::store::rest::{Judge, load_sequencer, load_suppressor, save_sequencer, save_suppressor};
 use lapwing_engine::store::seal;
+use lapwing_engine::strata::Strata;
 
 use super::lines::Generation;
 use super::pipeline::{Options, Pipeline, Totals};
@@ -37,13 +38,14 @@ impl Pipeline {
             w.len(*number);
             w.slice(bytes);
         });
+        self.strata.save(&mut w);
         seal::seal(&w.bytes)
     }
 
     /// A pipeline that goes on from where one was saved. `rules` are the sets that [`Pipeline::generations`] gave then; the number
     /// of threads is free.
     pub fn load(rules: Vec<Arc<RuleSet>>, options: Options, threads: usize, bytes: &[u8]) -> Result<Pipeline, Corrupt> {
-        let mut r = Reader::new(seal::open(bytes)?);
+        let mut r = seal::open(bytes)?;
         if r.bool()? != (options.order == Order::EventTime) {
             return Err(Corrupt("it was saved under another order of events"));
         }
@@ -67,6 +69,9 @@ impl Pipeline {
             let number = r.u64()? as usize;
             let shard = pipeline.shards.iter_mut().find(|shard| shard.owns(number));
             shard.ok_or(Corrupt("a key group is nobody's"))?.load_group(number, r.slice()?)?;
+        }
+        if r.version() >= 5 {
+            pipeline.strata = Strata::load(&mut r)?;
         }
         r.end()?;
         let clock = pipeline.sequencer.clock();

@@ -1,6 +1,6 @@
 //! Runs `test` blocks of rule files in virtual time.
 //!
-//! A test is judged by the real engine with the one rule it names. Its clock begins at [`START`]; events happen at the clock, `after` and
+//! A test is judged by the real engine with the one rule it names, and the rules that derive the events it reads. Its clock begins at [`START`]; events happen at the clock, `after` and
 //! `repeat … every` move it, `watermark` lets time pass so that timers fire. An event behind the clock's greatest reading is late.
 
 mod coverage;
@@ -28,6 +28,7 @@ use lapwing_engine::rule_set::{LiveRule, RuleSet};
 use lapwing_engine::run::step::Transition;
 use lapwing_engine::shard::Shard;
 use lapwing_engine::slot::KeyHasher;
+use lapwing_engine::strata::Strata;
 use lapwing_engine::suppress::{Suppressor, Verdict};
 
 pub use coverage::gaps;
@@ -43,23 +44,25 @@ pub struct Outcome {
     pub taken: BTreeSet<Transition>,
 }
 
-/// Runs a test of a rule.
-pub fn run(test: &TestDecl, program: &Arc<Program>, schema: &Schema) -> Outcome {
-    let live = LiveRule { program: program.clone(), version: 1 };
-    let rules = match RuleSet::new(1, schema.clone(), vec![live]) {
+/// Runs a test of a rule, which is one of `programs`.
+pub fn run(test: &TestDecl, program: &Arc<Program>, programs: &[Arc<Program>], schema: &Schema) -> Outcome {
+    let live = with_makers(program, programs).into_iter().map(|p| LiveRule { program: p.clone(), version: 1 });
+    let rules = match RuleSet::new(1, schema.clone(), live.collect()) {
         Ok(rules) => Arc::new(rules),
-        Err(error) => {
-            let text = format!("rule `{}` takes too many keys of `{}`", error.rule, error.event);
-            let failure = Diagnostic::new(Code::TestFailed, test.span, text);
+        Err(refused) => {
+            let failure = Diagnostic::new(Code::TestFailed, test.span, refused.to_string());
             return Outcome { failure: Some(failure), taken: BTreeSet::new() };
         }
     };
+    let rule = rules.find(&program.rule.name).expect("the rule is one of the set");
     let sources = Arc::new(vec!["test".to_owned()]);
     let mut shard = Shard::new(rules.clone(), Limits::default(), KeyHasher::new(0), sources, 0, 1);
-    shard.trace();
+    shard.trace(rule);
     let mut bench = Bench {
+        rule,
         rules,
         shard,
+        strata: Strata::default(),
         suppressor: Suppressor::default(),
         clock: START,
         greatest: Millis::MIN,
@@ -72,10 +75,27 @@ pub fn run(test: &TestDecl, program: &Arc<Program>, schema: &Schema) -> Outcome 
     Outcome { failure, taken: bench.shard.traced() }
 }
 
+/// A rule with those that derive the events it reads, and so on.
+fn with_makers<'p>(program: &'p Arc<Program>, programs: &'p [Arc<Program>]) -> Vec<&'p Arc<Program>> {
+    let mut live = vec![program];
+    let mut next = 0;
+    while let Some(reader) = live.get(next) {
+        let reads = reader.rule.reads();
+        let makes = |p: &&Arc<Program>| p.rule.into.as_ref().is_some_and(|into| reads.contains(&into.event));
+        let makers: Vec<_> = programs.iter().filter(makes).collect();
+        live.extend(makers.into_iter().filter(|m| !live.iter().any(|p| Arc::ptr_eq(p, m))).collect::<Vec<_>>());
+        next += 1;
+    }
+    live
+}
+
 /// A test while it runs.
 struct Bench<'t> {
+    /// The rule that is tested.
+    rule: u32,
     rules: Arc<RuleSet>,
     shard: Shard,
+    strata: Strata,
     suppressor: Suppressor,
     clock: Millis,
     greatest: Millis,
@@ -252,15 +272,22 @@ impl<'t> Bench<'t> {
             events: vec![event],
             until: self.clock,
             next_sequence: self.sequence,
+            stratum: 0,
         });
         Ok(())
     }
 
     fn pass(&mut self, ordered: Ordered) {
-        let mut outputs: Vec<Output> = Vec::new();
-        self.shard.step(&ordered, &mut outputs);
-        outputs.sort_by(|a, b| a.place.cmp(&b.place));
-        for output in outputs {
+        let shard = &mut self.shard;
+        let mut climbed = self.strata.lead(&self.rules, &ordered, &mut self.suppressor, |input| {
+            let mut outputs: Vec<Output> = Vec::new();
+            shard.step(input, &mut outputs);
+            Some(outputs)
+        });
+        climbed.outputs.sort_by(|a, b| a.place.cmp(&b.place));
+        let own = |body: &Match| body.rule == self.rule;
+        self.alerts.extend(climbed.derived.into_iter().filter(|(body, _)| own(body)));
+        for output in climbed.outputs.into_iter().filter(|o| own(&o.body)) {
             if let Verdict::Passes(held) = self.suppressor.judge(&output.body, &self.rules) {
                 self.alerts.push((output.body, held));
             }
@@ -296,7 +323,7 @@ impl<'t> Bench<'t> {
 
     /// An emitted field, a part of the key, or a property of the alert.
     fn alert_value(&self, alert: &Match, held: u64, name: &str) -> Option<(Value<'static>, Option<Type>)> {
-        let rule = &self.rules.rules[0].program.rule;
+        let rule = &self.rules.rules[self.rule as usize].program.rule;
         if let Some(i) = rule.emit.iter().position(|(n, _)| n == name) {
             return Some((alert.fields[i].clone(), Some(rule.emit[i].1.ty.clone())));
         }
@@ -318,7 +345,7 @@ impl<'t> Bench<'t> {
     }
 
     fn describe(&self, alert: &Match) -> String {
-        let rule = &self.rules.rules[0].program.rule;
+        let rule = &self.rules.rules[self.rule as usize].program.rule;
         let fields = rule.key.names.iter().zip(&alert.key).chain(rule.emit.iter().map(|(n, _)| n).zip(&alert.fields));
         let parts: Vec<String> = fields.map(|(n, v)| format!("{n}: {}", shown(v))).collect();
         format!("{{ {} }}", parts.join(", "))

@@ -10,14 +10,17 @@ use serde_json::Value as Json;
 use crate::data::Data;
 use crate::value::Value;
 
+/// From this line number on events are derived.
+pub const DERIVED: usize = 1 << 40;
+
 /// One event of one type.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// Its type.
     pub ty: String,
     /// Its time in milliseconds.
     pub at: i64,
-    /// The input line it came from.
+    /// The input line it came from; for a derived event its number from [`DERIVED`] on.
     pub line: usize,
     /// Its place in the order of processing.
     pub place: usize,

@@ -2,7 +2,7 @@
 //!
 //! It interprets the syntax tree and shares nothing else with the compiler or the engine: values, conditions, runs and
 //! windows are written a second time here, straight from the description of the language, with no regard to speed.
-//! What it leaves out: models, derived events, and the clauses `window`, `lateness` and `time processing`.
+//! What it leaves out: models, and the clauses `window`, `lateness` and `time processing`.
 //!
 //! An input line goes `event` (decode) → `stream` (order, time) → `select` (which matches) → `run` (one run, one
 //! event) → `way` (the pattern) and `eval` (the conditions). Before, `features` writes features out.
@@ -18,6 +18,7 @@ mod migrate;
 mod rule;
 mod run;
 mod select;
+mod strata;
 mod stream;
 mod value;
 mod way;
@@ -25,6 +26,7 @@ mod windows;
 
 use std::collections::BTreeMap;
 
+pub use event::DERIVED;
 pub use stream::{run, run_with_changes};
 
 /// How events are put in order.
@@ -84,7 +86,7 @@ pub struct Alert {
     pub first_at: i64,
     /// The time of the last event, or the deadline of the absence that completed the match.
     pub at: i64,
-    /// The input lines bound to each step, in match order.
+    /// The input lines bound to each step, in match order; numbers from [`DERIVED`] on for derived events.
     pub evidence: BTreeMap<String, Vec<usize>>,
     /// What `emit` gives; missing values are left out.
     pub fields: serde_json::Map<String, serde_json::Value>,

@@ -48,6 +48,8 @@ pub struct Rule<'a> {
     pub steps: Vec<&'a Step>,
     /// The steps of its absences.
     pub absent: Vec<&'a Step>,
+    /// The whole tree as text.
+    tree: String,
 }
 
 impl<'a> Rule<'a> {
@@ -75,6 +77,7 @@ impl<'a> Rule<'a> {
             stop: None,
             steps: Vec::new(),
             absent: Vec::new(),
+            tree: format!("{:?}", decl.clauses),
         };
         for clause in &decl.clauses {
             match &clause.kind {
@@ -140,6 +143,11 @@ impl<'a> Rule<'a> {
     /// Whether the pattern names the type.
     pub fn names(&self, ty: &str) -> bool {
         self.steps.iter().chain(&self.absent).any(|step| step.event.text == ty)
+    }
+
+    /// Whether it reads events of the type: in its pattern, in `stop on`, or by name in an expression, as windows do.
+    pub fn reads(&self, ty: &str) -> bool {
+        self.names(ty) || self.stop.is_some_and(|s| s.event.text == ty) || self.tree.contains(&format!("Name({ty:?})"))
     }
 
     /// The step of that name.

@@ -1,4 +1,6 @@
 //! The stream: order of events, time and its timers, and the alerts that leave.
+//!
+//! Each stratum is a stream of its own over all events: those of the log and those that the strata below derive (`strata`).
 
 use std::rc::Rc;
 
@@ -13,6 +15,7 @@ use crate::migrate::{self, Leader};
 use crate::rule::{Key, Rule};
 use crate::run::{Matcher, evidence};
 use crate::select::{KeyState, Reported};
+use crate::strata::{self, Item, Made, Tag};
 use crate::value::{self, Value};
 use crate::windows::{Since, carried_over};
 use crate::{Alert, Change, Options, Order, Outcome};
@@ -47,30 +50,49 @@ fn run_written_out(files: &[File], changes: &[Change<'_>], lines: &[Json], optio
         generations.push(Generation::new(change, generations.last()));
     }
     let (events, cuts, outcome) = read(&generations, changes, lines, options);
+    let lateness = if options.order == Order::Arrival { options.lateness_ms } else { 0 };
+    let mut items = strata::of_the_log(events, lateness);
+    let strata: Vec<Vec<u8>> = generations.iter().map(|g| strata::of_rules(&g.rules)).collect();
+    let mut alerts = Vec::new();
+    for stratum in 0..=strata.iter().flatten().copied().max().unwrap_or(0) {
+        let own: Vec<Generation<'_>> =
+            generations.iter().zip(&strata).map(|(g, of_rules)| g.of_stratum(stratum, of_rules)).collect();
+        let made = lead(&own, stratum, &items, &cuts, lateness);
+        alerts.extend(made.alerts);
+        items = strata::with(items, made.derived);
+    }
+    alerts.sort_by_key(|(tag, _)| *tag);
+    Outcome { alerts: alerts.into_iter().map(|(_, alert)| alert).collect(), ..outcome }
+}
+
+/// Leads the rules of one stratum over events.
+fn lead(generations: &[Generation<'_>], stratum: u8, items: &[Item], cuts: &[i64], lateness: i64) -> Made {
     let states = generations[0].rules.iter().map(|_| RuleState::default()).collect();
     let windows = Rc::new(carried_over(&Since::new(), &generations[0].rules, &generations[0].types, 0));
-    let lateness = if options.order == Order::Arrival { options.lateness_ms } else { 0 };
     let types = generations[0].types.clone();
     let data = generations[0].data.clone();
     let world = World { types, history: Vec::new(), clock: i64::MIN, lateness, windows, data };
-    let mut stream = Stream { generation: &generations[0], states, world, outcome };
-    let mut clock = i64::MIN;
-    let mut live = 0;
-    for (generation, event) in events {
-        while live < generation {
-            stream.change(&generations[live + 1], cuts[live]);
-            live += 1;
+    let tag = Tag { stratum, ..Tag::default() };
+    let mut stream = Stream { generation: &generations[0], live: 0, states, world, tag, made: Made::default() };
+    let last = items.last().map_or(0, |item| item.tag.index + 1);
+    let places = strata::given(items);
+    for (item, given) in items.iter().zip(places) {
+        stream.change_up_to(item.generation, generations, cuts, item.tag.index);
+        stream.tag = Tag { stratum, index: item.tag.index, ..Tag::default() };
+        if item.tag.deadline == i64::MAX && given > 1 {
+            stream.tag = Tag { deadline: i64::MAX, given: given - 1, ..stream.tag };
+            stream.fire_before(item.clock, false);
+        } else {
+            stream.fire_before(item.clock, true);
         }
-        clock = clock.max(event.at.saturating_sub(lateness));
-        stream.fire_before(clock);
-        stream.world.clock = clock;
-        stream.process(event);
+        stream.world.clock = item.clock;
+        stream.tag = Tag { stratum, index: item.tag.index, deadline: item.tag.deadline, given, ..Tag::default() };
+        stream.process(item.event.clone());
     }
-    for later in live + 1..generations.len() {
-        stream.change(&generations[later], cuts[later - 1]);
-    }
+    stream.change_up_to(generations.len() - 1, generations, cuts, last);
+    stream.tag = Tag { stratum, index: last, ..Tag::default() };
     stream.end();
-    stream.outcome
+    stream.made
 }
 
 /// One rule set.
@@ -86,6 +108,14 @@ struct Generation<'a> {
 }
 
 impl<'a> Generation<'a> {
+    /// The rules of one stratum.
+    fn of_stratum(&self, stratum: u8, of_rules: &[u8]) -> Generation<'a> {
+        let own = |i: &usize| of_rules[*i] == stratum;
+        let rules = (0..self.rules.len()).filter(own).map(|i| self.rules[i].clone()).collect();
+        let texts = (0..self.rules.len()).filter(own).map(|i| self.texts[i].clone()).collect();
+        Generation { files: self.files, types: self.types.clone(), rules, texts, data: self.data.clone() }
+    }
+
     /// A rule that is the same as before is the very same, so that its runs' places are.
     fn new(change: &Change<'a>, before: Option<&Generation<'a>>) -> Generation<'a> {
         let files = change.files;
@@ -181,16 +211,31 @@ struct RuleState<'a> {
 
 struct Stream<'a> {
     generation: &'a Generation<'a>,
+    /// Its number.
+    live: usize,
     states: Vec<RuleState<'a>>,
     world: World<'a>,
-    outcome: Outcome,
+    /// Where what happens now stands.
+    tag: Tag,
+    made: Made,
 }
 
 impl<'a> Stream<'a> {
+    /// Lets generations take over up to one, before an event of the log.
+    fn change_up_to(&mut self, generation: usize, generations: &'a [Generation<'a>], cuts: &[i64], index: usize) {
+        while self.live < generation {
+            let cut = cuts[self.live];
+            self.tag = Tag { stratum: self.tag.stratum, index, ..Tag::default() };
+            self.change(&generations[self.live + 1], cut);
+            self.live += 1;
+        }
+    }
+
     /// Lets the next generation take over, once time is past the cut. What is due by now is still the old one's.
     fn change(&mut self, next: &'a Generation<'a>, cut: i64) {
         self.world.clock = self.world.clock.max(cut.saturating_add(1));
-        self.fire_before(self.world.clock);
+        self.fire_before(self.world.clock, true);
+        self.tag = Tag { deadline: cut, change: self.live + 1, given: 0, ..self.tag };
         let old = self.generation;
         for (i, rule) in old.rules.iter().enumerate() {
             let after = next.rules.iter().position(|r| r.name == rule.name);
@@ -258,9 +303,12 @@ impl<'a> Stream<'a> {
         rule.stop.is_some_and(|stop| scope.holds_if_any(stop.filter.as_ref()))
     }
 
-    /// Fires the deadlines before `clock`, in order of deadline, rule, key.
-    fn fire_before(&mut self, clock: i64) {
+    /// Fires the deadlines before `clock`, in order of deadline, rule, key. What they complete stands at their time, if `at_their_time`.
+    fn fire_before(&mut self, clock: i64, at_their_time: bool) {
         while let Some((deadline, rule, key)) = self.next_timer().filter(|(deadline, ..)| *deadline < clock) {
+            if at_their_time {
+                self.tag = Tag { deadline, given: u32::MAX, ..self.tag };
+            }
             self.with_key(rule, &key, |state, matcher| state.pass(matcher, deadline));
         }
     }
@@ -280,8 +328,10 @@ impl<'a> Stream<'a> {
 
     fn end(&mut self) {
         while let Some((deadline, rule, key)) = self.next_timer() {
+            self.tag = Tag { deadline, given: u32::MAX, ..self.tag };
             self.with_key(rule, &key, |state, matcher| state.pass(matcher, deadline));
         }
+        self.tag = Tag { deadline: i64::MAX, given: 0, ..self.tag };
         for i in 0..self.generation.rules.len() {
             for key in self.keys(i) {
                 self.with_key(i, &key, |state, matcher| state.end(matcher));
@@ -303,8 +353,14 @@ impl<'a> Stream<'a> {
             state.keys.len() - 1
         });
         for reported in happens(&mut state.keys[index].1, matcher) {
-            if let Some(suppressed) = state.let_through(matcher, &reported) {
-                self.outcome.alerts.push(alert(matcher, &reported, suppressed));
+            let Some(suppressed) = state.let_through(matcher, &reported) else { continue };
+            if matcher.rule.emit.is_some_and(|emit| emit.into.is_some()) {
+                let event = strata::derive(matcher, &reported, &then(matcher, &reported));
+                let Some(event) = event else { continue };
+                let clock = self.world.clock;
+                self.made.derived.push(Item { generation: self.live, event, tag: self.tag, clock });
+            } else {
+                self.made.alerts.push((self.tag, alert(matcher, &reported, suppressed)));
             }
         }
     }

@@ -4,6 +4,7 @@ use serde_json::Value as Json;
 
 use super::clause::{RuleText, rule};
 use super::construct::Used;
+use super::derive::chain;
 use super::rng::Rng;
 use super::stream::{EVENTS, events, shuffled};
 
@@ -44,6 +45,9 @@ impl Case {
             }
             rules.push(text);
             used.push(of_rule);
+        }
+        if count > 1 && rng.percent(30) {
+            chain(&mut rules, &mut used, &mut rng);
         }
         let length = rng.between(6, 22) as usize;
         let sorted = events(&mut rng, length);

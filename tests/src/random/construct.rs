@@ -146,6 +146,8 @@ pub const ALL: &[&str] = &[
     "table over",
     "table in a result",
     "several rules",
+    "emit into",
+    "derived events",
 ];
 
 /// The constructs of one rule.

@@ -13,6 +13,7 @@ mod condition;
 pub mod construct;
 pub mod control;
 pub mod data;
+mod derive;
 pub mod judge;
 mod pattern;
 pub mod rng;

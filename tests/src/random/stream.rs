@@ -9,6 +9,8 @@ pub const EVENTS: &str = "\
 event e { at timestamp  k string?  j string  u string?  n int  x int?  d decimal  s string  ok bool  p ip?  q float }
 event f { at timestamp  k string?  j string  u string?  n int  x int?  d decimal  s string  ok bool  p ip?  q float }
 event g { at timestamp  k string?  j string  u string?  n int  x int?  d decimal  s string  ok bool  p ip?  q float }
+event h { at timestamp  k string?  j string  u string?  n int  x int?  d decimal  s string  ok bool  p ip?  q float }
+event i { at timestamp  k string?  j string  u string?  n int  x int?  d decimal  s string  ok bool  p ip?  q float }
 list texts of string
 list whole of int
 list exact of decimal
@@ -37,7 +39,7 @@ pub fn events(rng: &mut Rng, count: usize) -> Vec<Json> {
 
 fn event(rng: &mut Rng, at: i64) -> Json {
     let mut event = json!({
-        "type": rng.weighted(&[(5, "e"), (3, "f"), (1, "g")]),
+        "type": rng.weighted(&[(25, "e"), (15, "f"), (5, "g"), (1, "h")]),
         "at": at,
         "j": rng.pick(&["p", "p", "q"]),
         "n": rng.between(0, 3),

@@ -9,7 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use lapwing_engine::store::codec::{Corrupt, Reader, Writer as Bytes};
+use lapwing_engine::store::codec::{Corrupt, Writer as Bytes};
 use lapwing_engine::store::seal;
 use sha2::{Digest, Sha256};
 
@@ -101,7 +101,7 @@ fn encode(saved: &Saved) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8]) -> Result<Saved, Corrupt> {
-    let mut r = Reader::new(seal::open(bytes)?);
+    let mut r = seal::open(bytes)?;
     let (offset, lines) = (r.u64()?, r.u64()?);
     let written = Written { alerts: r.u64()?, rejects: r.u64()? };
     let (applied, generations, done) = (r.u64()?, r.u64()?, r.bool()?);
