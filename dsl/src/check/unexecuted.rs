@@ -18,8 +18,7 @@ pub(super) fn declarations(decls: &[&Decl], found: &mut Vec<Diagnostic>) {
     for decl in decls {
         match decl {
             Decl::Model(d) => not_yet(d.name.span, "models", found),
-            Decl::Feature(d) => not_yet(d.name.span, "features", found),
-            Decl::Event(_) | Decl::List(_) | Decl::Table(_) | Decl::Rule(_) | Decl::Test(_) => {}
+            Decl::Event(_) | Decl::List(_) | Decl::Table(_) | Decl::Feature(_) | Decl::Rule(_) | Decl::Test(_) => {}
         }
     }
 }
@@ -39,5 +38,5 @@ pub(super) fn clauses(clauses: &Clauses<'_>, found: &mut Vec<Diagnostic>) {
 
 /// A name of something declared that has no value yet. Its declaration has been reported, so a use is silent.
 pub(super) fn name(names: &Names<'_>, name: &str) -> bool {
-    names.features.contains_key(name) || names.models.contains_key(name)
+    names.models.contains_key(name)
 }

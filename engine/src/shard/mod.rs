@@ -20,7 +20,7 @@ use self::caps::Tally;
 use self::in_place::{Marks, begins};
 use self::keys::{Ahead, Delivery};
 use self::time::{Timer, Times};
-use self::windows::{SlotWindows, windows_of};
+use self::windows::{SlotWindows, WindowReads, windows_of};
 use crate::Millis;
 use crate::batch::{EventView, Hit};
 use crate::bound::BoundEvents;
@@ -97,6 +97,8 @@ pub struct Shard {
     fates: Vec<Fate>,
     /// Records of runs that begin.
     begun: Vec<u64>,
+    /// What windows are worth as of the event at hand, for the key at hand.
+    read: WindowReads,
 }
 
 impl Shard {
@@ -140,6 +142,7 @@ impl Shard {
             judged: Judged::default(),
             fates: Vec::new(),
             begun: Vec::new(),
+            read: WindowReads::default(),
         }
     }
 
@@ -303,11 +306,12 @@ impl Shard {
         fates.clear();
         taken_out.clear();
         self.marks.next(rules.rules.len());
+        self.read.next(rules.windows.len());
         // Rules that begin in a way of their own do not begin where they stand.
         for hits in event.hits().chunk_by(|a, b| a.rule == b.rule) {
             let rule = hits[0].rule;
             let usual = rules.begins[rule as usize].is_some() && self.traced.is_none();
-            if !usual && begins(&rules.rules[rule as usize], delivery, hits) {
+            if !usual && begins(&rules.rules[rule as usize], delivery, hits) && self.may_begin(offered, *at, hits) {
                 self.marks.set(rule);
                 taken_out.push(rule);
             }
