@@ -5,6 +5,7 @@ mod conformance;
 mod control;
 mod docs;
 mod explain;
+mod formats;
 mod freed;
 mod outside;
 mod random;

@@ -2,7 +2,7 @@
 
 use super::expr::{is_flexible, widen};
 use super::names::unknown;
-use super::reach::Scope;
+use super::reach::{Scope, Site};
 use super::rule::RuleCheck;
 use crate::diagnostics::{Code, Diagnostic};
 use crate::functions::{self, Definition, Function, Signature};
@@ -41,6 +41,9 @@ impl RuleCheck<'_> {
     /// Any call.
     pub fn call(&mut self, call: &Call, span: Span, scope: Scope, want: Option<&Type>) -> Option<Expr> {
         let name = call.name.text.as_str();
+        if scope.site == Site::Feature {
+            self.fits_a_feature(call)?;
+        }
         if call.over.is_some() {
             return self.over(call, span, scope);
         }

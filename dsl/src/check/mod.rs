@@ -1,7 +1,7 @@
 //! Checking: trees to typed rules, or to everything that is wrong with them.
 //!
 //! 1. `names` collects what the files declare, `schema` makes event types of it.
-//! 2. `rule` goes through a rule: `steps` finds the pattern's steps, `keys` the key, `pattern` the structure, `clauses` the rest.
+//! 2. `features` are checked, and `rule` goes through a rule: `steps` finds the pattern's steps, `keys` the key, `pattern` the structure, `clauses` the rest.
 //! 3. `expr` and its neighbours (`reach`, `operators`, `membership`, `lookup`, `models`, `calls`, `aggregates`, `windows`) type expressions.
 //! 4. `bounds` finds conditions that never hold, `unreachable` steps that never bind, `covered` and `lints` what is only doubtful, `derived` rules that build on each other, `unexecuted` what a later version will run.
 //!
@@ -14,6 +14,7 @@ mod clauses;
 mod covered;
 mod derived;
 mod expr;
+mod features;
 mod keys;
 mod lints;
 mod lookup;
@@ -52,6 +53,8 @@ struct World<'a> {
     sources: &'a Sources,
     schema: crate::schema::Schema,
     names: Names<'a>,
+    /// Features with a mistake, which has been reported.
+    wrong_features: std::collections::BTreeSet<String>,
 }
 
 /// Checks the files of a rule set together: they share one name space.
@@ -60,8 +63,9 @@ pub fn check(files: &[(FileId, &ast::File)], sources: &Sources) -> Checked {
     let mut found = Vec::new();
     let names = names::collect(&decls, &mut found);
     let schema = schema::schema(&names, &mut found);
-    unexecuted::declarations(&decls, &mut found);
-    let world = World { sources, schema, names };
+    let mut world = World { sources, schema, names, wrong_features: Default::default() };
+    world.wrong_features = features::features(&world, &mut found);
+    let world = world;
     let mut rules = Vec::new();
     for decl in &decls {
         let ast::Decl::Rule(decl) = decl else { continue };

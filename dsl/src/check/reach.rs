@@ -26,6 +26,8 @@ pub(super) enum Site {
     Counted(EventId),
     /// `when`, `emit`, `message`, `risk`, `suppress by`.
     Result,
+    /// The value of a `feature`: windows and other features.
+    Feature,
     /// `severity`: the names of severities are texts.
     Severity,
 }
@@ -62,7 +64,7 @@ impl RuleCheck<'_> {
         match scope.site {
             Site::Where(step) | Site::Until(step) => self.step(step).event,
             Site::Stop(event) | Site::Counted(event) => Some(event),
-            Site::Result | Site::Severity => None,
+            Site::Result | Site::Severity | Site::Feature => None,
         }
     }
 
@@ -76,8 +78,8 @@ impl RuleCheck<'_> {
                 let ty = self.key.types.get(i)?.clone();
                 return Some(Expr { kind: ExprKind::Key(i as u16), ty, span });
             }
-        } else {
-            let event = self.event_type(self.candidate(scope)?);
+        } else if let Some(candidate) = self.candidate(scope) {
+            let event = self.event_type(candidate);
             if let Some(field) = event.find(name) {
                 return Some(Expr {
                     kind: ExprKind::Field(Of::Candidate, field),
@@ -86,12 +88,15 @@ impl RuleCheck<'_> {
                 });
             }
         }
+        if let Some(value) = self.feature(name, span, scope) {
+            return value;
+        }
         self.no_such_name(name, span, scope);
         None
     }
 
     fn no_such_name(&mut self, name: &str, span: Span, scope: Scope) {
-        if super::unexecuted::name(&self.world.names, name) || self.bare_data(name, span) {
+        if self.bare_data(name, span) {
             return;
         }
         if name == "prev"
@@ -108,12 +113,19 @@ impl RuleCheck<'_> {
         let finding = Diagnostic::new(Code::UnknownName, span, format!("unknown name `{name}`"));
         let finding = match scope.site {
             Site::Result | Site::Severity => self.suggest_result(finding, name, span),
+            Site::Feature => return self.unknown_in_feature(name, span),
             _ => {
                 let Some(event) = self.candidate(scope) else { return };
                 let event = self.event_type(event);
                 let finding = finding.label(format!("`{}` has no such field", event.name));
                 let fields = event.fields.iter().map(|f| f.name.as_str());
-                suggest(finding, name, span, fields.chain(self.world.names.lists.keys().copied()))
+                let names = &self.world.names;
+                suggest(
+                    finding,
+                    name,
+                    span,
+                    fields.chain(names.lists.keys().copied()).chain(names.features.keys().copied()),
+                )
             }
         };
         self.error(finding);
@@ -129,7 +141,9 @@ impl RuleCheck<'_> {
         }
         let steps = self.steps.iter().filter(|s| !s.absence).map(|s| s.name);
         let lists = self.world.names.lists.keys().copied();
-        suggest(finding, name, span, self.key.names.iter().map(String::as_str).chain(steps).chain(lists))
+        let features = self.world.names.features.keys().copied();
+        let own = self.key.names.iter().map(String::as_str);
+        suggest(finding, name, span, own.chain(steps).chain(lists).chain(features))
     }
 
     /// `a.country`, `prev.amount`, `first(f).at`, `login.country` in a window.
@@ -199,7 +213,7 @@ impl RuleCheck<'_> {
     }
 
     fn unknown_owner(&mut self, name: &str, span: Span) {
-        if super::unexecuted::name(&self.world.names, name) || self.bare_data(name, span) {
+        if self.bare_data(name, span) {
             return;
         }
         let steps: Vec<&str> = self.steps.iter().filter(|s| !s.absence).map(|s| s.name).collect();

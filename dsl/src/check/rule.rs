@@ -2,6 +2,7 @@
 
 use super::World;
 use super::clauses::Clauses;
+use super::features::Reading;
 use super::reach::Scope;
 use super::steps::StepInfo;
 use crate::diagnostics::Diagnostic;
@@ -28,6 +29,8 @@ pub(super) struct RuleCheck<'a> {
     pub found: Vec<Diagnostic>,
     /// Whether an expression has no value; it may be for a finding elsewhere, as of a feature that is not executed yet.
     pub broken: bool,
+    /// The feature whose value is typed.
+    pub feature: Option<Reading<'a>>,
 }
 
 /// The typed rule, if nothing is wrong with it, and what was found.
@@ -52,6 +55,7 @@ impl<'a> RuleCheck<'a> {
             read: Vec::new(),
             found: Vec::new(),
             broken: false,
+            feature: None,
         }
     }
 

@@ -192,6 +192,7 @@ impl RuleCheck<'_> {
     fn stands_alone(&mut self, call: &Call, span: Span, scope: Scope) -> Option<()> {
         let inside = match scope.site {
             Site::Counted(_) => "another window",
+            Site::Stop(_) => "`stop on`",
             _ if scope.element.is_some() => "an aggregate over a step",
             _ => return Some(()),
         };
@@ -357,9 +358,15 @@ impl RuleCheck<'_> {
 
     /// Whose events a window holds.
     fn window_key(&mut self, call: &Call, event: EventId, span: Span, scope: Scope) -> Option<WindowKey> {
+        if self.feature.is_some() {
+            return self.feature_key(call.by.as_ref(), event, span);
+        }
         let Some(by) = &call.by else {
             return self.key_of(event, span).map(WindowKey::Rule);
         };
+        if let Some(key) = self.as_rules_key(by, event, span) {
+            return Some(key);
+        }
         let counted = self.fields_by(by, event, span).map_err(|finding| self.error(finding)).ok()?;
         let types = self.types_of(event, &counted);
         // The candidate must have them; elsewhere any step's event may be the current one.
@@ -376,6 +383,19 @@ impl RuleCheck<'_> {
                 return None;
             }
         }
+        self.window_of_fields(by, counted, event, scope, span)
+    }
+
+    /// The window of a key of its own, with all types that may ask for it.
+    pub fn window_of_fields(
+        &mut self,
+        by: &By,
+        counted: Vec<FieldId>,
+        event: EventId,
+        scope: Scope,
+        span: Span,
+    ) -> Option<WindowKey> {
+        let types = self.types_of(event, &counted);
         let mut readers: Vec<EventId> =
             self.steps.iter().filter_map(|s| s.event).chain(self.candidate(scope)).collect();
         readers.sort_unstable();
@@ -391,13 +411,13 @@ impl RuleCheck<'_> {
     }
 
     /// The fields of an event type that a window's `by` names, or what is wrong with them.
-    fn fields_by(&self, by: &By, event: EventId, span: Span) -> Result<Vec<FieldId>, Diagnostic> {
+    pub fn fields_by(&self, by: &By, event: EventId, span: Span) -> Result<Vec<FieldId>, Diagnostic> {
         let ty = self.event_type(event);
         let named: Vec<&ast::KeyField> = match by {
             By::Fields(fields) => fields.iter().collect(),
             By::PerType(types) => types.iter().filter(|(n, _)| n.text == ty.name).flat_map(|(_, f)| f).collect(),
         };
-        if named.is_empty() {
+        if named.is_empty() && matches!(by, By::PerType(_)) {
             let text = format!("the window's `by` says nothing of `{}`", ty.name);
             return Err(Diagnostic::new(Code::KeyField, span, text));
         }
@@ -415,7 +435,7 @@ impl RuleCheck<'_> {
         named.iter().map(id).collect()
     }
 
-    fn types_of(&self, event: EventId, fields: &[FieldId]) -> Vec<Type> {
+    pub fn types_of(&self, event: EventId, fields: &[FieldId]) -> Vec<Type> {
         fields.iter().map(|f| self.event_type(event).field(*f).ty.clone()).collect()
     }
 
@@ -439,7 +459,7 @@ impl RuleCheck<'_> {
 }
 
 /// For each part of a window's key, whether a missing value is a key of its own.
-fn optional(by: &By, parts: usize) -> Vec<bool> {
+pub(super) fn optional(by: &By, parts: usize) -> Vec<bool> {
     match by {
         By::Fields(fields) => fields.iter().map(|f| f.optional).collect(),
         By::PerType(types) => {

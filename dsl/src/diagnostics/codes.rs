@@ -86,6 +86,7 @@ codes! {
     AggregateMisuse = "E0504", "an aggregate that is not over one step";
     DataMisuse = "E0505", "a list or a table that is not asked as one";
     DataType = "E0506", "a list or a table of a type that it cannot hold";
+    FeatureCycle = "E0507", "a feature that is made of itself";
     DerivedEvent = "E0510", "a derived event that cannot be made";
     DerivedCycle = "E0511", "rules that build on each other in a circle";
     TestFailed = "E0801", "a test whose rule does not do what it expects";

@@ -63,6 +63,22 @@ impl Shard {
         }
     }
 
+    /// Whether one of a rule's first steps may take the event, as far as the key's windows say.
+    pub(super) fn may_begin(&self, offered: &Offered<'_>, at: At, hits: &[Hit]) -> bool {
+        let Offered { rules, event, .. } = *offered;
+        let entry = &rules.rules[hits[0].rule as usize];
+        let asks = |hit: &Hit| &entry.program.conditions[hit.step as usize].key;
+        if hits.iter().any(|hit| asks(hit).is_empty()) || entry.program.rule.stop.is_some() {
+            return true;
+        }
+        let windows = SlotWindows { shard: self, entry, at, event: Some(event), now: event.row.at };
+        let none = BoundEvents::default();
+        let scope = Scope { windows: &windows, ..Scope::of_event(event, &none, &rules.data, &self.errors) };
+        let holds =
+            |hit: &Hit| Scope { program: Some(&entry.program), step: StepId(hit.step), ..scope }.all_hold(asks(hit));
+        hits.iter().any(holds)
+    }
+
     /// Decides what becomes of each run of a slot, and which rules' runs are to be taken out.
     pub(super) fn judge_in_place(
         &mut self,

@@ -20,7 +20,7 @@ use self::caps::Tally;
 use self::in_place::{Marks, begins};
 use self::keys::{Ahead, Delivery};
 use self::time::{Timer, Times};
-use self::windows::{SlotWindows, windows_of};
+use self::windows::{SlotWindows, WindowReads, windows_of};
 use crate::Millis;
 use crate::batch::{EventView, Hit};
 use crate::bound::BoundEvents;
@@ -97,6 +97,8 @@ pub struct Shard {
     fates: Vec<Fate>,
     /// Records of runs that begin.
     begun: Vec<u64>,
+    /// What windows are worth as of the event at hand, for the key at hand.
+    read: WindowReads,
 }
 
 impl Shard {
@@ -140,6 +142,7 @@ impl Shard {
             judged: Judged::default(),
             fates: Vec::new(),
             begun: Vec::new(),
+            read: WindowReads::default(),
         }
     }
 
@@ -161,6 +164,19 @@ impl Shard {
     /// How many runs are live.
     pub fn runs(&self) -> usize {
         self.groups.iter().map(Group::run_count).sum()
+    }
+
+    /// For each rule how many runs are live, gathered ones too.
+    pub fn runs_by_rule(&self) -> Vec<usize> {
+        let mut runs = vec![0; self.rules.rules.len()];
+        for group in &self.groups {
+            for slot in group.slots() {
+                group.records(slot).for_each(|record| runs[record.rule() as usize] += 1);
+                let starts = group.more(slot).into_iter().flat_map(|more| &more.starts);
+                starts.for_each(|(rule, starts)| runs[*rule as usize] += starts.len());
+            }
+        }
+        runs
     }
 
     /// Remembers from now on which transitions the runs of a rule take.
@@ -290,11 +306,12 @@ impl Shard {
         fates.clear();
         taken_out.clear();
         self.marks.next(rules.rules.len());
+        self.read.next(rules.windows.len());
         // Rules that begin in a way of their own do not begin where they stand.
         for hits in event.hits().chunk_by(|a, b| a.rule == b.rule) {
             let rule = hits[0].rule;
             let usual = rules.begins[rule as usize].is_some() && self.traced.is_none();
-            if !usual && begins(&rules.rules[rule as usize], delivery, hits) {
+            if !usual && begins(&rules.rules[rule as usize], delivery, hits) && self.may_begin(offered, *at, hits) {
                 self.marks.set(rule);
                 taken_out.push(rule);
             }

@@ -1,6 +1,8 @@
 //! Counts events in windows, and reads them.
 
-use lapwing_dsl::ir::{Reach, WindowId, WindowKey, WindowKind};
+use std::cell::RefCell;
+
+use lapwing_dsl::ir::{Reach, Window, WindowId, WindowKey, WindowKind};
 use lapwing_dsl::schema::{EventId, FieldId};
 use lapwing_dsl::value::Value;
 use smallvec::SmallVec;
@@ -162,10 +164,61 @@ impl SlotWindows<'_> {
 /// The current event gives a window no key.
 struct NoKey;
 
+/// What windows are worth as of one event for one key: read once, however many rules ask.
+#[derive(Debug, Default)]
+pub(super) struct WindowReads {
+    /// Counts events and keys.
+    turn: u64,
+    /// For each window of the rule set the turn of its last reading, and what that gave.
+    known: RefCell<Vec<(u64, Value<'static>)>>,
+}
+
+impl WindowReads {
+    /// Goes on to the next event, or the next key of one.
+    pub(super) fn next(&mut self, windows: usize) {
+        self.turn += 1;
+        let known = self.known.get_mut();
+        if known.len() != windows {
+            known.clear();
+            known.resize(windows, (0, Value::Missing));
+        }
+    }
+}
+
 impl Windows for SlotWindows<'_> {
     fn window(&self, id: WindowId, last: Option<BoundRef<'_>>) -> Value<'static> {
         let window = self.entry.window(id);
         let spec = &self.shard.rules.windows[window as usize].spec;
+        // What an event asks for by its own fields is worth the same to every rule.
+        let shared = self.event.is_some()
+            && matches!(spec.kind, WindowKind::Over { .. })
+            && (matches!(spec.key, WindowKey::Rule(_)) || matches!(self.current(last), Some((_, Current::AtHand(_)))));
+        let reads = &self.shard.read;
+        if shared
+            && let Some((turn, value)) = reads.known.borrow().get(window as usize)
+            && *turn == reads.turn
+        {
+            return value.clone();
+        }
+        let value = self.read(window, spec, last);
+        if shared && let Some(known) = reads.known.borrow_mut().get_mut(window as usize) {
+            *known = (reads.turn, value.clone());
+        }
+        value
+    }
+
+    fn lost(&self, last: BoundRef<'_>) -> bool {
+        let lost = |window: &u32| match self.place(*window, Some(last)) {
+            Ok(Some((group, slot))) => group.window(slot, *window).is_some_and(|cell| cell.lost_until >= self.now),
+            _ => false,
+        };
+        self.entry.windows.iter().any(lost)
+    }
+}
+
+impl SlotWindows<'_> {
+    /// What a window is worth.
+    fn read(&self, window: u32, spec: &Window, last: Option<BoundRef<'_>>) -> Value<'static> {
         let empty;
         let look = Look { now: self.now, clock: self.shard.clock };
         let Ok(place) = self.place(window, last) else { return Value::Missing };
@@ -189,18 +242,8 @@ impl Windows for SlotWindows<'_> {
         })
     }
 
-    fn lost(&self, last: BoundRef<'_>) -> bool {
-        let lost = |window: &u32| match self.place(*window, Some(last)) {
-            Ok(Some((group, slot))) => group.window(slot, *window).is_some_and(|cell| cell.lost_until >= self.now),
-            _ => false,
-        };
-        self.entry.windows.iter().any(lost)
-    }
-}
-
-impl SlotWindows<'_> {
     /// The current event's value that `first_seen` asks about.
-    fn asked(&self, spec: &lapwing_dsl::ir::Window, last: Option<BoundRef<'_>>) -> Value<'static> {
+    fn asked(&self, spec: &Window, last: Option<BoundRef<'_>>) -> Value<'static> {
         let Some((ty, Current::AtHand(event))) = self.current(last) else { return Value::Missing };
         if ty != spec.event {
             return Value::Missing;

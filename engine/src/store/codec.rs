@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use lapwing_dsl::value::Value;
 use rust_decimal::Decimal;
 
+use super::{FORMAT_VERSION, OLDEST_VERSION};
 use crate::batch::Origin;
 
 /// Bytes that are not what they should be.
@@ -140,16 +141,43 @@ impl Writer {
     }
 }
 
+/// The version, if this engine can read it.
+pub fn known(version: u16) -> Result<u16, Corrupt> {
+    match version {
+        OLDEST_VERSION..=FORMAT_VERSION => Ok(version),
+        ..OLDEST_VERSION => Err(Corrupt("its format is older than this engine can read")),
+        _ => Err(Corrupt("its format is newer than this engine: use the version that wrote it, or a later one")),
+    }
+}
+
 /// Reads values.
 #[derive(Clone, Debug)]
 pub struct Reader<'b> {
     bytes: &'b [u8],
+    version: u16,
 }
 
 impl<'b> Reader<'b> {
-    /// Of these bytes.
+    /// Of these bytes, of the present version of the format.
     pub fn new(bytes: &'b [u8]) -> Self {
-        Reader { bytes }
+        Reader { bytes, version: FORMAT_VERSION }
+    }
+
+    /// Of bytes of another version.
+    pub fn of_version(bytes: &'b [u8], version: u16) -> Self {
+        Reader { bytes, version }
+    }
+
+    /// Of bytes that begin with the version of their format, which has to be a known one.
+    pub fn versioned(bytes: &'b [u8]) -> Result<Self, Corrupt> {
+        let mut reader = Reader::new(bytes);
+        reader.version = known(reader.u16()?)?;
+        Ok(reader)
+    }
+
+    /// The version of the format that is read.
+    pub fn version(&self) -> u16 {
+        self.version
     }
 
     /// Whether everything was read.

@@ -41,10 +41,7 @@ pub fn save(group: &Group, rules: &RuleSet) -> Vec<u8> {
 
 /// Reads a group that was saved under `rules`.
 pub fn load(bytes: &[u8], rules: &RuleSet, hasher: KeyHasher) -> Result<Group, Corrupt> {
-    let mut r = Reader::new(bytes);
-    if r.u16()? != FORMAT_VERSION {
-        return Err(Corrupt("the format's version is not known to this engine"));
-    }
+    let mut r = Reader::versioned(bytes)?;
     let mut group = Group::default();
     let nodes = load_events(&mut r, &mut group.bound)?;
     for _ in 0..r.len()? {

@@ -27,10 +27,7 @@ pub fn save(group: &Group, slot: SlotId, rules: &RuleSet) -> Vec<u8> {
 
 /// Reads a key that was saved under `rules` into its group, which must not hold it yet. After an error the group may hold a part of it.
 pub fn load(bytes: &[u8], rules: &RuleSet, hasher: KeyHasher, into: &mut Group) -> Result<SlotId, Corrupt> {
-    let mut r = Reader::new(bytes);
-    if r.u16()? != FORMAT_VERSION {
-        return Err(Corrupt("the format's version is not known to this engine"));
-    }
+    let mut r = Reader::versioned(bytes)?;
     if r.u64()? != rules.since {
         return Err(Corrupt("a key was saved under another rule set"));
     }

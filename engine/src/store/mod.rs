@@ -10,5 +10,10 @@ pub mod key;
 pub mod rest;
 pub mod seal;
 
-/// The version of the format that this engine writes.
-pub const FORMAT_VERSION: u16 = 4;
+/// The version of the format that this engine writes. What an older one lacks is told apart by [`codec::Reader::version`].
+///
+/// - 5: the numbers of the strata's events behind a pipeline's key groups; the rules' texts in the state of a run.
+pub const FORMAT_VERSION: u16 = 5;
+
+/// The oldest version that this engine reads; a state of each is kept with the tests.
+pub const OLDEST_VERSION: u16 = 4;

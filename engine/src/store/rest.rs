@@ -29,10 +29,7 @@ pub fn save_suppressor(s: &Suppressor) -> Vec<u8> {
 
 /// Reads what suppression remembers.
 pub fn load_suppressor(bytes: &[u8]) -> Result<Suppressor, Corrupt> {
-    let mut r = Reader::new(bytes);
-    if r.u16()? != FORMAT_VERSION {
-        return Err(Corrupt("the format's version is not known to this engine"));
-    }
+    let mut r = Reader::versioned(bytes)?;
     let held = r.list(|r| Ok(((r.str()?.to_owned(), r.slice()?.to_vec()), Held { at: r.i64()?, count: r.u64()? })))?;
     let silenced = r.list(|r| r.slice()?.try_into().map(AlertId).map_err(|_| Corrupt("an id has not 16 bytes")))?;
     r.end()?;
@@ -72,10 +69,7 @@ pub fn save_sequencer(s: &Sequencer) -> Vec<u8> {
 
 /// Reads where the order of events stood into a new sequencer. The judges stand in order of their times.
 pub fn load_sequencer(bytes: &[u8], judges: &[Judge], into: &mut Sequencer) -> Result<(), Corrupt> {
-    let mut r = Reader::new(bytes);
-    if r.u16()? != FORMAT_VERSION {
-        return Err(Corrupt("the format's version is not known to this engine"));
-    }
+    let mut r = Reader::versioned(bytes)?;
     let partitions = r.list(|r| {
         let partition = (r.u16()?, r.u16()?);
         Ok((partition, PartitionTime { greatest: r.option(|r| r.i64())?, idle: r.bool()? }))

@@ -12,6 +12,7 @@ mod explain;
 mod fmt;
 mod generate;
 mod run;
+mod state;
 mod test;
 
 use std::ffi::OsString;
@@ -55,6 +56,8 @@ enum Command {
     Generate(generate::Arguments),
     /// Time rules on a file held in memory.
     Bench(bench::Arguments),
+    /// Look into a saved state, keep and bring back copies, take one over to other rules.
+    State(state::Arguments),
 }
 
 /// How a command ended.
@@ -103,6 +106,7 @@ pub fn run_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>
         Command::Demo(a) => demo::run(&a),
         Command::Generate(a) => generate::run(&a),
         Command::Bench(a) => bench::run(&a),
+        Command::State(a) => state::run(&a),
     }
 }
 

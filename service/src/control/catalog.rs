@@ -102,6 +102,35 @@ impl Catalog {
         self.contents.set_folder(folder);
     }
 
+    /// The catalog of other rule files in place of these: a rule whose text is the same keeps its version, another gets the next.
+    pub fn succeeded_by(&self, rules: &Rules, contents: Contents) -> Result<Catalog, Refusal> {
+        let mut next = Catalog::new(rules, contents)?;
+        next.generation = self.generation + 1;
+        for (name, rule) in &mut next.rules {
+            if let Some(before) = self.rules.get(name) {
+                let same = before.text.text.trim() == rule.text.text.trim();
+                rule.version = before.version + u32::from(!same);
+            }
+        }
+        next.last = next.make()?;
+        Ok(next)
+    }
+
+    /// Makes one more generation, of the same rules.
+    pub fn count_generation(&mut self) {
+        self.take_over(Data::clone(&self.last.data));
+    }
+
+    /// The event types, lists and tables.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// The rules with their versions and stages, in order of their names.
+    pub fn rules(&self) -> impl Iterator<Item = (&str, u32, Stage)> {
+        self.rules.iter().map(|(name, rule)| (name.as_str(), rule.version, rule.stage))
+    }
+
     /// The generation of the last rule set.
     pub fn generation(&self) -> u64 {
         self.generation

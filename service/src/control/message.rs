@@ -1,6 +1,6 @@
 //! Control messages: changes of the rule set as JSON, the same from a file, a topic or the REST API.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::models::golden::Golden;
@@ -83,7 +83,7 @@ pub enum Kind {
 }
 
 /// Where a rule, or a version of a model, stands on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Stage {
@@ -116,6 +116,8 @@ pub struct Line {
     pub at_line: u64,
     /// The name of what it is about, as far as it can be read.
     pub name: String,
+    /// What is written there.
+    pub text: String,
     /// The message, or why it is none.
     pub message: Result<Message, String>,
 }
@@ -146,7 +148,7 @@ pub fn read_file(text: &str) -> Vec<Line> {
             None => Err("`at_line` is missing: the input line before which it takes over".to_owned()),
         });
         let name = outline.name.unwrap_or_default();
-        lines.push(Line { number: i + 1, at_line: at.max(before), name, message });
+        lines.push(Line { number: i + 1, at_line: at.max(before), name, text: line.to_owned(), message });
     }
     lines
 }

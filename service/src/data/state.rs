@@ -42,10 +42,15 @@ impl Pipeline {
         seal::seal(&w.bytes)
     }
 
+    /// The order of events that a pipeline was saved under.
+    pub fn order_of(bytes: &[u8]) -> Result<Order, Corrupt> {
+        Ok(if seal::open(bytes)?.bool()? { Order::EventTime } else { Order::Arrival })
+    }
+
     /// A pipeline that goes on from where one was saved. `rules` are the sets that [`Pipeline::generations`] gave then; the number
     /// of threads is free.
     pub fn load(rules: Vec<Arc<RuleSet>>, options: Options, threads: usize, bytes: &[u8]) -> Result<Pipeline, Corrupt> {
-        let mut r = Reader::new(seal::open(bytes)?);
+        let mut r = seal::open(bytes)?;
         if r.bool()? != (options.order == Order::EventTime) {
             return Err(Corrupt("it was saved under another order of events"));
         }
@@ -70,7 +75,9 @@ impl Pipeline {
             let shard = pipeline.shards.iter_mut().find(|shard| shard.owns(number));
             shard.ok_or(Corrupt("a key group is nobody's"))?.load_group(number, r.slice()?)?;
         }
-        pipeline.strata = Strata::load(&mut r)?;
+        if r.version() >= 5 {
+            pipeline.strata = Strata::load(&mut r)?;
+        }
         r.end()?;
         let clock = pipeline.sequencer.clock();
         pipeline.shards.iter_mut().for_each(|shard| shard.resume(clock));

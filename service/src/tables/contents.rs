@@ -107,6 +107,24 @@ impl Contents {
         self.models.retain(|name, _| schema.find_model(name).is_some());
     }
 
+    /// What it holds for `declared` of one schema, of those that `other` declares alike.
+    pub fn declared_alike(&self, declared: &Schema, other: &Schema) -> Contents {
+        let mut alike = self.clone();
+        alike.lists.retain(|name, _| {
+            let ty = |schema: &Schema| schema.find_list(name).map(|id| schema.lists[id.0 as usize].ty.clone());
+            ty(declared).is_some() && ty(declared) == ty(other)
+        });
+        alike.tables.retain(|name, _| {
+            let columns = |schema: &Schema| {
+                let table = &schema.tables[schema.find_table(name)?.0 as usize];
+                let columns = table.key.iter().chain(&table.columns);
+                Some((table.key.len(), columns.map(|c| (c.name.clone(), c.ty.clone())).collect::<Vec<_>>()))
+            };
+            columns(declared).is_some() && columns(declared) == columns(other)
+        });
+        alike
+    }
+
     /// In the order of a schema.
     pub fn data(&self, schema: &Schema) -> Data {
         let mut data = Data::empty(schema);

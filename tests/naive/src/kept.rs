@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use lapwing_dsl::syntax::ast::{By, Call, EventDecl, Expr, ExprKind, Step};
 
 use crate::eval::{aggregates_a_step, find_name, parts};
-use crate::rule::Rule;
+use crate::rule::{Rule, optional_parts};
 use crate::windows;
 
 /// Names of steps with fields.
@@ -126,7 +126,7 @@ impl Reader<'_, '_> {
 
     /// The last event of a match may be the one that a window by other fields is asked for.
     fn window(&mut self, call: &Call) {
-        if let Some(by) = &call.by {
+        if let Some(by) = call.by.as_ref().filter(|by| !is_own_key(self.rule, call, by)) {
             for step in self.rule.steps.clone() {
                 let fields: Vec<String> = fields_of(by, &step.event.text);
                 let has_all = self.decl(&step.event.text).is_some_and(|d| fields.iter().all(|f| has(d, f)));
@@ -188,12 +188,49 @@ pub fn key_fields(rule: &Rule<'_>, step: &Step) -> Vec<String> {
     step.by.as_ref().or(rule.by).map_or(Vec::new(), |by| fields_of(by, &step.event.text))
 }
 
+/// Whether a window's `by` says just what the rule's does, for every event that the rule may ask with.
+pub fn is_own_key(rule: &Rule<'_>, call: &Call, by: &By) -> bool {
+    let nobody = By::Fields(Vec::new());
+    let own = rule.by.unwrap_or(&nobody);
+    let all = || rule.steps.iter().chain(&rule.absent);
+    let types = all().map(|s| s.event.text.clone()).chain(counted_types(call));
+    all().all(|s| s.by.is_none())
+        && optional_parts(&[by]) == optional_parts(&[own])
+        && types.into_iter().all(|ty| says(by, &ty) && says(own, &ty) && fields_of(by, &ty) == fields_of(own, &ty))
+}
+
+/// Whether a `by` says anything of a type.
+fn says(by: &By, ty: &str) -> bool {
+    match by {
+        By::Fields(_) => true,
+        By::PerType(types) => types.iter().any(|(t, _)| t.text == ty),
+    }
+}
+
+/// What stands before fields, or alone: of a window's aggregate the counted type.
+fn counted_types(call: &Call) -> Vec<String> {
+    let mut names = Vec::new();
+    for arg in &call.args {
+        collect_owners(&arg.value, &mut names);
+    }
+    names
+}
+
+fn collect_owners(expr: &Expr, names: &mut Vec<String>) {
+    match &expr.kind {
+        ExprKind::Name(name) => names.push(name.clone()),
+        ExprKind::Member(owner, _) => collect_owners(owner, names),
+        _ => parts(expr).into_iter().for_each(|part| collect_owners(part, names)),
+    }
+}
+
 /// What a key is made of.
 pub type KeyShape = (Vec<String>, Vec<bool>, bool);
 
 /// What the rule's own key is made of: names, which parts may be missing, and whether it has windows by another key, beside which it
 /// then lives.
 pub fn key_shape(rule: &Rule<'_>) -> KeyShape {
-    let beside = windows::of(rule).iter().any(|(call, _)| call.by.is_some());
+    let beside =
+        windows::of(rule).iter().any(|(call, _)| call.by.as_ref().is_some_and(|by| !is_own_key(rule, call, by)));
     (rule.key_names().into_iter().map(str::to_owned).collect(), rule.optional.clone(), beside)
 }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::data::{Data, Used};
 use crate::eval::{Scope, World};
 use crate::event::{self, Decoded, Event};
+use crate::features::written_out;
 use crate::migrate::{self, Leader};
 use crate::rule::{Key, Rule};
 use crate::run::{Matcher, evidence};
@@ -27,6 +28,23 @@ pub fn run(files: &[File], lines: &[Json], options: &Options) -> Outcome {
 
 /// As [`run`], with changes of the rule set in order of their lines.
 pub fn run_with_changes(files: &[File], changes: &[Change<'_>], lines: &[Json], options: &Options) -> Outcome {
+    // What was one rule set stays one.
+    let mut rule_sets: Vec<(&[File], Vec<File>)> = vec![(files, written_out(files))];
+    for change in changes {
+        if !rule_sets.iter().any(|(files, _)| std::ptr::eq(*files, change.files)) {
+            rule_sets.push((change.files, written_out(change.files)));
+        }
+    }
+    let written = |files: &[File]| {
+        let known = rule_sets.iter().find(|(known, _)| std::ptr::eq(*known, files));
+        known.map(|(_, written)| written.as_slice()).expect("each has been written out")
+    };
+    let changes: Vec<Change<'_>> =
+        changes.iter().map(|change| Change { files: written(change.files), ..*change }).collect();
+    run_written_out(written(files), &changes, lines, options)
+}
+
+fn run_written_out(files: &[File], changes: &[Change<'_>], lines: &[Json], options: &Options) -> Outcome {
     let first = Change { at_line: 0, files, messages: &[] };
     let mut generations: Vec<Generation<'_>> = Vec::new();
     for change in std::iter::once(&first).chain(changes) {

@@ -11,7 +11,7 @@ use lapwing_dsl::syntax::ast::{
 use regex::{Captures, Regex};
 
 use crate::eval::{find_name, parts};
-use crate::kept::{fields_of, key_fields, key_shape};
+use crate::kept::{fields_of, is_own_key, key_fields, key_shape};
 use crate::migrate::plain;
 use crate::rule::{Rule, optional_parts};
 
@@ -111,7 +111,7 @@ pub fn name(rule: &Rule<'_>, call: &Call, candidate: Option<&str>, types: &[&Eve
         _ => call.args.iter().map(|a| field(&a.value, ty)).collect(),
     };
     let filter = call.filter.as_ref().map(|f| field(f, ty));
-    let key = match &call.by {
+    let key = match call.by.as_ref().filter(|by| !is_own_key(rule, call, by)) {
         Some(by) => plain(&(fields_of(by, ty), optional_parts(&[by]))),
         None => {
             let named: BTreeSet<Vec<String>> = rule

@@ -6,6 +6,9 @@ use super::rng::Rng;
 /// The event types.
 pub const TYPES: [&str; 3] = ["e", "f", "g"];
 
+/// The features that are numbers.
+const FEATURES: [&str; 6] = ["busy", "spent", "usual", "share", "everybody", "per_type"];
+
 /// A step that binds events.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -355,6 +358,10 @@ impl Writer<'_> {
 
     /// An aggregate over a window that gives a number.
     pub fn window_value(&mut self, candidate: &'static str) -> String {
+        if self.rng.percent(12) {
+            self.mark("feature");
+            return (*self.rng.pick(&FEATURES)).to_owned();
+        }
         let (ty, filter) = (self.window_type(candidate), self.window_filter());
         let mut pick = |fields: &[&'static str]| *self.rng.pick(fields);
         let number = pick(&["n", "x", "q", "d"]);

@@ -92,6 +92,7 @@ pub const ALL: &[&str] = &[
     "over by",
     "over where",
     "offset",
+    "feature",
     "over sum",
     "over avg",
     "over min",

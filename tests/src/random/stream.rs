@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::rng::Rng;
 
-/// The declarations of the events that the streams hold, and of the lists and tables that rules look things up in.
+/// The declarations of the events that the streams hold, and of the lists, tables and features that rules read.
 pub const EVENTS: &str = "\
 event e { at timestamp  k string?  j string  u string?  n int  x int?  d decimal  s string  ok bool  p ip?  q float }
 event f { at timestamp  k string?  j string  u string?  n int  x int?  d decimal  s string  ok bool  p ip?  q float }
@@ -20,6 +20,12 @@ table base key j { top int?  word string  share decimal? }
 table pairs key s, n int { top int  word string? }
 model near(n int, q float) -> float
 model far(x int, n int, q float) -> float
+feature busy = count(e) by k over 6ms
+feature spent = sum(f.d where ok) by j over 9ms tumbling
+feature usual = avg(e.x) by k, j over last 4
+feature share = busy / (everybody + 1)
+feature everybody = count(g) over 5ms + 1
+feature per_type = count(e) by { e: k, f: u, g: j } over session 3ms
 ";
 
 /// Events in order of their times.
