@@ -256,3 +256,16 @@ fn mistakes() {
         assert!(matches!(output.status.code(), Some(0 | 3)), "byte {at}: {output:?}");
     }
 }
+
+/// The database beside the rules that ship is the one of this test: `LAPWING_REWRITE=1` writes it anew.
+#[test]
+fn the_example_is_made_here() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/data/example.mmdb");
+    if std::env::var_os("LAPWING_REWRITE").is_some() {
+        fs::write(&path, city()).expect("the project's folder can be written");
+    }
+    assert!(fs::read(&path).is_ok_and(|bytes| bytes == city()), "{} is another", path.display());
+    // With what stands beside them, all rules that ship can run.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    says(&root, "check rules --data rules/data", 0, &["0 errors"]);
+}
