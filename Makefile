@@ -8,6 +8,7 @@ help:
 
 setup:
 	@scripts/setup.sh
+	@scripts/onnxruntime.sh
 
 demo: setup ## alerts of the four seed rules from a generated stream
 	$(CARGO) run --release --quiet --bin lapwing -- demo

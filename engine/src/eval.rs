@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::net::IpAddr;
 
 use lapwing_dsl::functions::EvalError;
-use lapwing_dsl::ir::{Aggregate, Arithmetic, Comparison, Expr, ExprKind, Of, Pick, StepId, WindowId};
+use lapwing_dsl::ir::{Aggregate, Arithmetic, Comparison, Expr, ExprKind, ModelRef, Of, Pick, StepId, WindowId};
 use lapwing_dsl::program::Program;
 use lapwing_dsl::schema::FieldId;
 use lapwing_dsl::value::Value;
@@ -14,9 +14,11 @@ use smallvec::SmallVec;
 
 use crate::Millis;
 use crate::aggregate::{aggregate, distinct};
+use crate::asking::Asking;
 use crate::batch::EventView;
 use crate::bound::{BoundEvents, BoundRef};
 use crate::data::Data;
+use crate::data::model::{Row, Score};
 use crate::planted::{Bug, bug};
 
 /// Reads windows as of the current event.
@@ -67,6 +69,8 @@ pub struct Scope<'a> {
     pub now: Millis,
     /// Counts faults.
     pub errors: &'a Cell<u64>,
+    /// Whoever wants to know what models are asked.
+    pub asking: Option<Asking<'a>>,
 }
 
 impl<'a> Scope<'a> {
@@ -85,6 +89,7 @@ impl<'a> Scope<'a> {
             data,
             now: event.row.at,
             errors,
+            asking: None,
         }
     }
 
@@ -172,6 +177,11 @@ impl<'a> Scope<'a> {
                 let key: SmallVec<[Value<'a>; 4]> = key.iter().map(|part| self.value(part)).collect();
                 self.data.tables[column.table.0 as usize].column(&key, column.index)
             }
+            K::Score { inputs, model } => self.score(inputs, model),
+            K::Geoip(ip, field) => match (self.value(ip), &self.data.geoip) {
+                (Value::Ip(ip), Some(geoip)) => geoip.find(ip, *field),
+                _ => Value::Missing,
+            },
             K::InRange(a, low, high) => {
                 let a = self.value(a);
                 let above = compare(Comparison::Ge, &a, &self.value(low));
@@ -197,6 +207,34 @@ impl<'a> Scope<'a> {
                 let items: Vec<Value<'static>> = items.iter().map(|e| self.value(e).into_static()).collect();
                 Value::List(Cow::Owned(items))
             }
+        }
+    }
+
+    /// What the live version of a model answers; missing where an input is, and where it fails.
+    #[inline(never)]
+    fn score(&self, inputs: &'a [Expr], model: &ModelRef) -> Value<'a> {
+        let versions = &self.data.models[model.id.0 as usize];
+        let Some(live) = &versions.live else { return Value::Missing };
+        let row: Row<'a> = inputs.iter().map(|input| self.value(input)).collect();
+        if row.iter().any(Value::is_missing) {
+            return Value::Missing;
+        }
+        let known = self.event.and_then(|event| event.batch.scores.find(event.row, live, &row));
+        let score = match (known, self.asking, self.event) {
+            (Some(score), ..) => score,
+            (None, Some(Asking::First(asked)), Some(event)) => {
+                asked.borrow_mut().add(event.row, live, row);
+                return Value::Missing;
+            }
+            _ => live.score(&row),
+        };
+        if let (Some(score), Some(Asking::Used(used))) = (score, self.asking) {
+            let shadow = versions.shadow.iter().filter_map(|v| Some((v.number, v.score(&row)?))).collect();
+            used.borrow_mut().push(Score { model: model.name.clone(), version: live.number, score, shadow });
+        }
+        match score {
+            Some(score) => Value::Float(score),
+            None => self.fault(Err(EvalError::BadCast)),
         }
     }
 

@@ -50,13 +50,17 @@ pub enum Bug {
     Gone,
     /// An event that only an absence looks for is of no use.
     Uses,
+    /// An alert names the same score of a model several times.
+    ScoreTwice,
+    /// An alert names the scores of its last event alone.
+    ScoreKept,
     /// Derived events stand behind all events of a batch.
     Derived,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 23] = [
+    pub const ALL: [Bug; 25] = [
         Bug::Deadline,
         Bug::AbsenceLimit,
         Bug::Skip,
@@ -79,6 +83,8 @@ impl Bug {
         Bug::EntryEnd,
         Bug::Gone,
         Bug::Uses,
+        Bug::ScoreTwice,
+        Bug::ScoreKept,
         Bug::Derived,
     ];
 }

@@ -19,8 +19,8 @@ use lapwing_dsl::value::Type;
 
 use crate::batch::Layout;
 use crate::data::Data;
-use crate::index::Index;
 use crate::index::uses::Uses;
+use crate::index::{Asks, Index};
 use crate::run::{Memory, NO_DECISION};
 use crate::state::record::Begin;
 use crate::state::values::VALUES_MAX;
@@ -59,6 +59,8 @@ pub struct Programs {
     pub index: Index,
     /// Tells which of the others a rule can use.
     pub uses: Uses,
+    /// What models are asked of events before any state is looked at.
+    pub asks: Asks,
     /// Conditions on one event alone, each once for all rules.
     pub terms: Terms,
     /// For each rule how a run of it begins, where there is one way and it needs no more than a record.
@@ -279,8 +281,8 @@ impl RuleSet {
     /// The same programs with other lists and tables, which are those of the schema in its order.
     pub fn with_data(&self, generation: u64, data: Arc<Data>) -> RuleSet {
         debug_assert_eq!(
-            (data.lists.len(), data.tables.len()),
-            (self.schema.lists.len(), self.schema.tables.len()),
+            (data.lists.len(), data.tables.len(), data.models.len()),
+            (self.schema.lists.len(), self.schema.tables.len(), self.schema.models.len()),
             "the data is of the schema"
         );
         RuleSet { generation, data, programs: self.programs.clone() }
@@ -329,6 +331,7 @@ impl Programs {
         let layout = Arc::new(Layout::new(&schema, |e, f| read[e.0 as usize][f.0 as usize]));
         let index = Index::new(&schema, &entries);
         let uses = Uses::new(&schema, &entries);
+        let asks = Asks::new(&schema, &entries);
         let Builder { spaces, windows, events } = builder;
         let seeds = spaces.iter().map(Space::seed).collect();
         let mut set = Programs {
@@ -342,6 +345,7 @@ impl Programs {
             events,
             index,
             uses,
+            asks,
             terms: Terms::default(),
             begins: Vec::new(),
             gathers: Vec::new(),
@@ -622,6 +626,7 @@ fn begin(rule: u32, entry: &RuleEntry) -> Option<Begin> {
     let step = leaf.step.0 as usize;
     let asks_more = !program.conditions[step].run.is_empty()
         || program.rule.steps[step].until.is_some()
+        || program.scored[step]
         || program.captures[step].len() > VALUES_MAX;
     if !entry.plain || nfa.registers > 0 || nfa.loops.len() > 1 || asks_more {
         return None;

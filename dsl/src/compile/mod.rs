@@ -26,8 +26,10 @@ pub fn compile(rule: Rule) -> Result<Program, automaton::TooLarge> {
     inputs.dedup();
     let conditions = rule.steps.iter().map(|s| split(&s.filter)).collect();
     let captures = captures::captures(&rule);
+    let scored = rule.steps.iter().map(|s| !s.absence && s.filter.iter().any(walk::asks_model)).collect();
+    let asks_models = !walk::data_read(&rule).models.is_empty();
     let fingerprint = fingerprint(&rule);
-    Ok(Program { conditions, captures, inputs, first_steps, fingerprint, nfa, rule })
+    Ok(Program { conditions, captures, scored, asks_models, inputs, first_steps, fingerprint, nfa, rule })
 }
 
 fn split(terms: &[crate::ir::Expr]) -> Condition {
@@ -43,6 +45,8 @@ fn split(terms: &[crate::ir::Expr]) -> Condition {
         };
         part.push(term.clone());
     }
+    // What others say of the event spares most events the models.
+    condition.event.sort_by_key(walk::asks_model);
     condition
 }
 

@@ -315,6 +315,11 @@ impl Reader<'_, '_> {
             K::Column { key, column } => {
                 format!("`{}` of {} in the table `{}`", column.column, all(key, " and "), column.name)
             }
+            K::Score { inputs, model } => {
+                let named = model.inputs.iter().zip(inputs).map(|((name, _), e)| format!("{name} {}", self.inner(e)));
+                format!("what the model `{}` makes of {}", model.name, named.collect::<Vec<_>>().join(", "))
+            }
+            K::Geoip(ip, field) => format!("the {} of {} by geoip", field.name(), self.inner(ip)),
             K::InRange(a, low, high) => {
                 format!("{} lies in {} to {}", self.inner(a), self.inner(low), self.inner(high))
             }

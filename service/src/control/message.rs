@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::models::golden::Golden;
+
 /// One change.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -13,7 +15,7 @@ pub struct Message {
     pub kind: Kind,
     /// Its name.
     pub name: String,
-    /// Of a rule: the new version; left out, one more than the last.
+    /// Of a rule or a model: the version; left out of a new one, one more than the last.
     #[serde(default)]
     pub version: Option<u32>,
     /// Of a rule: its text, with the declarations it needs.
@@ -37,6 +39,15 @@ pub struct Message {
     /// Of a list entries, of a table keys that go; before what comes.
     #[serde(default)]
     pub remove: Option<Vec<Box<RawValue>>>,
+    /// Of a model: its file in base64.
+    #[serde(default)]
+    pub onnx: Option<String>,
+    /// Of a model: its file's name in the folder of `--data`.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// Of a model: answers that it is known to give.
+    #[serde(default)]
+    pub golden: Option<Vec<Golden>>,
     /// Who changed it.
     #[serde(default)]
     pub author: Option<String>,
@@ -71,7 +82,7 @@ pub enum Kind {
     Model,
 }
 
-/// Where a rule stands on its way.
+/// Where a rule, or a version of a model, stands on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -115,8 +126,6 @@ pub struct Line {
 #[derive(Default, Deserialize)]
 struct Outline {
     #[serde(default)]
-    kind: Option<String>,
-    #[serde(default)]
     name: Option<String>,
     #[serde(default)]
     at_line: Option<u64>,
@@ -131,7 +140,6 @@ pub fn read_file(text: &str) -> Vec<Line> {
         let outline: Outline = serde_json::from_str(line).unwrap_or_default();
         let at = outline.at_line.unwrap_or(before);
         let message = match outline.at_line {
-            _ if outline.kind.as_deref() == Some("model") => Err("models are not executed by this version".to_owned()),
             Some(at) if at < before => Err(format!("`at_line` {at} is less than that of the line before, {before}")),
             _ => serde_json::from_str::<Message>(line).map_err(|e| format!("it is no message: {e}")),
         };
@@ -172,7 +180,7 @@ mod tests {
             (3, 7, "", "it is no message: "),
             (5, 7, "c", "`at_line` is missing"),
             (6, 7, "d", "`at_line` 6 is less than that of the line before, 7"),
-            (7, 8, "e", "models are not executed"),
+            (7, 8, "e", ""),
             (8, 9, "f", ""),
         ];
         assert_eq!(seen.len(), begins.len());

@@ -527,7 +527,12 @@ impl Pipeline {
                 self.decoders.retain(|d| live.iter().any(|g| Arc::ptr_eq(&g.plan, d.decoder.plan())));
                 let decoder = Decoder::new(generation.plan.clone());
                 let rules = &generation.rules;
-                Decoding { decoder, begins: rules.index.scratch(), uses: rules.uses.scratch() }
+                Decoding {
+                    decoder,
+                    begins: rules.index.scratch(),
+                    uses: rules.uses.scratch(),
+                    asks: rules.asks.scratch(),
+                }
             }
         }
     }
