@@ -120,7 +120,12 @@ impl RuleCheck<'_> {
                 let finding = finding.label(format!("`{}` has no such field", event.name));
                 let fields = event.fields.iter().map(|f| f.name.as_str());
                 let names = &self.world.names;
-                suggest(finding, name, span, fields.chain(names.lists.keys().copied()).chain(names.features.keys().copied()))
+                suggest(
+                    finding,
+                    name,
+                    span,
+                    fields.chain(names.lists.keys().copied()).chain(names.features.keys().copied()),
+                )
             }
         };
         self.error(finding);
