@@ -81,7 +81,7 @@ fn trial_rows(declared: &ModelType) -> Vec<Row<'static>> {
         let mixed = (row.wrapping_mul(2_654_435_761) ^ (column as u32).wrapping_mul(40_503)) % 20_011;
         let v = (f64::from(mixed) - 9_000.5) * [0.000_37, 0.137, 11.3][row as usize % 3];
         match ty {
-            Type::Bool => Value::Bool(mixed % 2 == 0),
+            Type::Bool => Value::Bool(mixed.is_multiple_of(2)),
             Type::Int => Value::Int(v as i64),
             Type::Decimal => Value::Decimal(rust_decimal::Decimal::try_from(v).unwrap_or_default()),
             Type::String => Value::text(""),

@@ -181,7 +181,10 @@ fn interface(graph: &[u8]) -> Result<Interface, String> {
         Ok(())
     })?;
     // `output`
-    each(graph, &[12], &mut |output| Ok(interface.outputs.push(outlet(output)?)))?;
+    each(graph, &[12], &mut |output| {
+        interface.outputs.push(outlet(output)?);
+        Ok(())
+    })?;
     Ok(interface)
 }
 
@@ -189,7 +192,10 @@ fn interface(graph: &[u8]) -> Result<Interface, String> {
 fn outlet(info: &[u8]) -> Result<Outlet, String> {
     let name = text_of(info, 1)?.to_owned();
     let mut ty = OutletType::Other;
-    each(info, &[2], &mut |bytes| Ok(ty = outlet_type(bytes)?))?;
+    each(info, &[2], &mut |bytes| {
+        ty = outlet_type(bytes)?;
+        Ok(())
+    })?;
     Ok(Outlet { name, ty })
 }
 
@@ -202,7 +208,12 @@ fn outlet_type(bytes: &[u8]) -> Result<OutletType, String> {
             // `sequence_type`, with `elem_type`, which has `map_type`
             (4, Piece::Bytes(sequence)) => {
                 let mut maps = false;
-                each(sequence, &[1], &mut |element| each(element, &[5], &mut |_| Ok(maps = true)))?;
+                each(sequence, &[1], &mut |element| {
+                    each(element, &[5], &mut |_| {
+                        maps = true;
+                        Ok(())
+                    })
+                })?;
                 return Ok(if maps { OutletType::Maps } else { OutletType::Other });
             }
             _ => {}
@@ -237,7 +248,8 @@ fn tensor_type(tensor: &[u8]) -> Result<OutletType, String> {
                             value = Some(n as i64).filter(|n| *n >= 0);
                         }
                     }
-                    Ok(dimensions.push(value))
+                    dimensions.push(value);
+                    Ok(())
                 })?;
                 shape = Some(dimensions);
             }
