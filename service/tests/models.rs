@@ -154,6 +154,8 @@ fn what_is_no_model() {
     refused(two, b"PK\x03\x04 something else".to_vec(), &[], &["it is no ONNX model"]);
     refused(two, bytes("refused_custom"), &[], &["operators of `com.example`", "custom operators"]);
     refused(two, bytes("refused_external"), &[], &["`w` has its data in another file", "save_as_external_data=False"]);
+    let random = "it uses the random operator `RandomUniformLike`";
+    refused("model m(x float) -> float", bytes("refused_random"), &[], &[random, "equal answers"]);
     let (model, _) = known("boosted");
     let whole = bytes("boosted");
     // Cut anywhere, it is refused, and nothing panics.
@@ -289,7 +291,7 @@ fn mistakes_of_the_document() {
     let three = "model takeover(a float, b float, c float) -> float";
     let wrong = r#"[{"inputs":{"amount":900.0,"hour":2,"tier":"basic"},"output":0.1}]"#;
     let cut = || bytes("takeover")[..1_000].to_vec();
-    let cases: [(&str, &str, Vec<u8>); 10] = [
+    let cases: [(&str, &str, Vec<u8>); 11] = [
         ("a file that was cut short", takeover, cut()),
         ("an input of another name", level, bytes("takeover")),
         ("an input that is not declared", two, bytes("takeover")),
@@ -299,6 +301,7 @@ fn mistakes_of_the_document() {
         ("a fixed number of rows", two, bytes("refused_rows")),
         ("data in another file", two, bytes("refused_external")),
         ("custom operators", two, bytes("refused_custom")),
+        ("an operator that draws random numbers", "model m(x float) -> float", bytes("refused_random")),
         ("another model than was meant", takeover, bytes("takeover")),
     ];
     let mut told = 0;

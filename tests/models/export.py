@@ -160,6 +160,11 @@ def refused():
     )
     (HERE / "refused_classes.onnx").write_bytes(linear("classes", [1.0, 2.0], 0.5, outputs=3).SerializeToString())
     (HERE / "refused_rows.onnx").write_bytes(linear("rows", [1.0, 2.0], 0.5, rows=4).SerializeToString())
+    noise = helper.make_node("RandomUniformLike", ["x"], ["score"])
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 1]) for name in ("x", "score")]
+    graph = helper.make_graph([noise], "noise", ends[:1], ends[1:])
+    noise = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (HERE / "refused_random.onnx").write_bytes(noise.SerializeToString())
     outside = linear("outside", [1.0, 2.0], 0.5)
     for tensor in outside.graph.initializer:
         if tensor.name == "w":

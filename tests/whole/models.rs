@@ -4,8 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
+use lapwing::data::pipeline::{Lines, Options, Pipeline};
 use lapwing::models::versions::RETIRED_MAX;
+use lapwing_dsl::value::Value;
+use lapwing_engine::data::Data;
+use lapwing_engine::data::model::{Model, Row, Version};
+use lapwing_tests::engine::{Collected, compile};
 use lapwing_tests::onnx::Linear;
 use lapwing_tests::random::rng::Rng;
 use serde_json::{Value as Json, json};
@@ -319,4 +325,57 @@ fn run(folder: &Path, name: &str, order: &str, threads: &str) -> String {
 
 fn json_lines(text: &str) -> Vec<Json> {
     text.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
+}
+
+/// A model that writes down how many rows it is asked at once.
+#[derive(Debug, Default)]
+struct Counting(Mutex<Vec<usize>>);
+
+impl Model for Counting {
+    fn score(&self, rows: &[Row<'_>]) -> Vec<Option<f64>> {
+        self.0.lock().expect("nobody panics with it").push(rows.len());
+        rows.iter().map(|row| if let Value::Int(n) = row[0] { Some(n as f64) } else { None }).collect()
+    }
+}
+
+/// How many rows a model is asked at once by rules over a stream of which two thirds are `ok`.
+fn asked(rules: &str, events: usize) -> Vec<usize> {
+    let text = format!("event e {{ at timestamp  k string  n int  ok bool }}\nmodel near(n int) -> float\n{rules}");
+    let rules = compile(&text).expect("the rules compile").rule_set(1).expect("few keys");
+    let counting = Arc::new(Counting::default());
+    let mut data = Data::empty(&rules.schema);
+    data.models[0].live = Some(Arc::new(Version::new(1, 1, counting.clone())));
+    let rules = rules.with_data(1, Arc::new(data));
+    let mut pipeline = Pipeline::new(Arc::new(rules), Options::default(), 1);
+    let line = |i: usize| {
+        let event = json!({"type": "e", "at": 1_000_000 + i, "k": format!("k{}", i % 7), "n": i, "ok": i % 3 != 0});
+        format!("{event}\n")
+    };
+    let stream: String = (0..events).map(line).collect();
+    let mut collected = Collected::default();
+    pipeline.take(&Lines { bytes: stream.as_bytes(), first: 0 }, &mut collected);
+    pipeline.finish(&mut collected);
+    assert!(collected.alerts.len() > events / 10, "{} alerts", collected.alerts.len());
+    assert!(collected.alerts.iter().all(|alert| alert["models"].is_array() == rules_name(&text)));
+    counting.0.lock().expect("nobody panics with it").clone()
+}
+
+/// Whether alerts name scores: what windows asked is not named.
+fn rules_name(text: &str) -> bool {
+    !text.contains("over")
+}
+
+/// Rules ask together and once an event, of those events alone that meet what else they ask.
+#[test]
+fn events_are_asked_in_batches() {
+    let rules = "\
+rule a {\n  by k\n  match x: e where near(n: n) > 10 and ok\n  emit { score: near(n: x.n) }\n}\n\
+rule b {\n  by k\n  match e{2} where ok and near(n: n) > 20\n  within 1h\n}\n";
+    let asked = asked(rules, 3_000);
+    assert_eq!(asked.iter().sum::<usize>(), 2_000, "each event that is ok is asked once");
+    assert_eq!(asked.len(), 8, "256 at once: {asked:?}");
+    // What a window counts is asked likewise.
+    let rules = "rule w {\n  by k\n  match e\n  when count(e where near(n: n) > 10) over 1h > 3\n}\n";
+    let asked = self::asked(rules, 3_000);
+    assert_eq!((asked.iter().sum::<usize>(), asked.len()), (3_000, 12), "{asked:?}");
 }

@@ -78,6 +78,9 @@ pub struct Interface {
 
 /// The operators that every onnxruntime has: those of ONNX itself.
 const DOMAINS: [&str; 3] = ["", "ai.onnx", "ai.onnx.ml"];
+/// Operators that give other answers to the same inputs.
+const RANDOM: [&str; 6] =
+    ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"];
 /// How deep graphs may lie in graphs.
 const DEPTH_MAX: usize = 32;
 
@@ -134,7 +137,14 @@ fn inspect_graph(graph: &[u8], depth: usize) -> Result<(), String> {
 
 /// `NodeProto`: `domain`, `op_type`, `attribute`
 fn inspect_node(node: &[u8], depth: usize) -> Result<(), String> {
-    known_domain(text_of(node, 7)?, Some(text_of(node, 4)?))?;
+    let operator = text_of(node, 4)?;
+    known_domain(text_of(node, 7)?, Some(operator))?;
+    if RANDOM.contains(&operator) {
+        return Err(format!(
+            "it uses the random operator `{operator}`: a model gives equal answers to equal inputs; export it for inference, without what is \
+             only for training"
+        ));
+    }
     each(node, &[5], &mut |attribute| {
         // `t`, `tensors`
         each(attribute, &[5, 10], &mut inspect_tensor)?;
