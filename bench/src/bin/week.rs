@@ -13,6 +13,9 @@ use lapwing::data::pipeline::{Lines, Options, Pipeline, Rejected, Sink};
 use lapwing_dsl::load;
 use lapwing_dsl::syntax::Sources;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EVENTS: &str = "\
 event pay { at timestamp  user string  device string  points int }
 event enriched { at timestamp  user string  n int  sum int?  devices int }
