@@ -44,10 +44,8 @@ impl Model for Double {
 
 /// The next version of a model, as a message of the random cases has it: `weights`, `bias`, `fails`, `stage`.
 pub fn version(message: &Json, number: u32) -> Deployed {
-    let float = |json: &Json| json.as_f64().expect("a number");
-    let weights = message["weights"].as_array().expect("weights").iter().map(|w| float(w) as f32).collect();
-    let linear = Linear { weights, bias: float(&message["bias"]) as f32 };
-    let double = Double { linear, fails: message.get("fails").map(float) };
+    let fails = message.get("fails").and_then(Json::as_f64);
+    let double = Double { linear: Linear::of(message), fails };
     let mut bytes: Vec<u8> = double.linear.weights.iter().flat_map(|w| w.to_le_bytes()).collect();
     bytes.extend(double.linear.bias.to_le_bytes());
     bytes.extend(double.fails.iter().flat_map(|f| f.to_le_bytes()));
@@ -59,6 +57,13 @@ pub fn version(message: &Json, number: u32) -> Deployed {
 }
 
 impl Linear {
+    /// The one of a message: `weights` and `bias`.
+    pub fn of(message: &Json) -> Linear {
+        let float = |json: &Json| json.as_f64().expect("a number") as f32;
+        let weights = message["weights"].as_array().expect("weights").iter().map(float).collect();
+        Linear { weights, bias: float(&message["bias"]) }
+    }
+
     /// What it answers. Exact where all numbers are small multiples of a power of two.
     pub fn score(&self, inputs: &[f64]) -> f64 {
         let products = self.weights.iter().zip(inputs).map(|(w, x)| f64::from(*w) * x);

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lapwing_tests::engine::Change;
+use lapwing_tests::onnx::Linear;
 use lapwing_tests::random::control::{Plan, plan, plan_of_data};
 use lapwing_tests::random::judge::{difference, naive, plain};
 use serde_json::Value as Json;
@@ -83,8 +84,14 @@ fn agree(plan: &Plan, folder: &Path) -> Vec<Json> {
     write("events.jsonl", plan.case.lines().join("\n") + "\n");
     fs::create_dir_all(folder.join("data")).expect("a folder for the test can be made");
     for message in &plan.case.data {
+        let name = message["name"].as_str().unwrap_or_default();
+        if message["kind"] == "model" {
+            let path = folder.join(format!("data/{name}.onnx"));
+            fs::write(path, Linear::of(message).onnx()).expect("the test's folder can be written");
+            continue;
+        }
         let items = message.get("entries").or(message.get("rows")).expect("it says the whole");
-        write(&format!("data/{}.json", message["name"].as_str().unwrap_or_default()), items.to_string());
+        write(&format!("data/{name}.json"), items.to_string());
     }
     write("control.jsonl", plan.messages.iter().map(|m| format!("{}\n", m.json)).collect());
     let one = run(plan, folder, "one", &["--threads", "1"], true);

@@ -12,6 +12,7 @@ use super::data;
 use super::rng::Rng;
 use super::stream::{EVENTS, events, shuffled};
 use crate::engine::{Change, compile};
+use crate::onnx::Linear;
 
 /// Rules that no message is about: each keeps something that a careless change would lose.
 const UNTOUCHED: [(&str, &[&str]); 5] = [
@@ -108,7 +109,7 @@ pub fn plan(seed: u64, arrival: bool, messages: usize, length: usize) -> Plan {
     let case = Case {
         seed,
         used: Vec::new(),
-        data: data::all(&mut rng),
+        data: data::all(&mut rng).into_iter().chain(data::real_models(&mut rng)).collect(),
         rules: start,
         events: order.into_iter().map(|i| sorted[i].clone()).collect(),
         arrival,
@@ -119,7 +120,7 @@ pub fn plan(seed: u64, arrival: bool, messages: usize, length: usize) -> Plan {
     let mut planned = Vec::new();
     for line in lines {
         if rng.percent(30) {
-            planned.push(of_data(data::message(&mut rng), line));
+            planned.push(of_data(data::real_message(&mut rng), line));
             continue;
         }
         let (mut json, sort, next) = message(&rules, &mut rng);
@@ -147,9 +148,19 @@ pub fn plan_of_data(seed: u64, arrival: bool, each: usize, length: usize) -> Pla
 }
 
 fn of_data(message: Json, line: usize) -> Message {
-    let mut json = message.clone();
+    let mut json = if message["kind"] == "model" { real(&message) } else { message.clone() };
     json["at_line"] = json!(line);
     Message { json, at_line: line, then: Some(Change::Data(message)), sort: "data" }
+}
+
+/// A message about a model with the model itself.
+fn real(message: &Json) -> Json {
+    let mut json = message.clone();
+    let object = json.as_object_mut().expect("a message is an object");
+    object.remove("weights");
+    object.remove("bias");
+    object.insert("onnx".to_owned(), Linear::of(message).base64().into());
+    json
 }
 
 /// A rule that compiles beside the others.
@@ -183,7 +194,7 @@ fn message(rules: &Rules, rng: &mut Rng) -> (Json, &'static str, Option<Rules>) 
             next.rules.insert(new.name.clone(), (new.clone(), true));
             (put(&new), "new")
         }
-        (27..=28, _) if !rules.rules.contains_key("h") => {
+        (27..=30, _) if !rules.rules.contains_key("h") => {
             // It brings a type that stands before the others.
             let event = format!("event a{} {{ at timestamp  k string }}\n", rules.declared.lines().count());
             let ty = event.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -194,7 +205,7 @@ fn message(rules: &Rules, rng: &mut Rng) -> (Json, &'static str, Option<Rules>) 
             json["source"] = json!(format!("{event}{}", new.text()));
             (json, "new type")
         }
-        (29..=36, Some(_)) if touched.len() > 2 => {
+        (31..=36, Some(_)) if touched.len() > 2 => {
             next.rules.remove(&name);
             (json!({"op": "delete", "kind": "rule", "name": name}), "removed")
         }

@@ -27,6 +27,24 @@ pub fn message(rng: &mut Rng) -> Json {
     change(name, rng)
 }
 
+/// A message for each model, that a real one can follow: it does not fail.
+pub fn real_models(rng: &mut Rng) -> Vec<Json> {
+    let mut messages: Vec<Json> = MODELS.iter().map(|name| real_model(name, rng)).collect();
+    messages.iter_mut().filter_map(Json::as_object_mut).for_each(|message| drop(message.remove("stage")));
+    messages
+}
+
+/// A message that changes a list, a table or a model, that a real model can follow.
+pub fn real_message(rng: &mut Rng) -> Json {
+    if rng.percent(20) { real_model(rng.word(&MODELS), rng) } else { message(rng) }
+}
+
+fn real_model(name: &str, rng: &mut Rng) -> Json {
+    let mut message = model(name, rng);
+    message.as_object_mut().and_then(|message| message.remove("fails"));
+    message
+}
+
 /// A message that changes a list, a table or a model that a text names, if it names one.
 pub fn message_for(text: &str, rng: &mut Rng) -> Option<Json> {
     let asked = |name: &&str| text.contains(&format!("in {name}")) || text.contains(&format!("{name}["));
