@@ -4,10 +4,13 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use lapwing_dsl::functions::EvalError;
+use lapwing_dsl::ir::{Expr, ModelRef};
 use lapwing_dsl::value::Value;
 
 use crate::batch::Row as EventRow;
 use crate::data::model::{Row, Score, Version, same};
+use crate::eval::Scope;
 
 /// Whoever wants to know what models are asked while expressions are evaluated.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +19,36 @@ pub enum Asking<'a> {
     First(&'a RefCell<Asked>),
     /// What models answered is written down.
     Used(&'a RefCell<Vec<Score>>),
+}
+
+impl<'a> Scope<'a> {
+    /// What the live version of a model answers; missing where an input is, and where it fails.
+    #[inline(never)]
+    pub(crate) fn score(&self, inputs: &'a [Expr], model: &ModelRef) -> Value<'a> {
+        let versions = &self.data.models[model.id.0 as usize];
+        let Some(live) = &versions.live else { return Value::Missing };
+        let row: Row<'a> = inputs.iter().map(|input| self.value(input)).collect();
+        if row.iter().any(Value::is_missing) {
+            return Value::Missing;
+        }
+        let known = self.event.and_then(|event| event.batch.scores.find(event.row, live, &row));
+        let score = match (known, self.asking, self.event) {
+            (Some(score), ..) => score,
+            (None, Some(Asking::First(asked)), Some(event)) => {
+                asked.borrow_mut().add(event.row, live, row);
+                return Value::Missing;
+            }
+            _ => live.score(&row),
+        };
+        if let (Some(score), Some(Asking::Used(used))) = (score, self.asking) {
+            let shadow = versions.shadow.iter().filter_map(|v| Some((v.number, v.score(&row)?))).collect();
+            used.borrow_mut().push(Score { model: model.name.clone(), version: live.number, score, shadow });
+        }
+        match score {
+            Some(score) => Value::Float(score),
+            None => self.fault(Err(EvalError::BadCast)),
+        }
+    }
 }
 
 /// An event of a batch: its type and its row among those of its type.

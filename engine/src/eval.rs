@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::net::IpAddr;
 
 use lapwing_dsl::functions::EvalError;
-use lapwing_dsl::ir::{Aggregate, Arithmetic, Comparison, Expr, ExprKind, ModelRef, Of, Pick, StepId, WindowId};
+use lapwing_dsl::ir::{Aggregate, Arithmetic, Comparison, Expr, ExprKind, Of, Pick, StepId, WindowId};
 use lapwing_dsl::program::Program;
 use lapwing_dsl::schema::FieldId;
 use lapwing_dsl::value::Value;
@@ -18,7 +18,6 @@ use crate::asking::Asking;
 use crate::batch::EventView;
 use crate::bound::{BoundEvents, BoundRef};
 use crate::data::Data;
-use crate::data::model::{Row, Score};
 use crate::planted::{Bug, bug};
 
 /// Reads windows as of the current event.
@@ -210,35 +209,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// What the live version of a model answers; missing where an input is, and where it fails.
-    #[inline(never)]
-    fn score(&self, inputs: &'a [Expr], model: &ModelRef) -> Value<'a> {
-        let versions = &self.data.models[model.id.0 as usize];
-        let Some(live) = &versions.live else { return Value::Missing };
-        let row: Row<'a> = inputs.iter().map(|input| self.value(input)).collect();
-        if row.iter().any(Value::is_missing) {
-            return Value::Missing;
-        }
-        let known = self.event.and_then(|event| event.batch.scores.find(event.row, live, &row));
-        let score = match (known, self.asking, self.event) {
-            (Some(score), ..) => score,
-            (None, Some(Asking::First(asked)), Some(event)) => {
-                asked.borrow_mut().add(event.row, live, row);
-                return Value::Missing;
-            }
-            _ => live.score(&row),
-        };
-        if let (Some(score), Some(Asking::Used(used))) = (score, self.asking) {
-            let shadow = versions.shadow.iter().filter_map(|v| Some((v.number, v.score(&row)?))).collect();
-            used.borrow_mut().push(Score { model: model.name.clone(), version: live.number, score, shadow });
-        }
-        match score {
-            Some(score) => Value::Float(score),
-            None => self.fault(Err(EvalError::BadCast)),
-        }
-    }
-
-    fn fault(&self, outcome: Result<Value<'a>, EvalError>) -> Value<'a> {
+    pub(crate) fn fault(&self, outcome: Result<Value<'a>, EvalError>) -> Value<'a> {
         outcome.unwrap_or_else(|_| {
             self.errors.set(self.errors.get() + 1);
             Value::Missing

@@ -19,8 +19,9 @@ use lapwing_dsl::value::Type;
 
 use crate::batch::Layout;
 use crate::data::Data;
+use crate::index::Index;
+use crate::index::asks::Asks;
 use crate::index::uses::Uses;
-use crate::index::{Asks, Index};
 use crate::run::{Memory, NO_DECISION};
 use crate::state::record::Begin;
 use crate::state::values::VALUES_MAX;

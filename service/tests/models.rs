@@ -154,6 +154,8 @@ fn what_is_no_model() {
     refused(two, b"PK\x03\x04 something else".to_vec(), &[], &["it is no ONNX model"]);
     refused(two, bytes("refused_custom"), &[], &["operators of `com.example`", "custom operators"]);
     refused(two, bytes("refused_external"), &[], &["`w` has its data in another file", "save_as_external_data=False"]);
+    let random = "it uses the random operator `RandomUniformLike`";
+    refused("model m(x float) -> float", bytes("refused_random"), &[], &[random, "equal answers"]);
     let (model, _) = known("boosted");
     let whole = bytes("boosted");
     // Cut anywhere, it is refused, and nothing panics.
@@ -233,6 +235,90 @@ fn says(folder: &Path, arguments: &str, variables: &[(&str, &str)], exit: i32, w
         assert!(said.contains(word), "it does not say {word:?}:\n{said}");
     }
     assert!(!said.contains("panicked"), "{said}");
+}
+
+/// The document, followed: its files are written, the model is copied, its command runs, and the lines behind the command are in what it says.
+#[test]
+fn the_document_can_be_followed() {
+    let folder = folder("document");
+    let text =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/models.md")).expect("the document");
+    let (mut name, mut files, mut commands) = (String::new(), 0, 0);
+    let mut rest = text.as_str();
+    while let Some((before, after)) = rest.split_once("\n```") {
+        // A file's name begins the paragraph before it.
+        let paragraph = before.trim_end().rsplit("\n\n").next().unwrap_or_default();
+        if let Some(named) = paragraph.strip_prefix('`').and_then(|p| p.split_once('`')) {
+            name = named.0.to_owned();
+        }
+        let (language, block) = after.split_once('\n').expect("a fence is a line");
+        let (block, after) = block.split_once("\n```").expect("a fence is closed");
+        if language == "console" {
+            // What the paragraph on the model says.
+            fs::write(folder.join("data/takeover.onnx"), bytes("takeover")).expect("a file can be written");
+            let mut lines = block.lines();
+            let command = lines.next().and_then(|l| l.strip_prefix("$ lapwing ")).expect("a command");
+            let words: Vec<&str> = lines.collect();
+            says(&folder, command, &[], 0, &words);
+            let (_, said) = lapwing(&folder, command, &[]);
+            let count = said.lines().rev().find(|l| l.trim_end().ends_with("likely_takeover")).expect("a count");
+            let count: u64 = count.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0);
+            assert!(count > 0, "no alert:\n{said}");
+            commands += 1;
+        } else if language != "python" {
+            fs::write(folder.join(&name), format!("{block}\n")).expect("a file can be written");
+            files += 1;
+        }
+        rest = after;
+    }
+    assert_eq!((files, commands), (3, 1));
+    let events = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/events.lap");
+    let test = format!("test --no-coverage likely.lap {}", events.display());
+    says(&folder, &test, &[], 0, &["1 passed, 0 failed"]);
+}
+
+/// Each mistake that the document tells of is answered as it says.
+#[test]
+fn mistakes_of_the_document() {
+    let text =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/models.md")).expect("the document");
+    let (_, table) = text.split_once("| mistake | what is said |\n| --- | --- |\n").expect("the table of mistakes");
+    let (table, _) = table.split_once("\n\n").expect("the table ends");
+    let takeover = "model takeover(amount float, hour int, tier string) -> float";
+    let two = "model takeover(amount float, hour int) -> float";
+    let level = "model takeover(amount float, hour int, level string) -> float";
+    let hour = "model takeover(amount float, hour string, tier string) -> float";
+    let three = "model takeover(a float, b float, c float) -> float";
+    let wrong = r#"[{"inputs":{"amount":900.0,"hour":2,"tier":"basic"},"output":0.1}]"#;
+    let cut = || bytes("takeover")[..1_000].to_vec();
+    let cases: [(&str, &str, Vec<u8>); 11] = [
+        ("a file that was cut short", takeover, cut()),
+        ("an input of another name", level, bytes("takeover")),
+        ("an input that is not declared", two, bytes("takeover")),
+        ("an input of another type", hour, bytes("takeover")),
+        ("more or fewer columns", three, bytes("forest")),
+        ("an answer that is no score", two, bytes("refused_classes")),
+        ("a fixed number of rows", two, bytes("refused_rows")),
+        ("data in another file", two, bytes("refused_external")),
+        ("custom operators", two, bytes("refused_custom")),
+        ("an operator that draws random numbers", "model m(x float) -> float", bytes("refused_random")),
+        ("another model than was meant", takeover, bytes("takeover")),
+    ];
+    let mut told = 0;
+    for row in table.lines() {
+        let (mistake, says) = row.trim_matches(['|', ' ']).split_once(" | ").expect("two columns");
+        let Some((_, declaration, bytes)) = cases.iter().find(|(name, ..)| *name == mistake) else {
+            assert_eq!(mistake, "no library", "a test of its own shows that");
+            continue;
+        };
+        let golden: Vec<Golden> = match mistake {
+            "another model than was meant" => serde_json::from_str(wrong).expect("golden vectors"),
+            _ => Vec::new(),
+        };
+        refused(declaration, bytes.clone(), &golden, &[says]);
+        told += 1;
+    }
+    assert_eq!(told, cases.len());
 }
 
 const RUN: &str = "run --rules rules.lap --input events.jsonl --data data";

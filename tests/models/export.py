@@ -118,6 +118,29 @@ def takeover():
     write("takeover", model, declared, feed, rows)
 
 
+def login_risk():
+    """The example of `rules/`: made-up logins, in one tensor of an hour, a number of failures and whether the device is new."""
+    rng = np.random.default_rng(4)
+    rows = 4_000
+    hour, failures = rng.integers(0, 24, rows), rng.poisson(0.5, rows)
+    new = rng.uniform(0, 1, rows) < 0.2
+    odd = (hour < 6) * 1.5 + failures * 0.6 + new * 1.2
+    y = (odd + rng.normal(0, 0.5, rows) > 2.2).astype(int)
+    x = np.column_stack([hour, failures, new]).astype(np.float32)
+    trained = GradientBoostingClassifier(n_estimators=25, max_depth=3, random_state=0).fit(x, y)
+    model = to_onnx(trained, x[:1], options={"zipmap": False})
+    folder = HERE.parent.parent / "rules" / "data"
+    (folder / "login_risk.onnx").write_bytes(model.SerializeToString())
+    some = np.array([[3, 0, 0], [3, 2, 1], [14, 0, 0], [14, 5, 0], [23, 1, 1]], np.float32)
+    answers = second(session(model).run(None, {model.graph.input[0].name: some}))
+    golden = [
+        json.dumps({"inputs": {"hour": int(h), "failures": int(f), "new_device": bool(n)}, "output": answer})
+        for (h, f, n), answer in zip(some, answers)
+    ]
+    (folder / "login_risk.golden.json").write_text("[\n%s\n]\n" % ",\n".join(golden))
+    print("login_risk:", answers)
+
+
 def linear(name, weights, bias, outputs=1, domain="", rows="N", operator="Gemm"):
     """Weights times inputs, made by hand: for models that differ in nothing but a number, and for those that are refused."""
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [rows, len(weights)])]
@@ -137,6 +160,11 @@ def refused():
     )
     (HERE / "refused_classes.onnx").write_bytes(linear("classes", [1.0, 2.0], 0.5, outputs=3).SerializeToString())
     (HERE / "refused_rows.onnx").write_bytes(linear("rows", [1.0, 2.0], 0.5, rows=4).SerializeToString())
+    noise = helper.make_node("RandomUniformLike", ["x"], ["score"])
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 1]) for name in ("x", "score")]
+    graph = helper.make_graph([noise], "noise", ends[:1], ends[1:])
+    noise = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (HERE / "refused_random.onnx").write_bytes(noise.SerializeToString())
     outside = linear("outside", [1.0, 2.0], 0.5)
     for tensor in outside.graph.initializer:
         if tensor.name == "w":
@@ -167,6 +195,7 @@ def main():
     extreme = XGBClassifier(n_estimators=30, max_depth=4, random_state=0).fit(x, y)
     write_numeric("xgboost", convert_xgboost(extreme, initial_types=types, target_opset=15))
     takeover()
+    login_risk()
     refused()
 
 

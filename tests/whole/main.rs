@@ -8,6 +8,7 @@ mod docs;
 mod explain;
 mod formats;
 mod freed;
+mod models;
 mod outside;
 mod random;
 mod recordings;

@@ -21,6 +21,9 @@ pub const ROWS_MAX: usize = 256;
 pub trait Model: Debug + Send + Sync {
     /// A score for each row; none where it fails. Equal rows give equal scores.
     fn score(&self, rows: &[Row<'_>]) -> Vec<Option<f64>>;
+
+    /// Lets go of what is needed only while it is asked: for some time it will not be.
+    fn rest(&self) {}
 }
 
 /// A version of a model.

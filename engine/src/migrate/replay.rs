@@ -9,7 +9,7 @@ use lapwing_dsl::nfa::{Absence, State, StateId};
 use lapwing_dsl::program::Program;
 use lapwing_dsl::value::Value;
 
-use super::same::{Change, Laid};
+use super::same::{Change, Laid, Term};
 use crate::Millis;
 use crate::asking::Asking;
 use crate::bound::{BoundEvent, BoundEvents, BoundId, BoundRef};
@@ -120,7 +120,9 @@ impl<'a> Replay<'a> {
                 errors: &errors,
                 asking: Some(Asking::Used(&used)),
             };
-            let holds = asked.iter().all(|term| scope.holds(&term.expr) == term.holds || bug(Bug::Asked));
+            // As when an event is bound, what `until` asks is not told.
+            let ask = |term: &Term| Scope { asking: scope.asking.filter(|_| term.holds), ..scope }.holds(&term.expr);
+            let holds = asked.iter().all(|term| ask(term) == term.holds || bug(Bug::Asked));
             holds.then(|| used.into_inner())
         };
         chain.iter().map(meets).collect()

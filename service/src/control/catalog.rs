@@ -4,6 +4,7 @@
 //! nothing has changed.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use lapwing_dsl::compile::walk::data_read;
@@ -94,6 +95,11 @@ impl Catalog {
         }
         catalog.last = catalog.make()?;
         Ok(catalog)
+    }
+
+    /// Says in which folder messages name files.
+    pub fn name_files_in(&mut self, folder: &Path) {
+        self.contents.set_folder(folder);
     }
 
     /// The catalog of other rule files in place of these: a rule whose text is the same keeps its version, another gets the next.

@@ -23,8 +23,6 @@ const TRIAL: u32 = 24;
 pub struct Deployed {
     /// What the engine asks.
     pub version: Arc<Version>,
-    /// What runs it.
-    pub onnx: Arc<Onnx>,
     /// Digest of its bytes.
     pub digest: [u8; 32],
 }
@@ -52,15 +50,16 @@ pub fn deploy(declared: &ModelType, number: u32, bytes: Vec<u8>, golden: &[Golde
         Err(_) if knows_texts && golden.is_empty() => {}
         Err(why) => return Err(format!("it fails when it is tried: {why}")),
     }
-    let short = u64::from_le_bytes(digest[..8].try_into().expect("a digest has more than 8 bytes"));
-    let onnx = Arc::new(onnx);
-    let version = Arc::new(Version::new(number, short, onnx.clone()));
+    // In which order the inputs are declared decides what a row means.
+    let asked = Sha256::new().chain_update(digest).chain_update(format!("{:?}", declared.inputs)).finalize();
+    let short = u64::from_le_bytes(asked[..8].try_into().expect("a digest has more than 8 bytes"));
+    let version = Arc::new(Version::new(number, short, Arc::new(onnx)));
     for (i, ((golden, row), answer)) in golden.iter().zip(&known).zip(version.score_all(&known)).enumerate() {
         // A row alone is asked in another way than many.
         let both = golden::holds(golden, answer).and_then(|()| golden::holds(golden, version.score(row)));
         both.map_err(|why| format!("golden vector {}: {why}", i + 1))?;
     }
-    Ok(Deployed { version, onnx, digest })
+    Ok(Deployed { version, digest })
 }
 
 /// The file of a model, and beside it `NAME.golden.json` where there is one. The error is a sentence.
@@ -84,7 +83,7 @@ fn trial_rows(declared: &ModelType) -> Vec<Row<'static>> {
         let mixed = (row.wrapping_mul(2_654_435_761) ^ (column as u32).wrapping_mul(40_503)) % 20_011;
         let v = (f64::from(mixed) - 9_000.5) * [0.000_37, 0.137, 11.3][row as usize % 3];
         match ty {
-            Type::Bool => Value::Bool(mixed % 2 == 0),
+            Type::Bool => Value::Bool(mixed.is_multiple_of(2)),
             Type::Int => Value::Int(v as i64),
             Type::Decimal => Value::Decimal(rust_decimal::Decimal::try_from(v).unwrap_or_default()),
             Type::String => Value::text(""),

@@ -78,6 +78,9 @@ pub struct Interface {
 
 /// The operators that every onnxruntime has: those of ONNX itself.
 const DOMAINS: [&str; 3] = ["", "ai.onnx", "ai.onnx.ml"];
+/// Operators that give other answers to the same inputs.
+const RANDOM: [&str; 6] =
+    ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"];
 /// How deep graphs may lie in graphs.
 const DEPTH_MAX: usize = 32;
 
@@ -134,7 +137,14 @@ fn inspect_graph(graph: &[u8], depth: usize) -> Result<(), String> {
 
 /// `NodeProto`: `domain`, `op_type`, `attribute`
 fn inspect_node(node: &[u8], depth: usize) -> Result<(), String> {
-    known_domain(text_of(node, 7)?, Some(text_of(node, 4)?))?;
+    let operator = text_of(node, 4)?;
+    known_domain(text_of(node, 7)?, Some(operator))?;
+    if RANDOM.contains(&operator) {
+        return Err(format!(
+            "it uses the random operator `{operator}`: a model gives equal answers to equal inputs; export it for inference, without what is \
+             only for training"
+        ));
+    }
     each(node, &[5], &mut |attribute| {
         // `t`, `tensors`
         each(attribute, &[5, 10], &mut inspect_tensor)?;
@@ -181,7 +191,10 @@ fn interface(graph: &[u8]) -> Result<Interface, String> {
         Ok(())
     })?;
     // `output`
-    each(graph, &[12], &mut |output| Ok(interface.outputs.push(outlet(output)?)))?;
+    each(graph, &[12], &mut |output| {
+        interface.outputs.push(outlet(output)?);
+        Ok(())
+    })?;
     Ok(interface)
 }
 
@@ -189,7 +202,10 @@ fn interface(graph: &[u8]) -> Result<Interface, String> {
 fn outlet(info: &[u8]) -> Result<Outlet, String> {
     let name = text_of(info, 1)?.to_owned();
     let mut ty = OutletType::Other;
-    each(info, &[2], &mut |bytes| Ok(ty = outlet_type(bytes)?))?;
+    each(info, &[2], &mut |bytes| {
+        ty = outlet_type(bytes)?;
+        Ok(())
+    })?;
     Ok(Outlet { name, ty })
 }
 
@@ -202,7 +218,12 @@ fn outlet_type(bytes: &[u8]) -> Result<OutletType, String> {
             // `sequence_type`, with `elem_type`, which has `map_type`
             (4, Piece::Bytes(sequence)) => {
                 let mut maps = false;
-                each(sequence, &[1], &mut |element| each(element, &[5], &mut |_| Ok(maps = true)))?;
+                each(sequence, &[1], &mut |element| {
+                    each(element, &[5], &mut |_| {
+                        maps = true;
+                        Ok(())
+                    })
+                })?;
                 return Ok(if maps { OutletType::Maps } else { OutletType::Other });
             }
             _ => {}
@@ -237,7 +258,8 @@ fn tensor_type(tensor: &[u8]) -> Result<OutletType, String> {
                             value = Some(n as i64).filter(|n| *n >= 0);
                         }
                     }
-                    Ok(dimensions.push(value))
+                    dimensions.push(value);
+                    Ok(())
                 })?;
                 shape = Some(dimensions);
             }

@@ -57,11 +57,6 @@ impl Onnx {
         Ok(())
     }
 
-    /// Lets sessions go that nobody is at.
-    pub fn rest(&self) {
-        self.idle.lock().expect("nobody panics with it").clear();
-    }
-
     fn session(&self) -> Result<Session, String> {
         if let Some(session) = self.idle.lock().expect("nobody panics with it").pop() {
             return Ok(session);
@@ -158,6 +153,10 @@ impl Model for Onnx {
             // One row that the model does not take is not the others' fault.
             Err(_) => each(),
         }
+    }
+
+    fn rest(&self) {
+        self.idle.lock().expect("nobody panics with it").clear();
     }
 }
 

@@ -65,6 +65,9 @@ const SCORES: [&str; 5] = ["probabilities", "output_probability", "probability",
 
 /// Holds a model against its declaration. The error is a sentence.
 pub fn signature(model: &ModelType, found: &Interface) -> Result<Signature, String> {
+    if let Some(odd) = found.inputs.iter().chain(&found.outputs).find(|outlet| outlet.ty == OutletType::Other) {
+        return Err(format!("{odd} is no tensor: a model takes tensors and gives tensors, or a list of maps"));
+    }
     Ok(Signature { inputs: inputs(model, found)?, output: output(found)? })
 }
 

@@ -71,7 +71,7 @@ impl Staged {
             self.versions.remove(number);
         }
         let resting = self.versions.values().filter(|(stage, _)| *stage == Stage::Retired);
-        resting.for_each(|(_, deployed)| deployed.onnx.rest());
+        resting.for_each(|(_, deployed)| deployed.version.model().rest());
     }
 
     /// What the engine asks.

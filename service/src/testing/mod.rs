@@ -227,10 +227,8 @@ impl<'t> Bench<'t> {
         let Some(id) = self.rules.schema.find_model(&name.text) else {
             return fail(name.span, format!("there is no model `{}`", name.text));
         };
-        let score = match literal::value(score, &Type::Float) {
-            Some(Value::Float(answer)) => Some(answer),
-            Some(Value::Missing) => None,
-            _ => return fail(score.span, format!("what `{}` answers is a float", name.text)),
+        let Some(Value::Float(score)) = literal::value(score, &Type::Float) else {
+            return fail(score.span, format!("what `{}` answers is a float", name.text));
         };
         let mut data = Data::clone(&self.rules.data);
         data.models[id.0 as usize].live = Some(given::model(score));

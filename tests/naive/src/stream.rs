@@ -2,13 +2,14 @@
 //!
 //! Each stratum is a stream of its own over all events: those of the log and those that the strata below derive (`strata`).
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use lapwing_dsl::syntax::ast::{Decl, EventDecl, File};
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
-use crate::data::Data;
-use crate::eval::World;
+use crate::data::{Data, Used};
+use crate::eval::{Scope, World};
 use crate::event::{self, Decoded, Event};
 use crate::features::written_out;
 use crate::migrate::{self, Leader};
@@ -289,7 +290,7 @@ impl<'a> Stream<'a> {
     }
 
     fn stops(&self, rule: &Rule<'a>, key: &Key, event: &Rc<Event>) -> bool {
-        let scope = crate::eval::Scope {
+        let scope = Scope {
             world: &self.world,
             rule,
             key,
@@ -299,6 +300,7 @@ impl<'a> Stream<'a> {
             now: event.at,
             counted: None,
             element: None,
+            used: None,
         };
         rule.stop.is_some_and(|stop| scope.holds_if_any(stop.filter.as_ref()))
     }
@@ -426,7 +428,11 @@ fn alert(matcher: Matcher<'_, '_>, reported: &Reported<'_>, suppressed: u64) -> 
     let done = &reported.done;
     let past = then(matcher, reported);
     let matcher = Matcher { world: &past, ..matcher };
-    let scope = matcher.match_scope(&done.bound, done.now);
+    let used = RefCell::new(done.bound.iter().flat_map(|b| b.used.clone()).collect());
+    let scope = Scope { used: Some(&used), ..matcher.match_scope(&done.bound, done.now) };
+    rule.when.map(|when| scope.eval(when));
+    rule.risk.map(|risk| scope.eval(risk));
+    rule.suppress.iter().flat_map(|s| &s.by).for_each(|by| drop(scope.eval(by)));
     let mut fields = Map::new();
     for (name, expr) in rule.emit.iter().flat_map(|emit| &emit.fields) {
         if let Some(json) = scope.eval(expr).to_json() {
@@ -447,5 +453,20 @@ fn alert(matcher: Matcher<'_, '_>, reported: &Reported<'_>, suppressed: u64) -> 
         fields,
         message: rule.message.and_then(|m| scope.message(m)),
         suppressed,
+        models: models(used.into_inner()),
     }
+}
+
+/// What models answered, in order, each once.
+fn models(mut used: Vec<Used>) -> Vec<Json> {
+    used.sort_by(|a, b| a.partial_cmp(b).expect("a score is a number"));
+    used.dedup();
+    let json = |u: Used| {
+        let mut json = json!({"model": u.model, "version": u.version, "score": u.score});
+        if !u.shadow.is_empty() {
+            json["shadow"] = u.shadow.iter().map(|(v, s)| json!({"version": v, "score": s})).collect();
+        }
+        json
+    };
+    used.into_iter().map(json).collect()
 }

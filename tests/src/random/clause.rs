@@ -108,7 +108,11 @@ fn when(w: &mut Writer<'_>, steps: &[Step], clauses: &mut Vec<String>) {
     let a = w.rng.pick(steps).name.clone();
     let b = w.rng.pick(steps).clone();
     let n = w.rng.between(0, 3);
-    let condition = match w.rng.below(10) {
+    let condition = match w.rng.below(12) {
+        10 => {
+            w.mark("model in a result");
+            format!("near(n: {a}.n, q: {a}.q) > 0 or {a}.n in whole")
+        }
         0 => format!("count({a}) > {n}"),
         1 => format!("sum({a}.n) > {n}"),
         2 => format!("{a}.n <= (first({}).n ?? 2)", b.name),
@@ -123,7 +127,7 @@ fn when(w: &mut Writer<'_>, steps: &[Step], clauses: &mut Vec<String>) {
             w.mark("table in a result");
             format!("(base[{a}.j].top ?? 1) <= {n}")
         }
-        6 => {
+        6 | 11 => {
             w.mark("when first_seen");
             let within = w.span(3, 12);
             format!("{}first_seen({}.s where ok) over {within}", w.rng.pick(&["", "not "]), b.ty)
