@@ -291,8 +291,13 @@ impl RuleSet {
 
     /// The same with another index, as tests hold one against the other.
     pub fn with_index(&self, index: Index) -> RuleSet {
+        self.with_programs(|programs| programs.index = index)
+    }
+
+    /// The same with something changed in its programs.
+    pub(crate) fn with_programs(&self, change: impl FnOnce(&mut Programs)) -> RuleSet {
         let mut programs = Programs::clone(&self.programs);
-        programs.index = index;
+        change(&mut programs);
         RuleSet { programs: Arc::new(programs), ..self.clone() }
     }
 

@@ -4,6 +4,8 @@
 //! `replay` leads the events that a run has bound through the new automaton. `swap` does it for all that a shard holds,
 //! and `outlook` tells beforehand what it will do.
 //!
+//! Fields are told apart by their names: `renumber` gives those of the old rule set the numbers that they have now.
+//!
 //! - A rule whose meaning is the same keeps everything.
 //! - Of a rule that changed or went, what waits to be reported leaves under the old one: complete matches (`report final`) are reported,
 //!   open alerts (`report updates`) are closed. The runs that stood behind these go with them.
@@ -15,6 +17,7 @@
 //! The matcher in `tests/naive` decides the same by itself.
 
 pub mod outlook;
+mod renumber;
 mod replay;
 mod same;
 mod swap;

@@ -2,6 +2,7 @@
 
 use lapwing_dsl::syntax::Span;
 
+use super::renumber::in_numbers_of;
 use super::same::{Fate, fate, same_window};
 use crate::rule_set::RuleSet;
 
@@ -68,6 +69,7 @@ pub enum Events {
 
 /// Tells what becomes of every rule of either set, in order of their names.
 pub fn outlook(old: &RuleSet, new: &RuleSet) -> Vec<Outlook> {
+    let old = &*in_numbers_of(old, &new.schema);
     let name = |set: &RuleSet, i: usize| set.rules[i].program.rule.name.clone();
     let gone = (0..old.rules.len()).filter(|i| new.find(&name(old, *i)).is_none());
     let mut all: Vec<Outlook> =

@@ -272,6 +272,14 @@ impl Replay<'_> {
     fn field(&self, node: &BoundEvent, laid: Laid) -> Value<'static> {
         match laid {
             Laid::Kept(place) => node.captured[place].clone(),
+            Laid::Float(place) => match node.captured[place] {
+                Value::Int(v) => Value::Float(v as f64),
+                _ => Value::Missing,
+            },
+            Laid::Decimal(place) => match node.captured[place] {
+                Value::Int(v) => Value::Decimal(v.into()),
+                _ => Value::Missing,
+            },
             Laid::Time => Value::Timestamp(node.at),
             Laid::Key(part) => self.key[part].clone(),
         }
