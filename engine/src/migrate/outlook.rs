@@ -3,7 +3,7 @@
 use lapwing_dsl::syntax::Span;
 
 use super::renumber::in_numbers_of;
-use super::same::{Fate, fate, same_window};
+use super::same::{Fate, fate, windows_that_go_on};
 use crate::rule_set::RuleSet;
 
 /// What becomes of one rule.
@@ -72,6 +72,7 @@ pub fn outlook(old: &RuleSet, new: &RuleSet) -> Vec<Outlook> {
     let old = &*in_numbers_of(old, &new.schema);
     let name = |set: &RuleSet, i: usize| set.rules[i].program.rule.name.clone();
     let gone = (0..old.rules.len()).filter(|i| new.find(&name(old, *i)).is_none());
+    let windows = windows_that_go_on(old, new);
     let mut all: Vec<Outlook> =
         gone.map(|i| Outlook { rule: name(old, i), runs: Runs::Removed, empty_windows: Vec::new() }).collect();
     for (i, entry) in new.rules.iter().enumerate() {
@@ -102,12 +103,9 @@ pub fn outlook(old: &RuleSet, new: &RuleSet) -> Vec<Outlook> {
                 })
             }
         });
-        let goes_on = |window: &u32| {
-            let window = &new.windows[*window as usize];
-            old.windows.iter().any(|before| same_window(before, old, window, new))
-        };
-        let windows = entry.program.rule.windows.iter().zip(&entry.windows);
-        let empty_windows = windows.filter(|(_, index)| !goes_on(index)).map(|(window, _)| window.span).collect();
+        let goes_on = |window: &u32| windows.contains(&Some(*window));
+        let read = entry.program.rule.windows.iter().zip(&entry.windows);
+        let empty_windows = read.filter(|(_, index)| !goes_on(index)).map(|(window, _)| window.span).collect();
         all.push(Outlook { rule: name(new, i), runs, empty_windows });
     }
     all.sort_by(|a, b| a.rule.cmp(&b.rule));

@@ -3,7 +3,7 @@
 //! Numbers of events, steps and windows mean nothing across rule sets: events and steps are compared by name, windows by what they keep.
 
 use lapwing_dsl::compile::walk::{Reads, children_mut, each_expr_mut, walk};
-use lapwing_dsl::ir::{Expr, ExprKind, Of, Rule, StepId, Window, WindowId, WindowKey};
+use lapwing_dsl::ir::{Expr, ExprKind, Of, Reach, Rule, StepId, Window, WindowId, WindowKey, WindowKind};
 use lapwing_dsl::program::Program;
 use lapwing_dsl::schema::{EventId, FieldId, Schema};
 use lapwing_dsl::value::Type;
@@ -318,6 +318,52 @@ fn content(window: &Window) -> Window {
         reader.clear();
     }
     window
+}
+
+/// For each window of the old rule set the one of the new that goes on from it. Each goes on from one: from its like, or, of those that differ
+/// in length alone and that nobody asks for any more, from the shortest that is as long, else from the longest.
+pub fn windows_that_go_on(old: &RuleSet, new: &RuleSet) -> Vec<Option<u32>> {
+    let mut goes_on: Vec<Option<u32>> = vec![None; old.windows.len()];
+    let mut taken = vec![false; new.windows.len()];
+    for (window, to) in old.windows.iter().zip(&mut goes_on) {
+        // Windows that differ in what reads them only hold the same.
+        let like = |(i, v): &(usize, &WindowEntry)| !taken[*i] && same_window(window, old, v, new);
+        *to = new.windows.iter().enumerate().find(like).map(|(i, _)| i as u32);
+        to.iter().for_each(|i| taken[*i as usize] = true);
+    }
+    let mut left: Vec<(i64, usize)> =
+        new.windows.iter().enumerate().filter_map(|(i, w)| Some((length(w)?, i))).collect();
+    left.retain(|(_, i)| !taken[*i]);
+    left.sort_unstable();
+    for (wanted, i) in left {
+        let alike = |w: &WindowEntry| {
+            let mut resized = w.clone();
+            set_length(&mut resized, wanted);
+            same_window(&resized, old, &new.windows[i], new)
+        };
+        let free = old.windows.iter().enumerate().filter(|(j, w)| goes_on[*j].is_none() && alike(w));
+        let free = free.filter_map(|(j, w)| Some((length(w)?, j)));
+        // The long enough ones first, ascending; then the others, descending.
+        let best = free.min_by_key(|(has, j)| (*has < wanted, (*has - wanted).abs(), *j));
+        if let Some((_, j)) = best {
+            goes_on[j] = Some(i as u32);
+        }
+    }
+    goes_on
+}
+
+/// The length of a sliding window.
+fn length(window: &WindowEntry) -> Option<i64> {
+    match window.spec.kind {
+        WindowKind::Over { reach: Reach::Sliding { length, .. }, .. } => Some(length),
+        _ => None,
+    }
+}
+
+fn set_length(window: &mut WindowEntry, to: i64) {
+    if let WindowKind::Over { reach: Reach::Sliding { length, .. }, .. } = &mut window.spec.kind {
+        *length = to;
+    }
 }
 
 /// Whether a window's state serves the new rule set's window.

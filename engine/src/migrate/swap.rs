@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::renumber::in_numbers_of;
 use super::replay::Replay;
-use super::same::{Change, Fate, fate, same_window};
+use super::same::{Change, Fate, fate, windows_that_go_on};
 use crate::Millis;
 use crate::bound::BoundEvents;
 use crate::eval::NoWindows;
 use crate::limits::Limits;
 use crate::output::{Match, Output, Place};
 use crate::planted::{Bug, bug};
-use crate::rule_set::{RuleEntry, RuleSet, WindowEntry};
+use crate::rule_set::{RuleEntry, RuleSet};
 use crate::run::Run;
 use crate::run::report::Reporter;
 use crate::run::select::settle;
@@ -20,6 +20,7 @@ use crate::run::step::Moved;
 use crate::shard::Shard;
 use crate::slot::Cell;
 use crate::state::starts::Starts;
+use crate::window::seen_from;
 
 /// How many runs a swap kept, and how many it ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,15 +47,13 @@ impl Shard {
         let fates: Vec<Fate> = alike.rules.iter().map(|r| fate(r, &alike, &new)).collect();
         let spaces: Vec<Option<u16>> =
             old.spaces.iter().map(|s| new.spaces.iter().position(|t| t == s).map(|i| i as u16)).collect();
-        let mut windows: Vec<Option<u32>> = Vec::new();
-        for window in &alike.windows {
-            // Windows that differ in what reads them only hold the same: each new one goes on from one of them.
-            let goes_on = |(i, v): &(usize, &WindowEntry)| {
-                !windows.contains(&Some(*i as u32)) && same_window(window, &alike, v, &new)
-            };
-            let found = new.windows.iter().enumerate().find(goes_on).map(|(i, _)| i as u32);
-            windows.push(found);
-        }
+        let windows = windows_that_go_on(&alike, &new);
+        // What goes on under another length forgets first what the old one has.
+        let resized = |window: u32| {
+            let to = windows[window as usize]?;
+            let (kind, now) = (&old.windows[window as usize].spec.kind, &new.windows[to as usize].spec.kind);
+            (kind != now).then_some(kind)
+        };
         let mut swapped = Swapped::default();
         let clock = self.clock;
         let runs_max = self.limits.runs_per_key_max;
@@ -108,9 +107,16 @@ impl Shard {
                 }
                 let space = spaces[group.space(i) as usize];
                 let window = |window: u32| windows[window as usize].filter(|_| !bug(Bug::Carried));
+                group.rewrite_small(i, |window, times| {
+                    let from = resized(window).and_then(|kind| seen_from(kind, clock));
+                    Some(from.map_or(0, |from| times.partition_point(|t| *t < from)))
+                });
                 if let Some(more) = group.more_mut(i) {
                     more.windows.retain_mut(|w| match window(w.window) {
                         Some(index) => {
+                            if let Some(kind) = resized(w.window) {
+                                w.state.expire(kind, clock);
+                            }
                             w.window = index;
                             true
                         }

@@ -446,7 +446,7 @@ impl Scope<'_> {
             let scope = Scope { counted: Some(event), ..*self };
             event.ty == ty && in_key && call.filter.as_ref().is_none_or(|c| scope.eval(c).truth() == Some(true))
         };
-        let counted: Vec<&Rc<Event>> = self.held(call).iter().filter(counts).collect();
+        let counted: Vec<&Rc<Event>> = self.held(call).into_iter().filter(counts).collect();
         let offset = window.offset.map(|o| o.ms);
         let inside = match &window.kind {
             WindowKind::Sliding(length) => self.sliding(counted, length.ms, offset),
@@ -573,11 +573,13 @@ impl Scope<'_> {
     }
 
     /// The events that a window holds, whatever their types and keys.
-    fn held(&self, call: &Call) -> &[Rc<Event>] {
+    fn held(&self, call: &Call) -> Vec<&Rc<Event>> {
         let candidate = self.candidate.map(|(event, _)| event.ty.as_str());
         let name = windows::name(self.rule, call, candidate, &self.world.types);
-        let since = *self.world.windows.get(&name).expect("the rule set has the windows of its rules");
-        self.world.history.get(since..).unwrap_or_default()
+        let held = self.world.windows.get(&name.whole()).expect("the rule set has the windows of its rules");
+        let history = self.world.history.get(held.from..).unwrap_or_default();
+        let forgotten = |e: &&Rc<Event>| held.forgotten.iter().any(|(place, at)| e.place < *place && e.at < *at);
+        history.iter().filter(|e| !forgotten(e)).collect()
     }
 
     /// Whether the event counts for the rule's key.
@@ -597,7 +599,7 @@ impl Scope<'_> {
         if wanted.is_missing() {
             return Value::Missing;
         }
-        let seen = self.held(call).iter().any(|earlier| {
+        let seen = self.held(call).into_iter().any(|earlier| {
             let scope = Scope { counted: Some(earlier), ..*self };
             earlier.place < event.place
                 && earlier.ty == event.ty
@@ -620,7 +622,7 @@ impl Scope<'_> {
         };
         let mut earlier = self
             .held(call)
-            .iter()
+            .into_iter()
             .rev()
             .filter(|e| e.place <= event.place && e.ty == event.ty && self.rule.keys(e).contains(self.key));
         earlier.nth(back).map_or(Value::Missing, |e| Scope { counted: Some(e), ..*self }.eval(&call.args[0].value))

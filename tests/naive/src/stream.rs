@@ -69,7 +69,7 @@ fn run_written_out(files: &[File], changes: &[Change<'_>], lines: &[Json], optio
 /// Leads the rules of one stratum over events.
 fn lead(generations: &[Generation<'_>], stratum: u8, items: &[Item], cuts: &[i64], lateness: i64) -> Made {
     let states = generations[0].rules.iter().map(|_| RuleState::default()).collect();
-    let windows = Rc::new(carried_over(&Since::new(), &generations[0].rules, &generations[0].types, 0));
+    let windows = Rc::new(carried_over(&Since::new(), &generations[0].rules, &generations[0].types, 0, i64::MIN));
     let types = generations[0].types.clone();
     let data = generations[0].data.clone();
     let world = World { types, history: Vec::new(), clock: i64::MIN, lateness, windows, data };
@@ -246,8 +246,8 @@ impl<'a> Stream<'a> {
                 }
             }
         }
-        let now = self.world.history.len();
-        self.world.windows = Rc::new(carried_over(&self.world.windows, &next.rules, &next.types, now));
+        let (now, clock) = (self.world.history.len(), self.world.clock);
+        self.world.windows = Rc::new(carried_over(&self.world.windows, &next.rules, &next.types, now, clock));
         self.world.types.clone_from(&next.types);
         self.world.data = next.data.clone();
         let mut states: Vec<Option<RuleState<'a>>> = std::mem::take(&mut self.states).into_iter().map(Some).collect();

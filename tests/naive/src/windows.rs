@@ -15,19 +15,53 @@ use crate::kept::{fields_of, is_own_key, key_fields, key_shape};
 use crate::migrate::plain;
 use crate::rule::{Rule, optional_parts};
 
-/// From which place in the history on each window holds events.
-pub type Since = BTreeMap<String, usize>;
+/// What each window holds, by its whole name.
+pub type Since = BTreeMap<String, Held>;
 
-/// The windows of some rules; those that were there before go on.
-pub fn carried_over(before: &Since, rules: &[Rule<'_>], types: &[&EventDecl], now: usize) -> Since {
+/// What a window holds.
+#[derive(Clone, Debug)]
+pub struct Held {
+    name: Name,
+    /// The place in the history from which on it holds events.
+    pub from: usize,
+    /// Where its length was changed: of the events before a place those before a time are forgotten.
+    pub forgotten: Vec<(usize, i64)>,
+}
+
+/// The windows of some rules; those that were there before go on. Time stands at `clock`.
+pub fn carried_over(before: &Since, rules: &[Rule<'_>], types: &[&EventDecl], now: usize, clock: i64) -> Since {
     let mut since = Since::new();
+    let mut left: Vec<Name> = Vec::new();
     for rule in rules {
         for (call, own) in of(rule) {
             let candidate = own.map(|step| step.event.text.as_str());
             let name = name(rule, call, candidate, types);
-            let from = before.get(&name).copied().unwrap_or(now);
-            since.insert(name, from);
+            match before.get(&name.whole()) {
+                Some(held) => drop(since.insert(name.whole(), held.clone())),
+                None => left.push(name),
+            }
         }
+    }
+    // One of another length goes on from one that nobody asks for any more: the shortest that is as long, else the longest.
+    left.sort_by_key(|name| name.sliding);
+    let mut free: Vec<&Held> = before.iter().filter(|(name, _)| !since.contains_key(*name)).map(|(_, h)| h).collect();
+    for name in left {
+        if since.contains_key(&name.whole()) {
+            continue;
+        }
+        let mut held = Held { name: name.clone(), from: now, forgotten: Vec::new() };
+        if let Some((wanted, _)) = name.sliding {
+            let of = |held: &&Held| held.name.sliding.map_or(0, |(length, _)| length);
+            let alike = |held: &&&Held| held.name.sliding.is_some() && held.name.rest == name.rest;
+            let best = free.iter().filter(alike).min_by_key(|h| (of(h) < wanted, (of(h) - wanted).abs())).copied();
+            if let Some((before, (length, offset))) = best.and_then(|b| Some((b, b.name.sliding?))) {
+                free.retain(|held| !std::ptr::eq(*held, before));
+                held.from = before.from;
+                held.forgotten.clone_from(&before.forgotten);
+                held.forgotten.push((now, clock.saturating_sub(length.saturating_add(offset))));
+            }
+        }
+        since.insert(name.whole(), held);
     }
     since
 }
@@ -83,11 +117,28 @@ pub fn counted<'t>(call: &'t Call, candidate: Option<&'t str>, types: &[&EventDe
 }
 
 /// What a window holds, as text.
-pub fn name(rule: &Rule<'_>, call: &Call, candidate: Option<&str>, types: &[&EventDecl]) -> String {
+#[derive(Clone, Debug)]
+pub struct Name {
+    /// Of a sliding window its length and its offset.
+    sliding: Option<(i64, i64)>,
+    rest: String,
+}
+
+impl Name {
+    /// All of it.
+    pub fn whole(&self) -> String {
+        format!("{:?} {}", self.sliding, self.rest)
+    }
+}
+
+/// The name of a window.
+pub fn name(rule: &Rule<'_>, call: &Call, candidate: Option<&str>, types: &[&EventDecl]) -> Name {
     let ty = counted(call, candidate, types).unwrap_or_default();
     let offset = call.over.as_ref().and_then(|w| w.offset).map_or(0, |o| o.ms);
     let length = match call.over.as_ref().map(|w| &w.kind) {
-        Some(WindowKind::Sliding(length)) => format!("{}", length.ms),
+        // `first_seen` remembers each value once.
+        Some(WindowKind::Sliding(length)) if call.name.text == "first_seen" => format!("{}", length.ms),
+        Some(WindowKind::Sliding(_)) => String::new(),
         // A window that begins whenever one ends is one and the same thing, but that weeks begin on Mondays.
         Some(WindowKind::Tumbling(length)) if length.ms % 604_800_000 == 0 => format!("{} weeks", length.ms),
         Some(WindowKind::Tumbling(length)) => format!("{} every {}", length.ms, length.ms),
@@ -125,7 +176,11 @@ pub fn name(rule: &Rule<'_>, call: &Call, candidate: Option<&str>, types: &[&Eve
             plain(&(key_shape(rule), if named.is_empty() { own() } else { named }))
         }
     };
-    format!("{} {ty} {args:?} {filter:?} {length} {offset} {key}", call.name.text)
+    let sliding = match call.over.as_ref().map(|w| &w.kind) {
+        Some(WindowKind::Sliding(length)) if call.name.text != "first_seen" => Some((length.ms, offset)),
+        _ => None,
+    };
+    Name { sliding, rest: format!("{} {ty} {args:?} {filter:?} {length} {offset} {key}", call.name.text) }
 }
 
 fn steps_back(call: &Call) -> i64 {
