@@ -348,7 +348,8 @@ fn asked(rules: &str, events: usize) -> Vec<usize> {
     let rules = rules.with_data(1, Arc::new(data));
     let mut pipeline = Pipeline::new(Arc::new(rules), Options::default(), 1);
     let line = |i: usize| {
-        let event = json!({"type": "e", "at": 1_000_000 + i, "k": format!("k{}", i % 7), "n": i, "ok": i % 3 != 0});
+        let event =
+            json!({"type": "e", "at": 1_000_000 + i, "k": format!("k{}", i % 7), "n": i, "ok": !i.is_multiple_of(3)});
         format!("{event}\n")
     };
     let stream: String = (0..events).map(line).collect();

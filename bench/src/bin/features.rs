@@ -83,7 +83,7 @@ fn payments(events: u64) -> String {
         writeln!(
             text,
             "{{\"type\":\"payment\",\"at\":{at},\"card\":\"c{card}\",\"merchant\":\"m{merchant}\",\"amount\":{amount}.25,\"foreign\":{}}}",
-            n % 7 == 0
+            n.is_multiple_of(7)
         )
         .expect("a string takes any text");
     }

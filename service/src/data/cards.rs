@@ -83,7 +83,7 @@ pub fn generate(settings: &Settings, out: &mut dyn Write, truth: &mut dyn Write)
                 }
             }
         }
-        transactions.sort_by(|a, b| (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)));
+        transactions.sort_by_key(|a| (a.0, a.1, a.2));
         for (at, number, terminal, mut amount) in transactions {
             let mut fraud = 0;
             if customers[number].lost_until > day && random.range(0, 3) == 0 {
