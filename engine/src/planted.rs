@@ -52,11 +52,15 @@ pub enum Bug {
     Uses,
     /// Derived events stand behind all events of a batch.
     Derived,
+    /// A session at whose close a rule fires ends a millisecond early.
+    Closing,
+    /// A row is left out when a window closes without an event of its key.
+    Rows,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 23] = [
+    pub const ALL: [Bug; 25] = [
         Bug::Deadline,
         Bug::AbsenceLimit,
         Bug::Skip,
@@ -80,6 +84,8 @@ impl Bug {
         Bug::Gone,
         Bug::Uses,
         Bug::Derived,
+        Bug::Closing,
+        Bug::Rows,
     ];
 }
 

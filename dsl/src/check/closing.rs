@@ -8,7 +8,7 @@ use super::names::suggest;
 use super::reach::Scope;
 use super::rule::RuleCheck;
 use crate::diagnostics::{Code, Diagnostic};
-use crate::ir::{Closing, Pattern, Reach, Rows, Step, StepId, WindowKey, WindowKind};
+use crate::ir::{Closing, Expr, ExprKind, Pattern, Reach, Rows, Step, StepId, Window, WindowKind};
 use crate::schema::EventId;
 use crate::syntax::Span;
 use crate::syntax::ast::{self, Call, Ident, Report, WindowClause};
@@ -167,34 +167,70 @@ impl<'a> RuleCheck<'a> {
         }
     }
 
-    /// The steps that stand for the rule's input, and what each of its windows may not ask.
-    pub fn closing_steps(&mut self, place: Span) -> Option<(Vec<Step>, Pattern)> {
-        let closing = self.closing.clone()?;
-        if closing.counted.is_empty() {
+    /// Refuses a rule that has no aggregate over its window, unless what is wrong with it has been said.
+    pub fn counts_something(&mut self, place: Span) {
+        let counts = self.closing.as_ref().is_some_and(|c| !c.counted.is_empty());
+        if !counts && !self.found.iter().any(Diagnostic::is_error) {
             let finding = Diagnostic::new(Code::NoMatch, place, "the rule counts nothing in its window");
             self.error(finding.help("write an aggregate: `when count(share) > 100`"));
-            return None;
         }
+    }
+
+    /// Refuses what is asked by an event's own fields.
+    pub fn nobody_asks(&mut self, place: Span) {
+        let text = "no event is at hand when a window closes, so nobody asks for this";
+        let finding = Diagnostic::new(Code::WindowMisuse, place, text);
+        self.error(finding.help("values over the rule's own key can be read"));
+    }
+
+    /// The steps that stand for the rule's input, and what each of its windows may not ask.
+    pub fn closing_steps(&mut self, reach: &Reach, place: Span) -> Option<(Vec<Step>, Pattern)> {
+        let closing = self.closing.clone()?;
         for window in self.windows.clone() {
-            let asks = matches!(window.kind, WindowKind::FirstSeen { .. } | WindowKind::Lag { .. })
-                || matches!(window.key, WindowKey::Fields { .. });
-            if asks {
-                let text = "no event is at hand when a window closes, so nobody asks for this";
-                let finding = Diagnostic::new(Code::WindowMisuse, window.span, text);
-                self.error(finding.help("values over the rule's own key can be read"));
+            if matches!(window.kind, WindowKind::FirstSeen { .. } | WindowKind::Lag { .. }) {
+                self.nobody_asks(window.span);
             }
         }
+        let filter = match reach {
+            Reach::Session { .. } => self.session_filter(reach)?,
+            _ => Vec::new(),
+        };
         let mut counted = closing.counted;
         counted.sort_by_key(|e| &self.event_type(*e).name);
         let mut steps = Vec::new();
         for event in counted {
             let (name, span) = (self.event_type(event).name.clone(), place);
             let key = self.key_of(event, place)?;
-            steps.push(Step { name, event, key, filter: Vec::new(), until: None, absence: false, span });
+            steps.push(Step { name, event, key, filter: filter.clone(), until: None, absence: false, span });
         }
         let ids = (0..steps.len()).map(|i| Pattern::Step(StepId(i as u16)));
         let pattern = if steps.len() == 1 { Pattern::Step(StepId(0)) } else { Pattern::Any(ids.collect()) };
         Some((steps, pattern))
+    }
+
+    /// A session is made of the events that are counted: the terms that all of these meet.
+    fn session_filter(&mut self, reach: &Reach) -> Option<Vec<Expr>> {
+        let bare = |filter: &Option<Expr>| {
+            filter.clone().map(|mut filter| {
+                super::windows::erase(&mut filter);
+                filter
+            })
+        };
+        let is_own = |w: &&Window| matches!(&w.kind, WindowKind::Over { reach: of, .. } if of == reach);
+        let own: Vec<Window> = self.windows.iter().filter(is_own).cloned().collect();
+        let first = own.first()?;
+        let same = |w: &&Window| w.event == first.event && bare(&w.filter) == bare(&first.filter);
+        if let Some(other) = own.iter().find(|w| !same(w)) {
+            let text = "a session is made of the events that are counted, and these are others";
+            let finding = Diagnostic::new(Code::WindowMisuse, other.span, text).also(first.span, "than these");
+            self.error(finding.help("let all aggregates count the same type with the same `where`"));
+            return None;
+        }
+        Some(match first.filter.clone() {
+            None => Vec::new(),
+            Some(Expr { kind: ExprKind::And(terms), .. }) => terms,
+            Some(term) => vec![term],
+        })
     }
 }
 

@@ -132,6 +132,7 @@ impl Shard {
                 }
             }
         }
+        self.rows_from = self.rows_after(&old, &fates);
         self.plan_all();
         swapped
     }

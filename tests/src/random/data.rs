@@ -25,7 +25,7 @@ pub fn message(rng: &mut Rng) -> Json {
 
 /// A message that changes a list or a table that a text names, if it names one.
 pub fn message_for(text: &str, rng: &mut Rng) -> Option<Json> {
-    let asked = |name: &&str| text.contains(&format!("in {name}")) || text.contains(&format!("{name}["));
+    let asked = |name: &&str| text.contains(&format!("in {name}")) || text.contains(&format!("{name}[")) || text.contains(&format!("for {name}"));
     let names: Vec<&str> = NAMES.into_iter().filter(asked).collect();
     (!names.is_empty()).then(|| change(rng.word(&names), rng))
 }
