@@ -1,5 +1,5 @@
 # The two commands are `make demo` and `make test`. Each sets the machine up as far as it needs.
-.PHONY: demo test lint fmt random kill fuzz bench guard help setup
+.PHONY: demo test lint fmt random kill fuzz bench models guard help setup
 
 CARGO := PATH="$$HOME/.cargo/bin:$$PATH" cargo
 
@@ -8,6 +8,7 @@ help:
 
 setup:
 	@scripts/setup.sh
+	@scripts/onnxruntime.sh
 
 demo: setup ## alerts of the four seed rules from a generated stream
 	$(CARGO) run --release --quiet --bin lapwing -- demo
@@ -26,6 +27,9 @@ fuzz: setup ## each fuzz target for a minute
 
 bench: setup ## time each part of an event's path
 	$(CARGO) bench -p lapwing-bench
+
+models: setup ## how fast models score, and what a thousand changes of one leave in memory
+	$(CARGO) run --release --quiet -p lapwing-bench --bin models
 
 guard: ## count each part's instructions and compare with those accepted; LAPWING_REWRITE=1 accepts
 	@scripts/setup.sh valgrind

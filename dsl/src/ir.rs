@@ -5,7 +5,7 @@
 use rust_decimal::Decimal;
 
 use crate::functions::Function;
-use crate::schema::{EventId, FieldId, ListId, Schema, TableId};
+use crate::schema::{EventId, FieldId, ListId, ModelId, Schema, TableId};
 use crate::syntax::Span;
 use crate::syntax::ast::{Contiguity, MatchMode, Report};
 use crate::value::{Type, Value};
@@ -487,6 +487,15 @@ pub enum ExprKind {
         /// Which column of which table.
         column: ColumnRef,
     },
+    /// `takeover(amount: w.amount, …)`: what the live version of a declared model answers, as of the event that is judged.
+    Score {
+        /// The inputs, of the declared types, in the order of the declaration.
+        inputs: Vec<Expr>,
+        /// Which model.
+        model: ModelRef,
+    },
+    /// `geoip(ip).country`: what the databases of places say of an address.
+    Geoip(Box<Expr>, GeoipField),
     /// `x in low..high`
     InRange(Box<Expr>, Box<Expr>, Box<Expr>),
     /// `x is missing`
@@ -612,6 +621,66 @@ impl PartialEq for ColumnRef {
 impl std::fmt::Debug for ColumnRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "table {}{:?}.{} {}", self.name, self.key, self.column, self.ty)
+    }
+}
+
+/// A declared model, compared by what it is, as [`ListRef`] is.
+#[derive(Clone)]
+pub struct ModelRef {
+    /// Its place in the schema that the rule was checked against.
+    pub id: ModelId,
+    /// Its name.
+    pub name: String,
+    /// Its inputs by name, in the order of the declaration.
+    pub inputs: Vec<(String, Type)>,
+}
+
+impl PartialEq for ModelRef {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, &self.inputs) == (&other.name, &other.inputs)
+    }
+}
+
+impl std::fmt::Debug for ModelRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "model {}{:?}", self.name, self.inputs)
+    }
+}
+
+/// What can be asked of the place of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GeoipField {
+    /// The country's code of two letters.
+    Country,
+    /// The city's name in English.
+    City,
+    /// The number of the autonomous system.
+    Asn,
+    /// Latitude and longitude.
+    Place,
+}
+
+impl GeoipField {
+    /// All of them.
+    pub const ALL: [GeoipField; 4] = [GeoipField::Country, GeoipField::City, GeoipField::Asn, GeoipField::Place];
+
+    /// The name in rules.
+    pub fn name(self) -> &'static str {
+        match self {
+            GeoipField::Country => "country",
+            GeoipField::City => "city",
+            GeoipField::Asn => "asn",
+            GeoipField::Place => "place",
+        }
+    }
+
+    /// The type of its values.
+    pub fn ty(self) -> Type {
+        match self {
+            GeoipField::Country | GeoipField::City => Type::String,
+            GeoipField::Asn => Type::Int,
+            GeoipField::Place => Type::Geo,
+        }
     }
 }
 

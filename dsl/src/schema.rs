@@ -1,4 +1,4 @@
-//! Event types: what an event of a stream holds and where in its JSON object that stands; lists and tables: what their entries and rows are.
+//! Event types: what an event of a stream holds and where in its JSON object that stands; lists and tables: what their entries and rows are; models: what they are asked with.
 
 use serde::Serialize;
 
@@ -21,7 +21,11 @@ pub struct ListId(pub u16);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct TableId(pub u16);
 
-/// All event types, lists and tables of a rule set, each in order of their names.
+/// A model of a rule set: an index into [`Schema::models`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ModelId(pub u16);
+
+/// All event types, lists, tables and models of a rule set, each in order of their names.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Schema {
     /// The types.
@@ -30,6 +34,8 @@ pub struct Schema {
     pub lists: Vec<ListType>,
     /// The tables.
     pub tables: Vec<TableType>,
+    /// The models.
+    pub models: Vec<ModelType>,
 }
 
 /// A declared list.
@@ -52,6 +58,17 @@ pub struct TableType {
     pub key: Vec<Field>,
     /// The others, in the order of the declaration.
     pub columns: Vec<Field>,
+    /// Where it is declared.
+    pub span: Span,
+}
+
+/// A declared model: what it is asked with; it answers with a float.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelType {
+    /// Its name.
+    pub name: String,
+    /// Its inputs by name, in the order of the declaration: bool, int, float, decimal or string.
+    pub inputs: Vec<(String, Type)>,
     /// Where it is declared.
     pub span: Span,
 }
@@ -146,6 +163,11 @@ impl Schema {
     /// The table of a name.
     pub fn find_table(&self, name: &str) -> Option<TableId> {
         self.tables.iter().position(|t| t.name == name).map(|i| TableId(i as u16))
+    }
+
+    /// The model of a name.
+    pub fn find_model(&self, name: &str) -> Option<ModelId> {
+        self.models.iter().position(|m| m.name == name).map(|i| ModelId(i as u16))
     }
 }
 

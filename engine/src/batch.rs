@@ -7,6 +7,7 @@ use lapwing_dsl::schema::{EventId, FieldId, Schema};
 use lapwing_dsl::value::{Type, Value};
 
 use crate::Millis;
+use crate::asking::Scores;
 use crate::store::codec::{Corrupt, Reader, Writer};
 
 /// Where an event came from; with its time it gives the event its place in the one total order.
@@ -105,6 +106,8 @@ pub struct Batch {
     text: Vec<u8>,
     /// Filled by the index: which first steps each row meets.
     pub hits: Vec<Hit>,
+    /// What models have answered of the rows.
+    pub scores: Scores,
 }
 
 /// The values of one field. It may be shorter than the rows: what stands beyond its end is missing, so that a row costs a
@@ -261,6 +264,7 @@ impl Batch {
         self.rows.clear();
         self.text.clear();
         self.hits.clear();
+        self.scores.clear();
         self.lengths.fill(0);
         self.columns.iter_mut().flatten().for_each(|c| c.truncate(0));
     }
@@ -288,6 +292,11 @@ impl Batch {
         row.used = false;
         let row = *row;
         self.forget(&row);
+    }
+
+    /// No rule can use a row: its time and place alone count from here on.
+    pub fn set_unused(&mut self, row: usize) {
+        self.rows[row].used = false;
     }
 
     /// The fields of the last row go.

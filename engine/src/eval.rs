@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use crate::Millis;
 use crate::aggregate::{aggregate, distinct};
+use crate::asking::Asking;
 use crate::batch::EventView;
 use crate::bound::{BoundEvents, BoundRef};
 use crate::data::Data;
@@ -67,6 +68,8 @@ pub struct Scope<'a> {
     pub now: Millis,
     /// Counts faults.
     pub errors: &'a Cell<u64>,
+    /// Whoever wants to know what models are asked.
+    pub asking: Option<Asking<'a>>,
 }
 
 impl<'a> Scope<'a> {
@@ -85,6 +88,7 @@ impl<'a> Scope<'a> {
             data,
             now: event.row.at,
             errors,
+            asking: None,
         }
     }
 
@@ -172,6 +176,11 @@ impl<'a> Scope<'a> {
                 let key: SmallVec<[Value<'a>; 4]> = key.iter().map(|part| self.value(part)).collect();
                 self.data.tables[column.table.0 as usize].column(&key, column.index)
             }
+            K::Score { inputs, model } => self.score(inputs, model),
+            K::Geoip(ip, field) => match (self.value(ip), &self.data.geoip) {
+                (Value::Ip(ip), Some(geoip)) => geoip.find(ip, *field),
+                _ => Value::Missing,
+            },
             K::InRange(a, low, high) => {
                 let a = self.value(a);
                 let above = compare(Comparison::Ge, &a, &self.value(low));
@@ -200,7 +209,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    fn fault(&self, outcome: Result<Value<'a>, EvalError>) -> Value<'a> {
+    pub(crate) fn fault(&self, outcome: Result<Value<'a>, EvalError>) -> Value<'a> {
         outcome.unwrap_or_else(|_| {
             self.errors.set(self.errors.get() + 1);
             Value::Missing

@@ -5,6 +5,7 @@
 //! thread, uses no async and knows no JSON; time is an argument.
 
 pub mod aggregate;
+pub mod asking;
 pub mod batch;
 pub mod bound;
 pub mod data;

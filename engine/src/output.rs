@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::Millis;
 use crate::batch::Origin;
+use crate::data::model::Score;
 
 /// Where in the total order an output stands. Timers that are due before an event come before it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,6 +95,8 @@ pub struct Match {
     pub severity: String,
     /// Adds up per entity.
     pub risk: Option<Value<'static>>,
+    /// What models answered to what it rests on and tells, in order, each once.
+    pub scores: Vec<Score>,
     /// For people.
     pub message: Option<String>,
     /// For which value further alerts are held back; none: the rule does not suppress.

@@ -50,6 +50,10 @@ pub enum Bug {
     Gone,
     /// An event that only an absence looks for is of no use.
     Uses,
+    /// An alert names the same score of a model several times.
+    ScoreTwice,
+    /// An alert names the scores of its last event alone.
+    ScoreKept,
     /// Derived events stand behind all events of a batch.
     Derived,
     /// A session at whose close a rule fires ends a millisecond early.
@@ -60,7 +64,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 25] = [
+    pub const ALL: [Bug; 27] = [
         Bug::Deadline,
         Bug::AbsenceLimit,
         Bug::Skip,
@@ -83,6 +87,8 @@ impl Bug {
         Bug::EntryEnd,
         Bug::Gone,
         Bug::Uses,
+        Bug::ScoreTwice,
+        Bug::ScoreKept,
         Bug::Derived,
         Bug::Closing,
         Bug::Rows,

@@ -20,6 +20,7 @@ use lapwing_dsl::value::Type;
 use crate::batch::Layout;
 use crate::data::Data;
 use crate::index::Index;
+use crate::index::asks::Asks;
 use crate::index::uses::Uses;
 use crate::run::{Memory, NO_DECISION};
 use crate::state::record::Begin;
@@ -59,6 +60,8 @@ pub struct Programs {
     pub index: Index,
     /// Tells which of the others a rule can use.
     pub uses: Uses,
+    /// What models are asked of events before any state is looked at.
+    pub asks: Asks,
     /// Conditions on one event alone, each once for all rules.
     pub terms: Terms,
     /// For each rule how a run of it begins, where there is one way and it needs no more than a record.
@@ -283,8 +286,8 @@ impl RuleSet {
     /// The same programs with other lists and tables, which are those of the schema in its order.
     pub fn with_data(&self, generation: u64, data: Arc<Data>) -> RuleSet {
         debug_assert_eq!(
-            (data.lists.len(), data.tables.len()),
-            (self.schema.lists.len(), self.schema.tables.len()),
+            (data.lists.len(), data.tables.len(), data.models.len()),
+            (self.schema.lists.len(), self.schema.tables.len(), self.schema.models.len()),
             "the data is of the schema"
         );
         RuleSet { generation, data, programs: self.programs.clone() }
@@ -292,8 +295,13 @@ impl RuleSet {
 
     /// The same with another index, as tests hold one against the other.
     pub fn with_index(&self, index: Index) -> RuleSet {
+        self.with_programs(|programs| programs.index = index)
+    }
+
+    /// The same with something changed in its programs.
+    pub(crate) fn with_programs(&self, change: impl FnOnce(&mut Programs)) -> RuleSet {
         let mut programs = Programs::clone(&self.programs);
-        programs.index = index;
+        change(&mut programs);
         RuleSet { programs: Arc::new(programs), ..self.clone() }
     }
 
@@ -335,9 +343,11 @@ impl Programs {
         let uses = Uses::new(&schema, &entries);
         let of_rows = |e: &&RuleEntry| e.program.rule.closing.as_ref().is_some_and(|c| c.rows.is_some());
         let closes_rows = entries.iter().any(|e| of_rows(&e));
-        let mut row_windows: Vec<u32> = entries.iter().filter(of_rows).flat_map(|e| e.windows.iter().copied()).collect();
+        let mut row_windows: Vec<u32> =
+            entries.iter().filter(of_rows).flat_map(|e| e.windows.iter().copied()).collect();
         row_windows.sort_unstable();
         row_windows.dedup();
+        let asks = Asks::new(&schema, &entries);
         let Builder { spaces, windows, events } = builder;
         let seeds = spaces.iter().map(Space::seed).collect();
         let mut set = Programs {
@@ -351,6 +361,7 @@ impl Programs {
             events,
             index,
             uses,
+            asks,
             terms: Terms::default(),
             begins: Vec::new(),
             gathers: Vec::new(),
@@ -633,6 +644,7 @@ fn begin(rule: u32, entry: &RuleEntry) -> Option<Begin> {
     let step = leaf.step.0 as usize;
     let asks_more = !program.conditions[step].run.is_empty()
         || program.rule.steps[step].until.is_some()
+        || program.scored[step]
         || program.captures[step].len() > VALUES_MAX;
     if !entry.plain || nfa.registers > 0 || nfa.loops.len() > 1 || asks_more {
         return None;

@@ -1,10 +1,12 @@
 //! The service: everything that touches the outside world. Files, terminals, threads and time live here; matching does not.
 //!
 //! `data` is the way of an event (decode → order → shards → alerts), `control` the way of a rule (files and control messages → rule
-//! sets), `tables` the way of lists and tables, `cli` the commands.
+//! sets), `tables` the way of lists and tables, `models` that of models, `geoip` knows where addresses are, `cli` the commands.
 
 pub mod cli;
 pub mod control;
 pub mod data;
+pub mod geoip;
+pub mod models;
 pub mod tables;
 pub mod testing;

@@ -235,7 +235,7 @@ fn messages_are_refused_alone() {
         "control line 6: refused: `source` says nothing",
         "control line 7: refused: `stage` says nothing",
         "control line 8: refused: a rule reads the table `profile`",
-        "control line 9: refused: models are not executed",
+        "control line 9: refused: no model `takeover` is declared",
     ];
     says(&folder, &arguments.split(' ').collect::<Vec<_>>(), 0, &words);
     let read = |name: &str| -> Vec<serde_json::Value> {

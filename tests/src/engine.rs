@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lapwing::control::files::Rules;
-use lapwing::control::message::{Kind, Message};
+use lapwing::control::message::{Kind, Message, Stage};
 use lapwing::data::alert::Alert;
 use lapwing::data::pipeline::{Lines, Options, Outside, OutsideError, Pipeline, Rejected, Sink};
 use lapwing::tables::change::{self, Said};
@@ -18,6 +18,8 @@ use lapwing_engine::index::Index;
 use lapwing_engine::rule_set::{LiveRule, RuleSet};
 use lapwing_engine::shard::outside::{Cold, KeyName};
 use serde_json::Value as Json;
+
+use crate::onnx;
 
 /// Collects what comes out.
 #[derive(Debug, Default)]
@@ -57,12 +59,22 @@ pub fn compile(text: &str) -> Result<Rules, String> {
 pub enum Change {
     /// The whole text from then on.
     Rules(String),
-    /// A list or a table, as a control message.
+    /// A list, a table or a model, as a control message.
     Data(Json),
 }
 
-/// Carries out a control message about a list or a table.
+/// Carries out a control message about a list or a table, or what stands for one about a model.
 pub fn fill(contents: &mut Contents, schema: &Schema, message: &Json) -> Result<(), String> {
+    if message["kind"] == "model" {
+        let name = message["name"].as_str().unwrap_or_default();
+        schema.find_model(name).ok_or("no such model")?;
+        let mut staged = contents.model(name).cloned().unwrap_or_default();
+        let number = staged.last() + 1;
+        let stage = if message["stage"] == "shadow" { Stage::Shadow } else { Stage::Live };
+        staged.put(number, stage, onnx::version(message, number));
+        contents.put_model(name, staged);
+        return Ok(());
+    }
     let message: Message = serde_json::from_str(&message.to_string()).map_err(|e| e.to_string())?;
     let name = message.name.as_str();
     let said = Said {

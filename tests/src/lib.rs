@@ -1,5 +1,6 @@
 //! What the tests share: judging lines with the engine in this process, and random rules and streams.
 
 pub mod engine;
+pub mod onnx;
 pub mod random;
 pub mod scenario;

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 const TYPES: [&str; 3] = ["login", "share", "logout"];
+const FIELDS: &str = "user string  ok bool  n int";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +23,8 @@ struct Case {
     /// None: the rule is removed.
     after: Option<Vec<String>>,
     at: usize,
+    /// The fields of every type but `at`, before and after; where they are left out, those of [`FIELDS`].
+    fields: Option<[String; 2]>,
     /// `TIME TYPE FIELD=VALUE …`
     events: Vec<String>,
     alerts: Vec<String>,
@@ -38,11 +41,13 @@ fn runs_live_on_where_they_reach_the_same_place() {
 }
 
 fn check(case: &Case) -> Vec<String> {
-    let before = rules(&case.before);
-    let after = case.after.as_ref().map_or_else(types, |clauses| rules(clauses));
+    let [fields, later] = case.fields.clone().unwrap_or([FIELDS.to_owned(), FIELDS.to_owned()]);
+    let before = rules(&case.before, &fields);
+    let after = case.after.as_ref().map_or_else(|| types(&later), |clauses| rules(clauses, &later));
     let changes = [(case.at, Change::Rules(after))];
     let events: Vec<Json> = case.events.iter().map(|e| event(e.as_str())).collect();
     let lines: Vec<String> = events.iter().map(Json::to_string).collect();
+    let with_fields = case.fields.is_some() && case.before.iter().any(|c| c.starts_with("emit"));
     let mut failed = Vec::new();
     let mut expect = |name: String, wanted: &[String], found: &[String]| {
         if wanted != found {
@@ -55,27 +60,29 @@ fn check(case: &Case) -> Vec<String> {
         let restored = Way { restored: true, ..Way::default() };
         for way in [Way::default(), Way { threads: 4, ..Way::default() }, restored, evicted] {
             let found = judge_changed(&before, &changes, &lines, &options, &way).expect("the rules compile").alerts;
-            let found: Vec<String> =
-                found.iter().map(|a| format!("{} v{}", shown(a, |e| e["offset"].clone()), a["version"])).collect();
+            let found: Vec<String> = found
+                .iter()
+                .map(|a| format!("{} v{}", shown(a, with_fields, |e| e["offset"].clone()), a["version"]))
+                .collect();
             expect(format!("{order:?}, {way:?}"), &case.alerts, &found);
         }
         // It knows nothing of versions.
         let without = |text: &String| text.rsplit_once(' ').map_or_else(String::new, |(head, _)| head.to_owned());
         let wanted: Vec<String> = case.alerts.iter().map(without).collect();
         let found = naive_alerts(order == Order::Arrival, 0, &before, &[], &changes, &events).0;
-        let found: Vec<String> = found.iter().map(|a| shown(a, Json::clone)).collect();
+        let found: Vec<String> = found.iter().map(|a| shown(a, with_fields, Json::clone)).collect();
         expect(format!("{order:?}, naive"), &wanted, &found);
     }
     failed
 }
 
-fn types() -> String {
-    TYPES.map(|ty| format!("event {ty} {{ at timestamp  user string  ok bool  n int }}\n")).concat()
+fn types(fields: &str) -> String {
+    TYPES.map(|ty| format!("event {ty} {{ at timestamp  {fields} }}\n")).concat()
 }
 
-fn rules(clauses: &[String]) -> String {
+fn rules(clauses: &[String], fields: &str) -> String {
     let by = if clauses.iter().any(|c| c.starts_with("by ")) { "" } else { "by user\n  " };
-    format!("{}rule r {{\n  {by}{}\n}}\n", types(), clauses.join("\n  "))
+    format!("{}rule r {{\n  {by}{}\n}}\n", types(fields), clauses.join("\n  "))
 }
 
 fn event(text: &str) -> Json {
@@ -89,12 +96,15 @@ fn event(text: &str) -> Json {
     event
 }
 
-fn shown(alert: &Json, line: impl Fn(&Json) -> Json) -> String {
+/// An alert in short, with what it emits where that is asked for.
+fn shown(alert: &Json, with_fields: bool, line: impl Fn(&Json) -> Json) -> String {
     let status = alert["status"].as_str().unwrap_or_default();
     let steps = alert["evidence"].as_object().expect("evidence is an object").iter().map(|(step, events)| {
         let lines: Vec<String> =
             events.as_array().expect("a step's evidence is a list").iter().map(|e| line(e).to_string()).collect();
         format!(" {step}[{}]", lines.join(", "))
     });
-    format!("{status}{}{}", alert["revision"], steps.collect::<String>())
+    let fields = alert["fields"].as_object().filter(|_| with_fields);
+    let fields = fields.map_or_else(String::new, |fields| format!(" {}", json!(fields)));
+    format!("{status}{}{}{}", alert["revision"], steps.collect::<String>(), fields)
 }

@@ -23,12 +23,13 @@ fn blocks<'t>(text: &'t str, language: &str) -> Vec<&'t str> {
 /// The blocks of one document are one rule set: later ones use what earlier ones declare.
 #[test]
 fn rules_in_documents_compile() {
-    for name in ["README.md", "docs/language.md", "docs/data.md"] {
+    for name in ["README.md", "docs/language.md", "docs/data.md", "docs/models.md"] {
         let text = read(name);
         let blocks = blocks(&text, "lapwing");
         assert!(!blocks.is_empty(), "{name} has no rule");
-        // The document on data brings no events: it has the demo's.
-        let events = if name == "docs/data.md" { read("rules/events.lap") } else { String::new() };
+        // The documents on data and models bring no events: they have the demo's.
+        let events =
+            if matches!(name, "docs/data.md" | "docs/models.md") { read("rules/events.lap") } else { String::new() };
         if let Err(findings) = compile(&format!("{events}\n{}", blocks.join("\n\n"))) {
             panic!("{name}:\n{findings}");
         }
@@ -47,9 +48,13 @@ fn the_map_names_files_that_exist() {
 
 #[test]
 fn links_lead_somewhere() {
-    for (name, folder) in
-        [("README.md", ""), ("docs/language.md", "docs"), ("docs/commands.md", "docs"), ("docs/data.md", "docs")]
-    {
+    for (name, folder) in [
+        ("README.md", ""),
+        ("docs/language.md", "docs"),
+        ("docs/commands.md", "docs"),
+        ("docs/data.md", "docs"),
+        ("docs/models.md", "docs"),
+    ] {
         let text = read(name);
         let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         for link in links.filter(|l| !l.starts_with("http")) {

@@ -4,6 +4,7 @@
 //! add one: `LAPWING_STREAM=FILE cargo test -p lapwing-tests --test whole formats` writes the stream; run it over `tests/state/rules.lap` with
 //! `--order event-time --lateness 30s --save-every 0s`, stop it on the way, and keep the state.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -42,47 +43,109 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("state")
 }
 
-/// Runs the rules over the stream, and gives the alerts.
-fn run(work: &Path, name: &str, state: Option<&Path>) -> String {
-    let output = work.join(name);
-    let path = |p: &Path| p.display().to_string();
-    let mut arguments: Vec<String> =
-        ["lapwing", "run", "--quiet", "--lateness", "30s", "--rules"].map(str::to_owned).into();
-    arguments.push(path(&folder().join("rules.lap")));
-    arguments.extend(["--input".to_owned(), path(&work.join("stream.jsonl")), "--output".to_owned(), path(&output)]);
-    arguments.extend(state.into_iter().flat_map(|state| ["--state".to_owned(), path(state)]));
-    assert_eq!(run_with(arguments), Exit::Well, "{name}");
+/// A folder of a test's own, with the stream.
+fn workplace(name: &str) -> PathBuf {
+    let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&work);
+    fs::create_dir_all(&work).expect("a writable folder");
+    fs::write(work.join("stream.jsonl"), stream()).expect("a writable folder");
+    work
+}
+
+fn lapwing(arguments: &[&dyn AsRef<OsStr>]) -> Exit {
+    run_with(std::iter::once(OsStr::new("lapwing")).chain(arguments.iter().map(|a| (*a).as_ref())).map(OsStr::to_owned))
+}
+
+/// Runs rules over the stream, and gives the alerts.
+fn run(work: &Path, rules: &Path, name: &str, state: Option<&Path>) -> String {
+    let (input, output) = (work.join("stream.jsonl"), work.join(name));
+    let mut arguments: Vec<&dyn AsRef<OsStr>> = vec![&"run", &"--quiet", &"--lateness", &"30s", &"--rules", &rules];
+    arguments.extend([&"--input" as &dyn AsRef<OsStr>, &input, &"--output", &output]);
+    if let Some(state) = &state {
+        arguments.extend([&"--state" as &dyn AsRef<OsStr>, state]);
+    }
+    assert_eq!(lapwing(&arguments), Exit::Well, "{name}");
     fs::read_to_string(&output).expect("alerts were written")
+}
+
+fn of_rule<'a>(alerts: &'a str, rule: &str) -> Vec<&'a str> {
+    alerts.lines().filter(|line| line.contains(&format!("\"rule\":\"{rule}\""))).collect()
 }
 
 #[test]
 fn a_state_of_an_earlier_format_goes_on() {
-    let stream = stream();
     if let Ok(path) = std::env::var("LAPWING_STREAM") {
-        fs::write(path, &stream).expect("a writable place");
+        fs::write(path, stream()).expect("a writable place");
     }
-    let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join("formats");
-    let _ = fs::remove_dir_all(&work);
-    fs::create_dir_all(&work).expect("a writable folder");
-    fs::write(work.join("stream.jsonl"), &stream).expect("a writable folder");
-    let whole = run(&work, "whole.jsonl", None);
+    let (work, rules) = (workplace("formats"), folder().join("rules.lap"));
+    let whole = run(&work, &rules, "whole.jsonl", None);
     assert!(whole.lines().count() > 1_000);
     for rule in ["failures", "pair", "growing", "whole", "quiet", "every_way", "sums", "new_country"] {
-        assert!(whole.contains(&format!("\"rule\":\"{rule}\"")), "{rule} raised nothing");
+        assert!(!of_rule(&whole, rule).is_empty(), "{rule} raised nothing");
     }
-    let formats =
-        fs::read_dir(folder()).expect("the folder is there").map(|entry| entry.expect("a readable entry").path());
-    let mut formats: Vec<PathBuf> = formats.filter(|path| path.is_dir()).collect();
+    let formats = fs::read_dir(folder()).expect("the folder is there");
+    let mut formats: Vec<PathBuf> = formats.map(|entry| entry.expect("a readable entry").path()).collect();
+    formats.retain(|path| path.is_dir());
     formats.sort();
-    assert!(!formats.is_empty());
+    assert!(formats.len() >= 2);
     for format in formats {
         let name = format.file_name().expect("a folder has a name").to_string_lossy().into_owned();
         let state = work.join(&name);
-        fs::create_dir(&state).expect("a writable folder");
-        fs::copy(format.join("run.state"), state.join("run.state")).expect("a readable state");
+        // A copy is brought back, and goes on.
+        assert_eq!(lapwing(&[&"state", &"restore", &format, &"--to", &state]), Exit::Well);
+        assert_eq!(lapwing(&[&"state", &"restore", &format, &"--to", &state]), Exit::Configuration, "not over another");
+        assert_eq!(lapwing(&[&"state", &"restore", &format, &"--to", &state, &"--force"]), Exit::Well);
         // What was written when the state was saved is the beginning of the whole.
         fs::write(work.join("again.jsonl"), &whole).expect("a writable folder");
-        let again = run(&work, "again.jsonl", Some(&state));
+        let again = run(&work, &rules, "again.jsonl", Some(&state));
         assert!(again == whole, "{name}: other alerts");
     }
+}
+
+/// A second rule set goes on from a copy of a state: what it says the same goes on the same, and the first run does not notice.
+#[test]
+fn a_fork_goes_on_with_other_rules() {
+    let work = workplace("fork");
+    let first = folder().join("format_5");
+    let text = fs::read_to_string(folder().join("rules.lap")).expect("the rules");
+    let (old, new) = (folder().join("rules.lap"), work.join("new.lap"));
+    let changed = text.replace("login{4} where not ok", "login{3} where not ok");
+    assert_ne!(changed, text);
+    fs::write(&new, &changed).expect("a writable folder");
+    let (state, output) = (work.join("forked"), work.join("new.jsonl"));
+    let fork = |to: &Path| lapwing(&[&"state", &"fork", &first, &"--rules", &new, &"--to", &to, &"--output", &output]);
+    assert_eq!(fork(&state), Exit::Well);
+    assert_eq!(fork(&work.join("other")), Exit::Configuration, "the output is there already");
+    assert_eq!(lapwing(&[&"state", &"inspect", &state, &"--format", &"json"]), Exit::Well);
+    let whole = run(&work, &old, "whole.jsonl", None);
+    let forked = run(&work, &new, "new.jsonl", Some(&state));
+    let judged = run(&work, &new, "all_new.jsonl", None);
+    // Rules that say the same raise what they would have, from the place of the state on; but the generation is another.
+    let plain = |line: &&str| line.replace("\"ruleset\":2", "\"ruleset\":1");
+    for rule in ["pair", "growing", "whole", "quiet", "every_way", "sums", "new_country"] {
+        let (all, rest) = (of_rule(&whole, rule), of_rule(&forked, rule));
+        let rest: Vec<String> = rest.iter().map(plain).collect();
+        assert!(!rest.is_empty() && rest.len() <= all.len(), "{rule}: {} of {}", rest.len(), all.len());
+        assert!(rest.iter().zip(&all[all.len() - rest.len()..]).all(|(a, b)| a == b), "{rule} goes on as before");
+    }
+    // The changed one raises in the end what it raises where it judged from the start, as version 2.
+    let (all, rest) = (of_rule(&judged, "failures"), of_rule(&forked, "failures"));
+    let evidence = |line: &str| line.split("\"evidence\":").nth(1).map(str::to_owned);
+    let last = |lines: &[&str]| lines.iter().rev().take(20).map(|l| evidence(l)).collect::<Vec<_>>();
+    assert_eq!(last(&rest), last(&all));
+    assert!(rest.last().is_some_and(|line| line.contains("\"version\":2")));
+    // It is stopped and goes on by the new rules alone; under the old ones it is refused.
+    fs::write(work.join("more.jsonl"), "").expect("a writable folder");
+    let again = lapwing(&[
+        &"run",
+        &"--rules",
+        &old,
+        &"--input",
+        &work.join("stream.jsonl"),
+        &"--output",
+        &work.join("more.jsonl"),
+        &"--state",
+        &state,
+    ]);
+    assert_eq!(again, Exit::Configuration);
 }

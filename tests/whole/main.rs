@@ -1,5 +1,6 @@
 //! One binary for all tests of the whole, so that they link once.
 
+mod cards;
 mod changes;
 mod conformance;
 mod control;
@@ -7,6 +8,7 @@ mod docs;
 mod explain;
 mod formats;
 mod freed;
+mod models;
 mod outside;
 mod random;
 mod recordings;

@@ -24,7 +24,9 @@ fn main() {
     let input = payments(events);
     println!("rules | 100 rules s | 1,000 rules s | ratio | alerts of both");
     // Each asks first which merchant is paid, as most rules of a large set ask something of their own.
-    let own = |rule: u64| format!("merchant == \"m{}\" and amount > {}.5 * f{}", rule % 1_000, 3 + rule / FEATURES, rule % FEATURES);
+    let own = |rule: u64| {
+        format!("merchant == \"m{}\" and amount > {}.5 * f{}", rule % 1_000, 3 + rule / FEATURES, rule % FEATURES)
+    };
     // Each event is judged by each rule.
     let every = |rule: u64| format!("amount > {}.5 * f{}", 3 + rule / FEATURES, rule % FEATURES);
     compare("each asks its merchant first", &input, own);
@@ -46,16 +48,25 @@ fn compare(name: &str, input: &str, condition: impl Fn(u64) -> String) {
 }
 
 fn rules(count: u64, condition: impl Fn(u64) -> String) -> String {
-    let mut text = "event payment { at timestamp  card string  merchant string  amount float  foreign bool }\n".to_owned();
+    let mut text =
+        "event payment { at timestamp  card string  merchant string  amount float  foreign bool }\n".to_owned();
     for i in 0..FEATURES {
-        let what = ["avg(payment.amount", "max(payment.amount", "sum(payment.amount", "avg(payment.amount", "ema(payment.amount, 0.1"];
+        let what = [
+            "avg(payment.amount",
+            "max(payment.amount",
+            "sum(payment.amount",
+            "avg(payment.amount",
+            "ema(payment.amount, 0.1",
+        ];
         // The sum of nothing is 0, and every amount is more.
         let filter = if i / 5 % 2 == 0 || i % 5 == 2 { "" } else { " where foreign" };
         let hours = 6 + i;
-        writeln!(text, "feature f{i} = {}{filter}) by card over {hours}h", what[(i % 5) as usize]).expect("a string takes any text");
+        writeln!(text, "feature f{i} = {}{filter}) by card over {hours}h", what[(i % 5) as usize])
+            .expect("a string takes any text");
     }
     for i in 0..count {
-        writeln!(text, "rule r{i} {{\n  by card\n  match p: payment where {}\n}}", condition(i)).expect("a string takes any text");
+        writeln!(text, "rule r{i} {{\n  by card\n  match p: payment where {}\n}}", condition(i))
+            .expect("a string takes any text");
     }
     text
 }

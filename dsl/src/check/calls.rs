@@ -13,8 +13,9 @@ use crate::syntax::ast::{self, Arg, Call};
 use crate::value::{Type, Value};
 
 /// Calls that are no function of the registry.
-pub(super) const FORMS: [&str; 20] = [
+pub(super) const FORMS: [&str; 21] = [
     "if",
+    "geoip",
     "count",
     "sum",
     "avg",
@@ -61,13 +62,10 @@ impl RuleCheck<'_> {
             }
             ("approx_distinct" | "median" | "quantile" | "corr" | "ema" | "rate" | "topk", _) => self.needs_over(call),
             ("geoip", _) => {
-                super::unexecuted::not_yet(span, "a lookup in a `geoip` database", &mut self.found);
+                self.whole_place(call, span, scope);
                 None
             }
-            _ if self.world.names.models.contains_key(name) => {
-                super::unexecuted::not_yet(span, "the run of a model", &mut self.found);
-                None
-            }
+            _ if self.world.names.models.contains_key(name) => self.score(call, span, scope),
             _ => {
                 self.no_filter(call)?;
                 if name == "if" { self.choice(call, span, scope, want) } else { self.function(call, span, scope, want) }

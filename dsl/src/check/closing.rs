@@ -7,8 +7,9 @@ use super::clauses::Clauses;
 use super::names::suggest;
 use super::reach::Scope;
 use super::rule::RuleCheck;
+use crate::compile::walk::each_expr;
 use crate::diagnostics::{Code, Diagnostic};
-use crate::ir::{Closing, Expr, ExprKind, Pattern, Reach, Rows, Step, StepId, Window, WindowKind};
+use crate::ir::{Closing, Expr, ExprKind, Pattern, Reach, Rows, Rule, Step, StepId, Window, WindowKind};
 use crate::schema::EventId;
 use crate::syntax::Span;
 use crate::syntax::ast::{self, Call, Ident, Report, WindowClause};
@@ -29,9 +30,7 @@ pub(super) struct ClosingCheck<'a> {
 fn is_aggregate(call: &Call) -> bool {
     match call.name.text.as_str() {
         "min" | "max" => call.args.len() == 1,
-        name => {
-            super::calls::FORMS.contains(&name) && !matches!(name, "if" | "lag" | "first_seen")
-        }
+        name => super::calls::FORMS.contains(&name) && !matches!(name, "if" | "lag" | "first_seen"),
     }
 }
 
@@ -42,10 +41,18 @@ impl<'a> RuleCheck<'a> {
         self.closing = Some(ClosingCheck { clause, counted: Vec::new() });
         self.closing_key(clauses);
         let others = [
-            (clauses.matching.map(|m| m.pattern.span), "match", "a rule looks for a pattern, or at windows as they close"),
+            (
+                clauses.matching.map(|m| m.pattern.span),
+                "match",
+                "a rule looks for a pattern, or at windows as they close",
+            ),
             (clauses.within.map(|d| d.span), "within", "the window says how long it looks"),
             (clauses.skip.map(|(_, s)| s), "skip", "a window that closes ends no other"),
-            (clauses.report.filter(|(r, _)| *r != Report::Early).map(|(_, s)| s), "report", "a window is reported as it closes"),
+            (
+                clauses.report.filter(|(r, _)| *r != Report::Early).map(|(_, s)| s),
+                "report",
+                "a window is reported as it closes",
+            ),
             (clauses.stop.map(|s| s.event.span), "stop on", "a window closes when its time is up"),
         ];
         for (place, name, help) in others {
@@ -99,7 +106,8 @@ impl<'a> RuleCheck<'a> {
         } else {
             if !self.world.names.lists.contains_key(name.text.as_str()) {
                 let names = self.world.names.tables.keys().chain(self.world.names.lists.keys()).copied();
-                let finding = Diagnostic::new(Code::UnknownName, name.span, format!("unknown list or table `{}`", name.text));
+                let finding =
+                    Diagnostic::new(Code::UnknownName, name.span, format!("unknown list or table `{}`", name.text));
                 self.error(suggest(finding, &name.text, name.span, names));
             }
             return None;
@@ -121,7 +129,12 @@ impl<'a> RuleCheck<'a> {
         let text = match self.key.types.is_empty() {
             true => format!("each row of `{}` is a key, and the rule has none", name.text),
             false => {
-                format!("a row of `{}` is named by {}, and the rule's key is {}", name.text, list(&types), list(&self.key.types))
+                format!(
+                    "a row of `{}` is named by {}, and the rule's key is {}",
+                    name.text,
+                    list(&types),
+                    list(&self.key.types)
+                )
             }
         };
         let finding = Diagnostic::new(Code::KeyType, name.span, text).also(declared, "declared here");
@@ -173,6 +186,19 @@ impl<'a> RuleCheck<'a> {
         if !counts && !self.found.iter().any(Diagnostic::is_error) {
             let finding = Diagnostic::new(Code::NoMatch, place, "the rule counts nothing in its window");
             self.error(finding.help("write an aggregate: `when count(share) > 100`"));
+        }
+    }
+
+    /// Models are asked for events.
+    pub fn refuse_models(&mut self, rule: &Rule) {
+        let mut asked = Vec::new();
+        each_expr(rule, &mut |e| {
+            if let ExprKind::Score { .. } = e.kind {
+                asked.push(e.span);
+            }
+        });
+        for place in asked {
+            super::unexecuted::not_yet(place, "the run of a model when a window closes", &mut self.found);
         }
     }
 
@@ -241,7 +267,9 @@ fn counted_types<'e>(e: &'e ast::Expr, names: &mut Vec<(&'e str, Span)>) {
         K::Call(call) => {
             for arg in &call.args {
                 match &arg.value.kind {
-                    K::Name(name) if matches!(call.name.text.as_str(), "count" | "rate") => names.push((name, arg.value.span)),
+                    K::Name(name) if matches!(call.name.text.as_str(), "count" | "rate") => {
+                        names.push((name, arg.value.span))
+                    }
                     _ => counted_types(&arg.value, names),
                 }
             }

@@ -56,14 +56,15 @@ impl<'a> RuleCheck<'a> {
     fn value_of(&mut self, name: &'a str, decl: &'a FeatureDecl, span: Span, scope: Scope) -> Option<Expr> {
         let before = self.feature.clone();
         self.feature_stands_alone(name, span, scope)?;
-        let mut reading =
-            before.clone().unwrap_or_else(|| Reading { reader: Some((span, scope)), path: Vec::new() });
+        let mut reading = before.clone().unwrap_or_else(|| Reading { reader: Some((span, scope)), path: Vec::new() });
         if reading.path.contains(&name) {
             // Each feature of a cycle is reported, where it is declared.
             if reading.reader.is_none() && reading.path.first() == Some(&name) {
                 let text = match reading.path.as_slice() {
                     [_] => format!("the feature `{name}` reads itself"),
-                    [_, between @ ..] => format!("the feature `{name}` reads itself by way of `{}`", between.join("`, `")),
+                    [_, between @ ..] => {
+                        format!("the feature `{name}` reads itself by way of `{}`", between.join("`, `"))
+                    }
                     [] => return None,
                 };
                 self.error(
@@ -94,7 +95,8 @@ impl<'a> RuleCheck<'a> {
         };
         let text = format!("the feature `{name}` stands inside of {inside}, which reads single events only");
         self.error(
-            Diagnostic::new(Code::WindowMisuse, span, text).help("read it outside: in a step's `where`, `when` or `emit`"),
+            Diagnostic::new(Code::WindowMisuse, span, text)
+                .help("read it outside: in a step's `where`, `when` or `emit`"),
         );
         None
     }
@@ -107,7 +109,9 @@ impl<'a> RuleCheck<'a> {
             ("count" | "sum" | "avg" | "stddev" | "distinct" | "list" | "first" | "last", None) => {
                 "say over which window: `avg(withdrawal.amount) by card over 30d`"
             }
-            ("min" | "max", None) if call.args.len() == 1 => "say over which window: `max(withdrawal.amount) by card over 30d`",
+            ("min" | "max", None) if call.args.len() == 1 => {
+                "say over which window: `max(withdrawal.amount) by card over 30d`"
+            }
             _ => return Some(()),
         };
         let text = match call.over {
@@ -171,12 +175,16 @@ impl<'a> RuleCheck<'a> {
         types.dedup();
         let text = format!("`{name}` is asked for by {names}, which `{}` does not give", types.join("`, `"));
         let all = (0..self.world.schema.events.len()).map(|i| EventId(i as u16));
-        let give: Vec<String> = all.filter(|e| has(self, *e)).map(|e| format!("`{}`", self.event_type(e).name)).collect();
+        let give: Vec<String> =
+            all.filter(|e| has(self, *e)).map(|e| format!("`{}`", self.event_type(e).name)).collect();
         let mut finding = Diagnostic::new(Code::KeyField, at, text);
         if let Some(decl) = self.world.names.features.get(name) {
             finding = finding.also(decl.span, "declared here");
         }
-        self.error(finding.help(format!("{} can ask for it; where types call it differently, write `by {{ login: ip, payment: addr }}`", give.join(", "))));
+        self.error(finding.help(format!(
+            "{} can ask for it; where types call it differently, write `by {{ login: ip, payment: addr }}`",
+            give.join(", ")
+        )));
     }
 
     /// The rule's own key, where a window's `by` gives every event that the rule reads just that: then it lives with the key.
@@ -194,7 +202,8 @@ impl<'a> RuleCheck<'a> {
             asked.is_some() && asked == fields(self, own, *e)
         };
         let parts = fields(self, own, event)?.len();
-        let same = readers.iter().all(same) && super::windows::optional(by, parts) == super::windows::optional(own, parts);
+        let same =
+            readers.iter().all(same) && super::windows::optional(by, parts) == super::windows::optional(own, parts);
         if same { self.key_of(event, span).map(WindowKey::Rule) } else { None }
     }
 }

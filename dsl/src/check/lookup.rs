@@ -136,13 +136,15 @@ impl RuleCheck<'_> {
         Some(truth_of(ExprKind::InDeclared(Box::new(item), reference), span))
     }
 
-    /// A declared list or table where a value is needed; false where the name is neither.
+    /// A declared list, table or model where a value is needed; false where the name is none of them.
     pub fn bare_data(&mut self, name: &str, span: Span) -> bool {
         let names = &self.world.names;
         let (kind, help) = if names.lists.contains_key(name) {
             ("list", format!("a list stands behind `in`: `x in {name}`"))
         } else if names.tables.contains_key(name) {
             ("table", format!("a table is asked for a column of a row: `{name}[key].column`"))
+        } else if names.models.contains_key(name) {
+            ("model", format!("a model is asked with its inputs: `{}`", self.example(name)))
         } else {
             return false;
         };

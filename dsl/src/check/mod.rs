@@ -2,7 +2,7 @@
 //!
 //! 1. `names` collects what the files declare, `schema` makes event types of it.
 //! 2. `features` are checked, and `rule` goes through a rule: `steps` finds the pattern's steps, `keys` the key, `pattern` the structure, `clauses` the rest.
-//! 3. `expr` and its neighbours (`reach`, `operators`, `membership`, `lookup`, `calls`, `aggregates`, `windows`) type expressions.
+//! 3. `expr` and its neighbours (`reach`, `operators`, `membership`, `lookup`, `models`, `calls`, `aggregates`, `windows`) type expressions.
 //! 4. `bounds` finds conditions that never hold, `unreachable` steps that never bind, `covered` and `lints` what is only doubtful, `derived` rules that build on each other, `unexecuted` what a later version will run.
 //!
 //! A finding never stops the others: an expression that is wrong has no value (`None`), and what needs it stays silent.
@@ -20,6 +20,7 @@ mod keys;
 mod lints;
 mod lookup;
 mod membership;
+mod models;
 mod names;
 mod operators;
 mod pattern;
@@ -63,7 +64,6 @@ pub fn check(files: &[(FileId, &ast::File)], sources: &Sources) -> Checked {
     let mut found = Vec::new();
     let names = names::collect(&decls, &mut found);
     let schema = schema::schema(&names, &mut found);
-    unexecuted::declarations(&decls, &mut found);
     let mut world = World { sources, schema, names, wrong_features: Default::default() };
     world.wrong_features = features::features(&world, &mut found);
     let world = world;

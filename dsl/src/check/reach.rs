@@ -96,7 +96,7 @@ impl RuleCheck<'_> {
     }
 
     fn no_such_name(&mut self, name: &str, span: Span, scope: Scope) {
-        if super::unexecuted::name(&self.world.names, name) || self.bare_data(name, span) {
+        if self.bare_data(name, span) {
             return;
         }
         if name == "prev"
@@ -120,7 +120,12 @@ impl RuleCheck<'_> {
                 let finding = finding.label(format!("`{}` has no such field", event.name));
                 let fields = event.fields.iter().map(|f| f.name.as_str());
                 let names = &self.world.names;
-                suggest(finding, name, span, fields.chain(names.lists.keys().copied()).chain(names.features.keys().copied()))
+                suggest(
+                    finding,
+                    name,
+                    span,
+                    fields.chain(names.lists.keys().copied()).chain(names.features.keys().copied()),
+                )
             }
         };
         self.error(finding);
@@ -148,10 +153,7 @@ impl RuleCheck<'_> {
             ast::ExprKind::Call(call) if matches!(call.name.text.as_str(), "first" | "last") && call.over.is_none() => {
                 self.picked(call, scope)?
             }
-            ast::ExprKind::Call(call) if call.name.text == "geoip" => {
-                super::unexecuted::not_yet(owner.span, "a lookup in a `geoip` database", &mut self.found);
-                return None;
-            }
+            ast::ExprKind::Call(call) if call.name.text == "geoip" => return self.place_of(call, field, span, scope),
             ast::ExprKind::Index(..) => return self.column(owner, field, span, scope),
             _ => {
                 let text = format!("`{}` is a value and has no field `{}`", self.text(owner.span), field.text);
@@ -211,7 +213,7 @@ impl RuleCheck<'_> {
     }
 
     fn unknown_owner(&mut self, name: &str, span: Span) {
-        if super::unexecuted::name(&self.world.names, name) || self.bare_data(name, span) {
+        if self.bare_data(name, span) {
             return;
         }
         let steps: Vec<&str> = self.steps.iter().filter(|s| !s.absence).map(|s| s.name).collect();

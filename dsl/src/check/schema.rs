@@ -1,7 +1,7 @@
-//! Event types: their fields' types and paths, their event time. Lists and tables are `lookup`'s.
+//! Event types: their fields' types and paths, their event time. Lists and tables are `lookup`'s, models `models`'.
 
-use super::lookup;
 use super::names::{Names, unknown};
+use super::{lookup, models};
 use crate::diagnostics::{Code, Diagnostic};
 use crate::schema::{EventType, Field, FieldId, Path, PathPart, Schema, Source};
 use crate::syntax::ast::{EventDecl, FieldDecl, Ident, Literal, TypeExpr};
@@ -21,12 +21,13 @@ const SCALARS: [(&str, Type); 10] = [
     ("geo", Type::Geo),
 ];
 
-/// All event types, lists and tables, each in order of their names. One whose time cannot be told stays in, with its first field as time.
+/// All event types, lists, tables and models, each in order of their names. One whose time cannot be told stays in, with its first field as time.
 pub(super) fn schema(names: &Names<'_>, found: &mut Vec<Diagnostic>) -> Schema {
     Schema {
         events: names.events.values().map(|d| event(d, found)).collect(),
         lists: lookup::lists(names, found),
         tables: lookup::tables(names, found),
+        models: models::models(names, found),
     }
 }
 

@@ -62,10 +62,13 @@ impl RuleCheck<'_> {
                 TestStepKind::Expect { fields: expected, .. } => self.expected(expected, fields),
                 TestStepKind::GivenList(name, entries) => self.given_list(name, entries),
                 TestStepKind::GivenTable(name, rows) => self.given_table(name, rows),
-                TestStepKind::GivenModel(name, _) => {
+                TestStepKind::GivenModel(name, score) => {
                     let known: Vec<&str> = self.world.names.models.keys().copied().collect();
-                    self.declared("model", name, &known);
+                    if self.declared("model", name, &known) {
+                        self.test_value(&format!("what `{}` answers", name.text), score, &Type::Float);
+                    }
                 }
+                TestStepKind::GivenGeoip(rows) => self.given_geoip(rows),
                 TestStepKind::Watermark(_) | TestStepKind::ExpectLate(_) => {}
             }
         }
@@ -91,15 +94,13 @@ impl RuleCheck<'_> {
     }
 
     /// A value of the field's type; as in an event's JSON, an address or a time may stand as text.
-    fn test_value(&mut self, what: &str, value: &Expr, ty: &Type) {
+    pub(super) fn test_value(&mut self, what: &str, value: &Expr, ty: &Type) {
         let Some(typed) = self.expr(value, Scope::result(), Some(ty)) else { return };
         let as_text = match &typed.kind {
             ir::ExprKind::Const(Value::Text(t)) => match ty {
                 Type::Ip => t.parse::<std::net::IpAddr>().is_ok(),
                 Type::Timestamp => t.parse::<jiff::Timestamp>().is_ok(),
-                Type::Cidr => t
-                    .split_once('/')
-                    .is_some_and(|(ip, n)| ip.parse::<std::net::IpAddr>().is_ok() && n.parse::<u8>().is_ok()),
+                Type::Cidr => is_network_text(t),
                 _ => false,
             },
             ir::ExprKind::List(items) => items.is_empty(),
@@ -197,7 +198,22 @@ impl RuleCheck<'_> {
     }
 }
 
-fn is_address(e: &Expr) -> bool {
+/// Whether it is a network, as a literal or as text.
+pub(super) fn is_network(e: &Expr) -> bool {
+    match &e.kind {
+        ExprKind::Literal(Literal::Cidr(..)) => true,
+        ExprKind::Literal(Literal::Text(text)) => is_network_text(text),
+        _ => false,
+    }
+}
+
+fn is_network_text(text: &str) -> bool {
+    let parts = text.split_once('/');
+    parts.is_some_and(|(ip, n)| ip.parse::<std::net::IpAddr>().is_ok() && n.parse::<u8>().is_ok())
+}
+
+/// Whether it is an address, as a literal or as text.
+pub(super) fn is_address(e: &Expr) -> bool {
     match &e.kind {
         ExprKind::Literal(Literal::Ip(_)) => true,
         ExprKind::Literal(Literal::Text(text)) => text.parse::<std::net::IpAddr>().is_ok(),

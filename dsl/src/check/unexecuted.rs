@@ -3,24 +3,12 @@
 //! Each gets one finding. When the engine learns one of them, its line here goes.
 
 use super::clauses::Clauses;
-use super::names::Names;
 use crate::diagnostics::{Code, Diagnostic};
 use crate::syntax::Span;
-use crate::syntax::ast::Decl;
 
 /// "not yet executed by this version: …"
 pub(super) fn not_yet(span: Span, what: &str, found: &mut Vec<Diagnostic>) {
     found.push(Diagnostic::new(Code::NotYet, span, format!("not yet executed by this version: {what}")));
-}
-
-/// Declarations of data that no rule can read yet.
-pub(super) fn declarations(decls: &[&Decl], found: &mut Vec<Diagnostic>) {
-    for decl in decls {
-        match decl {
-            Decl::Model(d) => not_yet(d.name.span, "models", found),
-            Decl::Event(_) | Decl::List(_) | Decl::Table(_) | Decl::Feature(_) | Decl::Rule(_) | Decl::Test(_) => {}
-        }
-    }
 }
 
 /// Clauses.
@@ -29,7 +17,10 @@ pub(super) fn clauses(clauses: &Clauses<'_>, found: &mut Vec<Diagnostic>) {
         && emit.into.is_some()
     {
         let text = "events derived when a window closes, `emit into` beside `window`";
-        found.push(Diagnostic::new(Code::NotYet, span, format!("not yet executed by this version: {text}")).also(window, "the window"));
+        found.push(
+            Diagnostic::new(Code::NotYet, span, format!("not yet executed by this version: {text}"))
+                .also(window, "the window"),
+        );
     }
     if let Some(span) = clauses.lateness {
         not_yet(span, "`lateness`, revisions for late events", found);
@@ -37,9 +28,4 @@ pub(super) fn clauses(clauses: &Clauses<'_>, found: &mut Vec<Diagnostic>) {
     if let Some(span) = clauses.processing {
         not_yet(span, "`time processing`", found);
     }
-}
-
-/// A name of something declared that has no value yet. Its declaration has been reported, so a use is silent.
-pub(super) fn name(names: &Names<'_>, name: &str) -> bool {
-    names.models.contains_key(name)
 }

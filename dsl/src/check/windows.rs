@@ -393,7 +393,14 @@ impl RuleCheck<'_> {
     }
 
     /// The window of a key of its own, with all types that may ask for it.
-    pub fn window_of_fields(&mut self, by: &By, counted: Vec<FieldId>, event: EventId, scope: Scope, span: Span) -> Option<WindowKey> {
+    pub fn window_of_fields(
+        &mut self,
+        by: &By,
+        counted: Vec<FieldId>,
+        event: EventId,
+        scope: Scope,
+        span: Span,
+    ) -> Option<WindowKey> {
         let types = self.types_of(event, &counted);
         let mut readers: Vec<EventId> =
             self.steps.iter().filter_map(|s| s.event).chain(self.candidate(scope)).collect();

@@ -30,8 +30,10 @@ pub fn compile(rule: Rule) -> Result<Program, automaton::TooLarge> {
     inputs.dedup();
     let conditions = rule.steps.iter().map(|s| split(&s.filter)).collect();
     let captures = captures::captures(&rule);
+    let scored = rule.steps.iter().map(|s| !s.absence && s.filter.iter().any(walk::asks_model)).collect();
+    let asks_models = !walk::data_read(&rule).models.is_empty();
     let fingerprint = fingerprint(&rule);
-    Ok(Program { conditions, captures, inputs, first_steps, fingerprint, nfa, rule })
+    Ok(Program { conditions, captures, scored, asks_models, inputs, first_steps, fingerprint, nfa, rule })
 }
 
 /// An event of a type that is counted opens a window, which then waits for its close; windows that close for rows are held by no run.
@@ -46,7 +48,12 @@ fn closing(rule: &Rule) -> Nfa {
     };
     let leaves = if of_rows { Vec::new() } else { (0..rule.steps.len()).map(leaf).collect() };
     let opens = State { leaves, ..State::default() };
-    Nfa { states: vec![opens, State::default()], starts: if of_rows { Vec::new() } else { vec![StateId(0)] }, loops: Vec::new(), registers: 0 }
+    Nfa {
+        states: vec![opens, State::default()],
+        starts: if of_rows { Vec::new() } else { vec![StateId(0)] },
+        loops: Vec::new(),
+        registers: 0,
+    }
 }
 
 fn split(terms: &[crate::ir::Expr]) -> Condition {
@@ -62,6 +69,8 @@ fn split(terms: &[crate::ir::Expr]) -> Condition {
         };
         part.push(term.clone());
     }
+    // What others say of the event spares most events the models.
+    condition.event.sort_by_key(walk::asks_model);
     condition
 }
 

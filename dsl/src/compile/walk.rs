@@ -16,6 +16,7 @@ macro_rules! each_child {
             | K::Matches(a, _)
             | K::InSet(a, _)
             | K::InDeclared(a, _)
+            | K::Geoip(a, _)
             | K::IsMissing(a)
             | K::Widen(a) => $f(a),
             K::Compare(_, a, b) | K::Arithmetic(_, a, b) | K::InValue(a, b) | K::InCidr(a, b) | K::Coalesce(a, b) => {
@@ -40,7 +41,8 @@ macro_rules! each_child {
             | K::List(list)
             | K::Call(_, list)
             | K::Aggregate { args: list, .. }
-            | K::Column { key: list, .. } => list.$iter().for_each($f),
+            | K::Column { key: list, .. }
+            | K::Score { inputs: list, .. } => list.$iter().for_each($f),
         }
     }};
 }
@@ -106,13 +108,17 @@ pub fn each_expr<'e>(rule: &'e Rule, f: &mut dyn FnMut(&'e Expr)) {
     steps.chain(windows).chain(result_exprs(rule)).chain(stop).for_each(|e| walk(e, f));
 }
 
-/// The lists and tables that a rule reads, by their names.
+/// The lists, tables and models that a rule reads, by their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DataRead<'r> {
     /// The lists.
     pub lists: BTreeSet<&'r str>,
     /// The tables.
     pub tables: BTreeSet<&'r str>,
+    /// The models.
+    pub models: BTreeSet<&'r str>,
+    /// Whether it asks for the places of addresses.
+    pub geoip: bool,
 }
 
 /// What a rule reads besides events.
@@ -126,9 +132,18 @@ pub fn data_read(rule: &Rule) -> DataRead<'_> {
     each_expr(rule, &mut |e| match &e.kind {
         ExprKind::InDeclared(_, list) => drop(read.lists.insert(&list.name)),
         ExprKind::Column { column, .. } => drop(read.tables.insert(&column.name)),
+        ExprKind::Score { model, .. } => drop(read.models.insert(&model.name)),
+        ExprKind::Geoip(..) => read.geoip = true,
         _ => {}
     });
     read
+}
+
+/// Whether an expression asks a model.
+pub fn asks_model(expr: &Expr) -> bool {
+    let mut asks = false;
+    walk(expr, &mut |e| asks |= matches!(e.kind, ExprKind::Score { .. }));
+    asks
 }
 
 /// What an expression reads besides the candidate event.

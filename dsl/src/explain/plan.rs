@@ -29,7 +29,9 @@ pub fn plan(program: &Program, words: &Words<'_>) -> Vec<String> {
         terms(&mut lines, "on the event alone", &condition.event, words, step.event);
         terms(&mut lines, "with the key's windows", &condition.key, words, step.event);
         terms(&mut lines, "with what the run has bound", &condition.run, words, step.event);
-        let kept: Vec<_> = program.captures[i].iter().map(|f| format!("`{}`", words.field(step.event, *f))).collect();
+        let scores = program.scored[i].then(|| "what the models answered".to_owned());
+        let fields = program.captures[i].iter().map(|f| format!("`{}`", words.field(step.event, *f)));
+        let kept: Vec<_> = fields.chain(scores).collect();
         if !step.absence {
             lines.push(format!(
                 "  keeps: time and place{}{}",
@@ -130,7 +132,7 @@ fn runs(program: &Program, caps: &Caps) -> String {
         _ => caps.runs_per_key_max as u64,
     };
     let event = |id: StepId| {
-        let values = caps.value_bytes * program.captures[id.0 as usize].len();
+        let values = caps.value_bytes * program.kept(id);
         (caps.event_bytes + values) as u64
     };
     let run = caps.run_bytes as u64;

@@ -4,8 +4,8 @@ use rust_decimal::Decimal;
 
 use crate::functions::{duration_text, text_of};
 use crate::ir::{
-    Aggregate, Arithmetic, Closing, Comparison, Element, Expr, ExprKind, Loop, Of, Pattern, Pick, Reach, Rows, Rule, Skip, StepId,
-    WindowId, WindowKey, WindowKind,
+    Aggregate, Arithmetic, Closing, Comparison, Element, Expr, ExprKind, Loop, Of, Pattern, Pick, Reach, Rows, Rule,
+    Skip, StepId, WindowId, WindowKey, WindowKind,
 };
 use crate::schema::{EventId, FieldId, Schema};
 use crate::syntax::ast::{Contiguity, MatchMode, Report};
@@ -343,6 +343,11 @@ impl Reader<'_, '_> {
             K::Column { key, column } => {
                 format!("`{}` of {} in the table `{}`", column.column, all(key, " and "), column.name)
             }
+            K::Score { inputs, model } => {
+                let named = model.inputs.iter().zip(inputs).map(|((name, _), e)| format!("{name} {}", self.inner(e)));
+                format!("what the model `{}` makes of {}", model.name, named.collect::<Vec<_>>().join(", "))
+            }
+            K::Geoip(ip, field) => format!("the {} of {} by geoip", field.name(), self.inner(ip)),
             K::InRange(a, low, high) => {
                 format!("{} lies in {} to {}", self.inner(a), self.inner(low), self.inner(high))
             }

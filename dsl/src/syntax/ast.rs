@@ -726,6 +726,8 @@ pub enum TestStepKind {
     GivenTable(Ident, Vec<(Vec<Expr>, Vec<(Ident, Expr)>)>),
     /// `given model takeover -> 0.95`
     GivenModel(Ident, Expr),
+    /// `given geoip { "1.2.3.4": { country: "DE" } }`: addresses or networks, each with what is known of it.
+    GivenGeoip(Vec<(Vec<Expr>, Vec<(Ident, Expr)>)>),
 }
 
 /// An event in a test.

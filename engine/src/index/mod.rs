@@ -5,6 +5,7 @@
 //! as terms; equal conditions of all rules are one term, and equal lists of terms one rest, judged at most once an event. The
 //! index may name too much, never too little: the rest of the condition decides.
 
+pub mod asks;
 mod exact;
 mod posting;
 mod prefix;
@@ -13,7 +14,7 @@ mod text;
 pub mod uses;
 pub mod witness;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use lapwing_dsl::ir::Expr;
@@ -26,6 +27,7 @@ use self::prefix::Prefixes;
 use self::range::Ranges;
 use self::text::Texts;
 use self::witness::{Witness, choose};
+use crate::asking::{Asked, Asking};
 use crate::batch::{Batch, EventView, Hit};
 use crate::bound::BoundEvents;
 use crate::data::Data;
@@ -135,9 +137,26 @@ impl Index {
         scratch.event += 1;
         let mut hits = std::mem::take(&mut batch.hits);
         let start = hits.len();
-        index.find::<false>(EventView { batch, row: &row }, scratch, &mut hits, data, errors);
+        let scope = |none| Scope::of_event(EventView { batch, row: &row }, none, data, errors);
+        index.find::<false>(scope, scratch, &mut hits);
         batch.rows[at].hits = (start as u32, hits.len() as u32);
         batch.hits = hits;
+    }
+
+    /// Writes down what a look-up will ask of models, as far as it can be told before they have answered.
+    fn ask_first(&self, batch: &Batch, at: usize, scratch: &mut Scratch, data: &Data, asking: &RefCell<Asked>) {
+        let row = batch.rows[at];
+        let errors = Cell::new(0);
+        let mut hits = std::mem::take(&mut scratch.hits);
+        hits.clear();
+        if scratch.event == u32::MAX {
+            *scratch = self.scratch();
+        }
+        scratch.event += 1;
+        let event = EventView { batch, row: &row };
+        let scope = |none| Scope { asking: Some(Asking::First(asking)), ..Scope::of_event(event, none, data, &errors) };
+        self.events[row.event.0 as usize].find::<false>(scope, scratch, &mut hits);
+        scratch.hits = hits;
     }
 }
 
@@ -148,13 +167,8 @@ impl Index {
         scratch.event += 1;
         let mut hits = std::mem::take(&mut scratch.hits);
         hits.clear();
-        self.events[row.event.0 as usize].find::<true>(
-            EventView { batch, row: &row },
-            scratch,
-            &mut hits,
-            data,
-            errors,
-        );
+        let scope = |none| Scope::of_event(EventView { batch, row: &row }, none, data, errors);
+        self.events[row.event.0 as usize].find::<true>(scope, scratch, &mut hits);
         let any = !hits.is_empty();
         scratch.hits = hits;
         any
@@ -175,15 +189,15 @@ fn first_steps(rules: &[RuleEntry]) -> impl Iterator<Item = (EventId, Hit, &[Exp
 impl EventIndex {
     /// Appends the steps that an event meets, in order of rules; where `ANY`, stops when there are some.
     #[inline]
-    fn find<const ANY: bool>(
-        &self,
-        event: EventView<'_>,
-        scratch: &mut Scratch,
+    fn find<'a, const ANY: bool>(
+        &'a self,
+        scope: impl FnOnce(&'a BoundEvents) -> Scope<'a>,
+        scratch: &'a mut Scratch,
         hits: &mut Vec<Hit>,
-        data: &Data,
-        errors: &Cell<u64>,
     ) {
         let Scratch { terms, rests, event: number, found, bytes, none, .. } = scratch;
+        let scope = scope(none);
+        let event = scope.event.expect("the index looks at an event");
         found.clear();
         found.push(self.always);
         for (field, exact) in &self.exact {
@@ -203,7 +217,6 @@ impl EventIndex {
             }
         }
         let start = hits.len();
-        let scope = Scope::of_event(event, none, data, errors);
         let mut rest_holds = |rest: u32| {
             let own = &self.rests[rest as usize];
             own.is_empty()

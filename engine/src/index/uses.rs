@@ -80,7 +80,8 @@ fn sees_all(program: &Program, event: EventId) -> bool {
 /// Calls for each place where a rule may use an event that begins no run, with the condition on the event alone.
 fn uses<'p>(program: &'p Program, mut each: impl FnMut(EventId, &'p [Expr])) {
     for (i, step) in program.rule.steps.iter().enumerate().filter(|(_, step)| !(step.absence && bug(Bug::Uses))) {
-        each(step.event, &program.conditions[i].event);
+        // A model is asked where a run waits for the step, not for every event that might be of use.
+        each(step.event, program.conditions[i].without_models());
     }
     if let Some(stop) = &program.rule.stop {
         each(stop.event, stop.filter.as_slice());

@@ -1,7 +1,10 @@
 //! Swaps the rule set under live state and keeps what can be kept.
 //!
 //! `same` finds what an old and a new rule set have in common: events, windows, rules, the steps and terms of two rules of one name.
-//! `replay` leads the events that a run has bound through the new automaton. `swap` does it for all that a shard holds.
+//! `replay` leads the events that a run has bound through the new automaton. `swap` does it for all that a shard holds,
+//! and `outlook` tells beforehand what it will do.
+//!
+//! Fields are told apart by their names: `renumber` gives those of the old rule set the numbers that they have now.
 //!
 //! - A rule whose meaning is the same keeps everything.
 //! - Of a rule that changed or went, what waits to be reported leaves under the old one: complete matches (`report final`) are reported,
@@ -13,6 +16,8 @@
 //!
 //! The matcher in `tests/naive` decides the same by itself.
 
+pub mod outlook;
+mod renumber;
 mod replay;
 mod same;
 mod swap;

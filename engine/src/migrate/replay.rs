@@ -1,16 +1,20 @@
 //! Leads the events that a run has bound through the automaton of a changed rule.
 
-use std::cell::Cell as Count;
+use std::cell::{Cell as Count, RefCell};
 use std::collections::BTreeMap;
 
+use lapwing_dsl::compile::walk::walk;
+use lapwing_dsl::ir::{ExprKind, StepId};
 use lapwing_dsl::nfa::{Absence, State, StateId};
 use lapwing_dsl::program::Program;
 use lapwing_dsl::value::Value;
 
-use super::same::{Change, Laid};
+use super::same::{Change, Laid, Term};
 use crate::Millis;
+use crate::asking::Asking;
 use crate::bound::{BoundEvent, BoundEvents, BoundId, BoundRef};
 use crate::data::Data;
+use crate::data::model::Score;
 use crate::eval::{NoWindows, Scope};
 use crate::planted::{Bug, bug};
 use crate::run::{Memory, NO_DECISION, Run};
@@ -31,6 +35,14 @@ pub struct Replay<'a> {
     pub clock: Millis,
     /// Events bound anew, by what they were and what they stand behind: runs that shared events still do.
     made: BTreeMap<(Option<BoundId>, BoundId, u16), BoundId>,
+}
+
+/// A bound event that is led over.
+struct Led {
+    id: BoundId,
+    node: BoundEvent,
+    /// What models answered to what is asked anew.
+    scores: Vec<Score>,
 }
 
 /// A way of a run's events through the new automaton.
@@ -63,7 +75,11 @@ impl<'a> Replay<'a> {
             let chain: Vec<(BoundId, BoundEvent)> =
                 bound.oldest_first(run.last).into_iter().map(|(id, node)| (id, node.clone())).collect();
             // A run whose time was up may not have been swept away yet.
-            if run.deadline >= self.clock && self.still_meets(&chain) {
+            if run.deadline >= self.clock
+                && let Some(scores) = self.still_meets(&chain)
+            {
+                let chain: Vec<Led> =
+                    chain.into_iter().zip(scores).map(|((id, node), scores)| Led { id, node, scores }).collect();
                 for way in self.ways(&chain) {
                     led.extend(self.arrive(&run, &chain, way, bound).filter(|new| !led.contains(new)));
                 }
@@ -75,14 +91,16 @@ impl<'a> Replay<'a> {
         led
     }
 
-    /// Whether each event has a step in the new rule, meets what is asked of it anew, and was kept as the new rule needs it.
-    fn still_meets(&self, chain: &[(BoundId, BoundEvent)]) -> bool {
+    /// Whether each event has a step in the new rule, meets what is asked of it anew, and was kept as the new rule needs it: then what models
+    /// answered to that, for each event.
+    fn still_meets(&self, chain: &[(BoundId, BoundEvent)]) -> Option<Vec<Vec<Score>>> {
         let errors = Count::new(0);
         let mut seen = BoundEvents::default();
         let mut last = None;
-        chain.iter().all(|(_, node)| {
+        let meets = |(_, node): &(BoundId, BoundEvent)| {
             let step = &self.change.steps[node.step.0 as usize];
-            let (Some(_), Some(asked), Some(_)) = (step.new, &step.asked, &step.laid) else { return false };
+            let (Some(_), Some(asked), Some(_)) = (step.new, &step.asked, &step.laid) else { return None };
+            let used = RefCell::default();
             let fields = step.seen.iter().map(|laid| self.field(node, *laid)).collect();
             let before = last;
             let id = seen.add(before, node.step, 0, node.origin, node.at, node.sequence, fields);
@@ -100,13 +118,18 @@ impl<'a> Replay<'a> {
                 data: self.data,
                 now: node.at,
                 errors: &errors,
+                asking: Some(Asking::Used(&used)),
             };
-            asked.iter().all(|term| scope.holds(&term.expr) == term.holds || bug(Bug::Asked))
-        })
+            // As when an event is bound, what `until` asks is not told.
+            let ask = |term: &Term| Scope { asking: scope.asking.filter(|_| term.holds), ..scope }.holds(&term.expr);
+            let holds = asked.iter().all(|term| ask(term) == term.holds || bug(Bug::Asked));
+            holds.then(|| used.into_inner())
+        };
+        chain.iter().map(meets).collect()
     }
 
     /// The ways of the events through the new automaton, preferred first.
-    fn ways(&self, chain: &[(BoundId, BoundEvent)]) -> Vec<Way> {
+    fn ways(&self, chain: &[Led]) -> Vec<Way> {
         let nfa = &self.new.nfa;
         let rank = |rank: usize| if nfa.starts.len() == 1 { NO_DECISION } else { rank as u16 };
         let start = |(i, state): (usize, &StateId)| Way {
@@ -116,10 +139,10 @@ impl<'a> Replay<'a> {
             ranks: vec![rank(i)],
         };
         let mut ways: Vec<Way> = nfa.starts.iter().enumerate().map(start).collect();
-        for (_, node) in chain {
+        for Led { node, .. } in chain {
             let mut next: Vec<Way> = Vec::new();
             for way in ways.iter().filter(|way| node.at <= way.deadline) {
-                self.bind(way, node, chain[0].1.at, &mut next);
+                self.bind(way, node, chain[0].node.at, &mut next);
             }
             ways = next;
         }
@@ -158,7 +181,7 @@ impl<'a> Replay<'a> {
     }
 
     /// The run at the end of a way, if it waits there for what it waited for before.
-    fn arrive(&mut self, run: &Run, chain: &[(BoundId, BoundEvent)], way: Way, bound: &mut BoundEvents) -> Option<Run> {
+    fn arrive(&mut self, run: &Run, chain: &[Led], way: Way, bound: &mut BoundEvents) -> Option<Run> {
         let state = self.new.nfa.state(way.state);
         if awaited(self.old, self.old.nfa.state(run.state)) != awaited(self.new, state) {
             return None;
@@ -176,12 +199,12 @@ impl<'a> Replay<'a> {
             return None;
         }
         let mut last: Option<BoundId> = None;
-        for ((id, node), rank) in chain.iter().zip(&way.ranks) {
-            let place = (last, *id, *rank);
+        for (event, rank) in chain.iter().zip(&way.ranks) {
+            let place = (last, event.id, *rank);
             let id = match self.made.get(&place) {
                 Some(id) => *id,
                 None => {
-                    let id = self.rebind(last, node, *rank, bound);
+                    let id = self.rebind(last, event, *rank, bound);
                     self.made.insert(place, id);
                     id
                 }
@@ -205,18 +228,43 @@ impl<'a> Replay<'a> {
     }
 
     /// Until when a run waits that has answered what is asked of the very next event; none where nothing else is left to wait for.
-    fn rest(&self, state: &State, first_at: Millis, chain: &[(BoundId, BoundEvent)]) -> Option<Millis> {
+    fn rest(&self, state: &State, first_at: Millis, chain: &[Led]) -> Option<Millis> {
         let whole = self.new.rule.within.map_or(Millis::MAX, |w| first_at.saturating_add(w));
-        let last_at = chain.last()?.1.at;
+        let last_at = chain.last()?.node.at;
         let limit = |a: &Absence| a.within.map_or(whole, |w| last_at.saturating_add(w));
         state.absences.iter().filter(|a| a.last && !a.next).map(limit).max()
     }
 
-    fn rebind(&self, before: Option<BoundId>, node: &BoundEvent, rank: u16, bound: &mut BoundEvents) -> BoundId {
+    fn rebind(&self, before: Option<BoundId>, event: &Led, rank: u16, bound: &mut BoundEvents) -> BoundId {
+        let node = &event.node;
         let step = &self.change.steps[node.step.0 as usize];
-        let captured = step.laid.iter().flatten().map(|laid| self.field(node, *laid)).collect();
         let new = step.new.expect("an event without a step in the new rule is not led over");
-        bound.add(before, new, rank, node.origin, node.at, node.sequence, captured)
+        let mut captured: Vec<Value<'static>> =
+            step.laid.iter().flatten().map(|laid| self.field(node, *laid)).collect();
+        if self.new.scored[new.0 as usize] {
+            captured.push(self.scores(event, new));
+        }
+        bound.add(before, new, rank, node.origin, node.at, node.sequence, captured.into())
+    }
+
+    /// What models answered when the event was bound, as far as the new rule still asks them, and what they answered to what is asked anew.
+    fn scores(&self, event: &Led, new: StepId) -> Value<'static> {
+        let node = &event.node;
+        let mut scores = event.scores.clone();
+        if self.old.scored[node.step.0 as usize] {
+            let mut asked: Vec<&str> = Vec::new();
+            for term in &self.new.rule.steps[new.0 as usize].filter {
+                walk(term, &mut |e| {
+                    if let ExprKind::Score { model, .. } = &e.kind {
+                        asked.push(&model.name);
+                    }
+                });
+            }
+            let kept = Score::unpack(&node.captured[self.old.captures[node.step.0 as usize].len()]);
+            scores.extend(kept.into_iter().filter(|score| asked.contains(&score.model.as_str())));
+        }
+        Score::sort(&mut scores);
+        Score::pack(&scores)
     }
 }
 
@@ -224,6 +272,14 @@ impl Replay<'_> {
     fn field(&self, node: &BoundEvent, laid: Laid) -> Value<'static> {
         match laid {
             Laid::Kept(place) => node.captured[place].clone(),
+            Laid::Float(place) => match node.captured[place] {
+                Value::Int(v) => Value::Float(v as f64),
+                _ => Value::Missing,
+            },
+            Laid::Decimal(place) => match node.captured[place] {
+                Value::Int(v) => Value::Decimal(v.into()),
+                _ => Value::Missing,
+            },
             Laid::Time => Value::Timestamp(node.at),
             Laid::Key(part) => self.key[part].clone(),
         }

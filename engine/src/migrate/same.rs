@@ -8,6 +8,7 @@ use lapwing_dsl::program::Program;
 use lapwing_dsl::schema::{EventId, FieldId, Schema};
 use lapwing_dsl::value::Type;
 
+use super::renumber::in_numbers_of;
 use crate::rule_set::{RuleEntry, RuleSet, WindowEntry};
 use crate::terms::strip_spans;
 
@@ -60,6 +61,10 @@ pub struct Term {
 pub enum Laid {
     /// It was kept at this place.
     Kept(usize),
+    /// It was kept at this place as a whole number, and is a float now.
+    Float(usize),
+    /// It was kept at this place as a whole number, and is a decimal now.
+    Decimal(usize),
     /// It is the event's time.
     Time,
     /// It is this part of the key.
@@ -82,6 +87,7 @@ pub fn fate(old: &RuleEntry, old_set: &RuleSet, new_set: &RuleSet) -> Fate {
 
 /// Whether what was let through under the old rule set still holds alerts of the rule back under the new one.
 pub fn suppresses_on(name: &str, old_set: &RuleSet, new_set: &RuleSet) -> bool {
+    let old_set = &*in_numbers_of(old_set, &new_set.schema);
     let (Some(old), Some(new)) = (old_set.find(name), new_set.find(name)) else { return false };
     let pair = Pair::new(&old_set.rules[old as usize], old_set, &new_set.rules[new as usize], new_set);
     let (Some(a), Some(b)) = (&pair.old.rule.suppress, &pair.new.rule.suppress) else { return false };
@@ -129,7 +135,9 @@ impl<'a> Pair<'a> {
     fn comparable(&self) -> bool {
         let twins = self.old.rule.steps.iter().zip(&self.steps).filter_map(|(step, new)| Some((step, (*new)?)));
         let mut twins = twins.map(|(step, new)| (step, &self.new.rule.steps[new.0 as usize]));
-        self.same_space && self.same_windows_close() && twins.all(|(a, b)| self.same_event(a.event, b.event) && a.key == b.key)
+        self.same_space
+            && self.same_windows_close()
+            && twins.all(|(a, b)| self.same_event(a.event, b.event) && a.key == b.key)
     }
 
     /// Whether both look for a pattern, or at the same windows as they close, opened by the same types.
@@ -137,8 +145,7 @@ impl<'a> Pair<'a> {
         let (old, new) = (&self.old.rule, &self.new.rule);
         let types = |rule: &Rule| rule.steps.iter().map(|s| s.name.clone()).collect::<Vec<_>>();
         let asked = |rule: &Rule| rule.steps.iter().flat_map(|s| s.filter.iter().map(bare)).collect::<Vec<_>>();
-        old.closing == new.closing
-            && (old.closing.is_none() || types(old) == types(new) && asked(old) == asked(new))
+        old.closing == new.closing && (old.closing.is_none() || types(old) == types(new) && asked(old) == asked(new))
     }
 
     fn same_event(&self, a: EventId, b: EventId) -> bool {
@@ -165,8 +172,10 @@ impl<'a> Pair<'a> {
         let (a, events): (Rule, Vec<String>) = plain(&self.old.rule, &self.old_set.schema);
         let (b, others) = plain(&self.new.rule, &self.new_set.schema);
         let find = |set: &RuleSet, name: &str| set.schema.find(name).expect("the rule names it");
+        // What is kept of bound events stands in the order of the fields.
         events == others
             && a == b
+            && self.old.captures == self.new.captures
             && events.iter().all(|name| self.same_event(find(self.old_set, name), find(self.new_set, name)))
     }
 
@@ -194,11 +203,18 @@ impl<'a> Pair<'a> {
 
     /// Where a field of the events bound to an old step is known from.
     fn known(&self, step: StepId, field: FieldId) -> Option<Laid> {
-        if let Some(place) = self.old.capture(step, field) {
-            return Some(Laid::Kept(place));
-        }
+        let kept = self.old.capture(step, field);
         let step = &self.old.rule.steps[step.0 as usize];
         let event = self.old_set.schema.event(step.event);
+        if let Some(place) = kept {
+            let to = self.new_set.schema.find(&event.name).map(|e| self.new_set.schema.event(e));
+            let to = to.and_then(|to| to.fields.get(usize::from(field.0))).map(|to| &to.ty);
+            return Some(match to {
+                Some(Type::Float) if event.field(field).ty == Type::Int => Laid::Float(place),
+                Some(Type::Decimal) if event.field(field).ty == Type::Int => Laid::Decimal(place),
+                _ => Laid::Kept(place),
+            });
+        }
         if field == event.at {
             return Some(Laid::Time);
         }
@@ -265,13 +281,18 @@ impl<'a> Pair<'a> {
     }
 }
 
-/// Whether two rule sets read the same event, as far as the old one knew it.
+/// Whether two rule sets read the same event, as far as both know it: the old one in the numbers of the new one. Whole numbers may have been
+/// widened.
 fn same_event(old: &Schema, a: EventId, new: &Schema, b: EventId) -> bool {
     let (a, b) = (old.event(a), new.event(b));
     a.name == b.name
         && a.at == b.at
-        && a.fields.len() <= b.fields.len()
-        && a.fields.iter().zip(&b.fields).all(|(x, y)| x.name == y.name && x.ty == y.ty)
+        && a.fields.iter().zip(&b.fields).all(|(x, y)| x.name == y.name && (x.ty == y.ty || widens(&x.ty, &y.ty)))
+}
+
+/// Whether every value of a type is one of another, as ints are decimals.
+fn widens(from: &Type, to: &Type) -> bool {
+    *from == Type::Int && matches!(to, Type::Float | Type::Decimal)
 }
 
 /// Takes the numbers of events out of a rule, in one order.

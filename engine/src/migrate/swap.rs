@@ -3,6 +3,7 @@
 use std::cell::Cell as Count;
 use std::sync::Arc;
 
+use super::renumber::in_numbers_of;
 use super::replay::Replay;
 use super::same::{Change, Fate, fate, same_window};
 use crate::Millis;
@@ -41,14 +42,15 @@ impl Shard {
     pub fn swap(&mut self, new: Arc<RuleSet>, out: &mut Vec<Output>) -> Swapped {
         let old = std::mem::replace(&mut self.rules, new.clone());
         self.judged.forget();
-        let fates: Vec<Fate> = old.rules.iter().map(|r| fate(r, &old, &new)).collect();
+        let alike = in_numbers_of(&old, &new.schema);
+        let fates: Vec<Fate> = alike.rules.iter().map(|r| fate(r, &alike, &new)).collect();
         let spaces: Vec<Option<u16>> =
             old.spaces.iter().map(|s| new.spaces.iter().position(|t| t == s).map(|i| i as u16)).collect();
         let mut windows: Vec<Option<u32>> = Vec::new();
-        for window in &old.windows {
+        for window in &alike.windows {
             // Windows that differ in what reads them only hold the same: each new one goes on from one of them.
             let goes_on = |(i, v): &(usize, &WindowEntry)| {
-                !windows.contains(&Some(*i as u32)) && same_window(window, &old, v, &new)
+                !windows.contains(&Some(*i as u32)) && same_window(window, &alike, v, &new)
             };
             let found = new.windows.iter().enumerate().find(goes_on).map(|(i, _)| i as u32);
             windows.push(found);

@@ -60,7 +60,10 @@ impl Counted<'_> {
             return;
         }
         let joins = |run: &Run| run.first_at.saturating_sub(gap) <= at && at <= run.deadline;
-        let one = moved.runs.iter().position(|run| run.first_at <= at && joins(run) && at.saturating_add(gap) <= run.deadline);
+        let one = moved
+            .runs
+            .iter()
+            .position(|run| run.first_at <= at && joins(run) && at.saturating_add(gap) <= run.deadline);
         if one.is_some() {
             return;
         }

@@ -1,6 +1,6 @@
 //! Turns a complete match into what leaves the engine: emitted values, message, severity, evidence.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use lapwing_dsl::functions::EvalError;
 use lapwing_dsl::ir::StepId;
@@ -8,12 +8,15 @@ use lapwing_dsl::value::Value;
 
 use super::Complete;
 use crate::Millis;
+use crate::asking::Asking;
 use crate::batch::EventView;
 use crate::bound::{BoundEvents, BoundRef};
 use crate::data::Data;
+use crate::data::model::Score;
 use crate::eval::{Scope, Windows};
 use crate::limits::Cap;
 use crate::output::{AlertId, Evidence, Match, Status};
+use crate::planted::{Bug, bug};
 use crate::rule_set::RuleEntry;
 
 /// What a match is reported with.
@@ -56,6 +59,7 @@ impl Reporter<'_> {
             data: self.data,
             now: self.now,
             errors: self.errors,
+            asking: None,
         }
     }
 
@@ -70,12 +74,17 @@ impl Reporter<'_> {
     /// The match as it leaves.
     pub fn report(&self, complete: &Complete, bound: &BoundEvents) -> Match {
         let rule = &self.entry.program.rule;
+        let asks = self.entry.program.asks_models;
+        let told = RefCell::default();
+        let scope = Scope { asking: asks.then_some(Asking::Used(&told)), ..self.scope(complete, bound) };
         let evidence: Vec<Evidence> = bound
             .oldest_first(complete.last)
             .iter()
             .map(|(_, n)| Evidence { step: n.step, origin: n.origin, at: n.at })
             .collect();
         let version = complete.started_version.unwrap_or(self.entry.version);
+        let values = self.values(&scope);
+        let scores = if asks { self.scores(told.take(), complete, bound) } else { Vec::new() };
         Match {
             started_version: complete.started_version,
             id: AlertId::new(&rule.name, version, self.key_bytes, &evidence, self.sources),
@@ -83,7 +92,8 @@ impl Reporter<'_> {
             at: complete.deadline.unwrap_or(bound.get(complete.last).at),
             evidence,
             caps: self.caps(Some(BoundRef::Shared(bound.get(complete.last)))),
-            ..self.values(&self.scope(complete, bound))
+            scores,
+            ..values
         }
     }
 
@@ -103,6 +113,7 @@ impl Reporter<'_> {
             data: self.data,
             now: self.now,
             errors: self.errors,
+            asking: None,
         };
         if rule.when.as_ref().is_some_and(|when| !scope.holds(when)) {
             return None;
@@ -136,6 +147,8 @@ impl Reporter<'_> {
                 bytes
             }
         });
+        let fields = rule.emit.iter().map(|(_, e)| scope.value(e).into_static()).collect();
+        let risk = rule.risk.as_ref().map(|r| scope.value(r).into_static());
         Match {
             rule: self.rule,
             started_version: None,
@@ -146,9 +159,10 @@ impl Reporter<'_> {
             first_at: 0,
             at: 0,
             evidence: Vec::new(),
-            fields: rule.emit.iter().map(|(_, e)| scope.value(e).into_static()).collect(),
+            fields,
             severity,
-            risk: rule.risk.as_ref().map(|r| scope.value(r).into_static()),
+            risk,
+            scores: Vec::new(),
             message,
             suppress_by,
             caps: 0,
@@ -157,6 +171,28 @@ impl Reporter<'_> {
 
     fn caps(&self, last: Option<BoundRef<'_>>) -> u8 {
         if self.windows.lost(last) { Cap::WindowEntries as u8 } else { 0 }
+    }
+}
+
+impl Reporter<'_> {
+    /// What models answered to all that the alert rests on: when its events were bound, to `when`, and to what it tells.
+    fn scores(&self, told: Vec<Score>, complete: &Complete, bound: &BoundEvents) -> Vec<Score> {
+        let program = &self.entry.program;
+        let mut scores = told;
+        if let Some(when) = &program.rule.when {
+            let (errors, used) = (Cell::new(0), RefCell::default());
+            let asking = Some(Asking::Used(&used));
+            Scope { errors: &errors, asking, ..self.scope(complete, bound) }.holds(when);
+            scores.extend(used.into_inner());
+        }
+        let most = if bug(Bug::ScoreKept) { 1 } else { usize::MAX };
+        for (_, node) in bound.newest_first(complete.last).take(most) {
+            if program.scored[node.step.0 as usize] {
+                scores.extend(Score::unpack(&node.captured[program.captures[node.step.0 as usize].len()]));
+            }
+        }
+        Score::sort(&mut scores);
+        scores
     }
 }
 

@@ -56,7 +56,13 @@ pub fn settle(
 }
 
 /// Windows that closed: each is reported for which `when` holds.
-fn close(complete: Vec<Complete>, closing: &Closing, reporter: &Reporter<'_>, bound: &mut BoundEvents, out: &mut Vec<Match>) {
+fn close(
+    complete: Vec<Complete>,
+    closing: &Closing,
+    reporter: &Reporter<'_>,
+    bound: &mut BoundEvents,
+    out: &mut Vec<Match>,
+) {
     for window in complete {
         let end = end_of(closing, window.deadline.unwrap_or(window.first_at));
         out.extend(reporter.close(window.first_at, end, window.started_version, bound));

@@ -1,17 +1,20 @@
 //! Offers one event to the runs of one rule for one key, oldest first, and begins new runs.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use lapwing_dsl::ir::StepId;
 use lapwing_dsl::nfa::{Leaf, LoopId, StateId};
 use lapwing_dsl::program::Program;
+use lapwing_dsl::value::Value;
 use smallvec::SmallVec;
 
 use super::{Complete, Memory, NO_DECISION, Run};
 use crate::Millis;
+use crate::asking::Asking;
 use crate::batch::{EventView, Hit};
 use crate::bound::{BoundEvents, BoundRef};
 use crate::data::Data;
+use crate::data::model::Score;
 use crate::eval::{Scope, Windows};
 use crate::planted::{Bug, bug};
 use crate::rule_set::RuleEntry;
@@ -297,7 +300,18 @@ impl<'a> Offer<'a> {
             data: self.data,
             now: self.event.row.at,
             errors: self.errors,
+            asking: None,
         }
+    }
+
+    /// What models answered to a step's condition, which the event meets: what an alert will name.
+    fn scores(&self, step: StepId, last: Option<BoundRef<'_>>, bound: &BoundEvents) -> Value<'static> {
+        let (errors, used) = (Cell::new(0), RefCell::default());
+        let scope = Scope { errors: &errors, asking: Some(Asking::Used(&used)), ..self.scope(step, last, bound) };
+        scope.all_hold(&self.program().rule.steps[step.0 as usize].filter);
+        let mut scores = used.into_inner();
+        Score::sort(&mut scores);
+        Score::pack(&scores)
     }
 
     /// Binds the event to a leaf's step; `from` is none where a run begins.
@@ -312,10 +326,14 @@ impl<'a> Offer<'a> {
         let program = self.program();
         let leaf: &Leaf = &program.nfa.state(state).leaves[leaf_index];
         let row = self.event.row;
-        let captured =
-            program.captures[leaf.step.0 as usize].iter().map(|f| self.event.field(*f).into_static()).collect();
+        let fields = &program.captures[leaf.step.0 as usize];
+        let mut captured: Vec<Value<'static>> = Vec::with_capacity(program.kept(leaf.step));
+        captured.extend(fields.iter().map(|f| self.event.field(*f).into_static()));
         let before = from.map(|r| r.last);
-        let last = bound.add(before, leaf.step, rank, row.origin, row.at, self.sequence, captured);
+        if program.scored[leaf.step.0 as usize] {
+            captured.push(self.scores(leaf.step, before.map(|id| BoundRef::Shared(bound.get(id))), bound));
+        }
+        let last = bound.add(before, leaf.step, rank, row.origin, row.at, self.sequence, captured.into());
         let memory = from.map_or_else(|| Memory::new(&program.nfa), Memory::of);
         let (first_at, first_sequence) = from.map_or((row.at, self.sequence), |r| (r.first_at, r.first_sequence));
         // The rank counts the ways that are open: a way without an alternative is no decision.

@@ -78,9 +78,8 @@ impl Shard {
         let windows = SlotWindows { shard: self, entry, at, event: Some(event), now: event.row.at };
         let none = BoundEvents::default();
         let scope = Scope { windows: &windows, ..Scope::of_event(event, &none, &rules.data, &self.errors) };
-        let holds = |hit: &Hit| {
-            Scope { program: Some(&entry.program), step: StepId(hit.step), ..scope }.all_hold(asks(hit))
-        };
+        let holds =
+            |hit: &Hit| Scope { program: Some(&entry.program), step: StepId(hit.step), ..scope }.all_hold(asks(hit));
         hits.iter().any(holds)
     }
 

@@ -177,6 +177,19 @@ impl Shard {
         self.groups.iter().map(Group::run_count).sum()
     }
 
+    /// For each rule how many runs are live, gathered ones too.
+    pub fn runs_by_rule(&self) -> Vec<usize> {
+        let mut runs = vec![0; self.rules.rules.len()];
+        for group in &self.groups {
+            for slot in group.slots() {
+                group.records(slot).for_each(|record| runs[record.rule() as usize] += 1);
+                let starts = group.more(slot).into_iter().flat_map(|more| &more.starts);
+                starts.for_each(|(rule, starts)| runs[*rule as usize] += starts.len());
+            }
+        }
+        runs
+    }
+
     /// Remembers from now on which transitions the runs of a rule take.
     pub fn trace(&mut self, rule: u32) {
         self.traced = Some((rule, BTreeSet::new()));

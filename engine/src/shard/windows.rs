@@ -194,7 +194,10 @@ impl Windows for SlotWindows<'_> {
             && matches!(spec.kind, WindowKind::Over { .. })
             && (matches!(spec.key, WindowKey::Rule(_)) || matches!(self.current(last), Some((_, Current::AtHand(_)))));
         let reads = &self.shard.read;
-        if shared && let Some((turn, value)) = reads.known.borrow().get(window as usize) && *turn == reads.turn {
+        if shared
+            && let Some((turn, value)) = reads.known.borrow().get(window as usize)
+            && *turn == reads.turn
+        {
             return value.clone();
         }
         let value = self.read(window, spec, last);

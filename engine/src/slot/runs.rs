@@ -83,8 +83,8 @@ impl Group {
                 Fate::Gone | Fate::TakenOut => {
                     let rule = record.rule();
                     if *fate == Fate::TakenOut {
-                        let captures = &rules.rules[rule as usize].program.captures;
-                        let mut run = record.run(&mut self.bound, |step| captures[step.0 as usize].len());
+                        let program = &rules.rules[rule as usize].program;
+                        let mut run = record.run(&mut self.bound, |step| program.kept(step));
                         if let Some((count, more)) = record.more().and_then(|number| self.run_some.remove(number)) {
                             (run.count, run.more) = (count, Some(more));
                         }

@@ -11,6 +11,7 @@ use super::FORMAT_VERSION;
 use super::codec::{Corrupt, Reader, Writer};
 use crate::Millis;
 use crate::bound::{BoundEvents, BoundId, BoundRef};
+use crate::data::model::Score;
 use crate::output::{AlertId, Evidence, Match, Status};
 use crate::planted::{Bug, bug};
 use crate::rule_set::RuleSet;
@@ -322,7 +323,7 @@ fn save_run(w: &mut Writer, program: &Program, group: &Group, record: Record<'_>
     if own {
         let before = last.before().map(|id| shared.number(id, &group.bound));
         w.bool(true);
-        save_event(w, last, before, program.captures[last.step().0 as usize].len());
+        save_event(w, last, before, program.kept(last.step()));
     } else {
         w.bool(false);
         w.u64(record.shared().map_or(0, |id| shared.number(id, &group.bound)));
@@ -362,7 +363,7 @@ fn load_run(r: &mut Reader<'_>, program: &Program, bound: &mut BoundEvents, node
 fn chain_fits(bound: &BoundEvents, last: BoundId, program: &Program) -> bool {
     bound
         .newest_first(last)
-        .all(|(_, n)| program.captures.get(n.step.0 as usize).is_some_and(|c| c.len() == n.captured.len()))
+        .all(|(_, n)| (n.step.0 as usize) < program.captures.len() && program.kept(n.step) == n.captured.len())
 }
 
 fn save_candidate(w: &mut Writer, c: &Candidate) {
@@ -404,11 +405,17 @@ fn save_match(w: &mut Writer, m: &Match) {
     w.option(m.risk.as_ref(), |w, v| w.value(v));
     w.option(m.message.as_deref(), Writer::str);
     w.option(m.suppress_by.as_deref(), Writer::slice);
-    w.u64(m.caps.into());
+    w.u64(u64::from(m.caps) | if m.scores.is_empty() { 0 } else { SCORES_FOLLOW });
+    if !m.scores.is_empty() {
+        w.value(&Score::pack(&m.scores));
+    }
 }
 
+/// Beside the caps of a match: what models answered follows.
+const SCORES_FOLLOW: u64 = 1 << 8;
+
 fn load_match(r: &mut Reader<'_>, rule: u32) -> Result<Match, Corrupt> {
-    Ok(Match {
+    let mut m = Match {
         rule,
         started_version: r.option(|r| r.u32())?,
         id: AlertId(r.slice()?.try_into().map_err(|_| Corrupt("an id has not 16 bytes"))?),
@@ -429,6 +436,13 @@ fn load_match(r: &mut Reader<'_>, rule: u32) -> Result<Match, Corrupt> {
         risk: r.option(|r| r.value())?,
         message: r.option(|r| r.str().map(str::to_owned))?,
         suppress_by: r.option(|r| r.slice().map(<[u8]>::to_vec))?,
-        caps: r.u64()? as u8,
-    })
+        scores: Vec::new(),
+        caps: 0,
+    };
+    let caps = r.u64()?;
+    m.caps = caps as u8;
+    if caps & SCORES_FOLLOW != 0 {
+        m.scores = Score::unpack(&r.value()?);
+    }
+    Ok(m)
 }

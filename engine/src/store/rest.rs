@@ -95,7 +95,9 @@ pub fn load_sequencer(bytes: &[u8], judges: &[Judge], into: &mut Sequencer) -> R
         judges[judge].rules.index.look_up(batch, row, &mut scratches[judge], &judges[judge].rules.data, &seen);
     }
     let span = match r.version() {
-        ..SPAN_VERSION => Span { since: (clock > Millis::MIN).then_some(clock), newest: (clock > Millis::MIN).then_some(clock) },
+        ..SPAN_VERSION => {
+            Span { since: (clock > Millis::MIN).then_some(clock), newest: (clock > Millis::MIN).then_some(clock) }
+        }
         _ => Span { since: r.option(|r| r.i64())?, newest: r.option(|r| r.i64())? },
     };
     r.end()?;

@@ -53,7 +53,9 @@ pub fn open_at(reach: &Reach, at: Millis) -> impl Iterator<Item = (Millis, Milli
         _ => (0, 1),
     };
     let firsts = std::iter::successors(Some(begin(reach, at)), move |first| first.checked_add(every));
-    firsts.take_while(move |first| length > 0 && *first <= at).map(move |first| (first, first.saturating_add(length - 1)))
+    firsts
+        .take_while(move |first| length > 0 && *first <= at)
+        .map(move |first| (first, first.saturating_add(length - 1)))
 }
 
 /// The first moment at or after a time that is the last of an aligned window, with the window's first.

@@ -4,8 +4,9 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use lapwing_dsl::diagnostics::{render, to_json};
+use lapwing_engine::migrate::outlook::{Events, Outlook, Reason, Runs, StepOutlook, outlook};
 
-use super::{Exit, Format, contents, refuse};
+use super::{Exit, Format, compiled, contents, refuse};
 use crate::control::files::{Rules, read};
 
 /// Arguments of `check`.
@@ -17,6 +18,9 @@ pub struct Arguments {
     /// Also read what this folder holds for the declared lists and tables, and say what is wrong with it.
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Say what putting these rules in place of others would do to live state: the others' files or folder.
+    #[arg(long, value_name = "OLD")]
+    against: Vec<PathBuf>,
     /// Exit with 1 where there are warnings.
     #[arg(long)]
     strict: bool,
@@ -34,6 +38,9 @@ pub fn check(arguments: &Arguments) -> Exit {
     if rules.sources.iter().next().is_none() {
         return refuse("there is no `.lap` file there");
     }
+    if !arguments.against.is_empty() && rules.compiles() {
+        return against(&rules, arguments);
+    }
     print_findings(&rules, arguments.format);
     let (errors, warnings) = count(&rules);
     if arguments.format == Format::Text {
@@ -50,6 +57,69 @@ pub fn check(arguments: &Arguments) -> Exit {
     } else {
         Exit::Well
     }
+}
+
+/// Tells what becomes of live state.
+fn against(rules: &Rules, arguments: &Arguments) -> Exit {
+    let old = match compiled(&arguments.against) {
+        Ok(old) => old,
+        Err(exit) => return exit,
+    };
+    let all = match (old.rule_set(1), rules.rule_set(2)) {
+        (Ok(old), Ok(new)) => outlook(&old, &new),
+        (Err(refused), _) | (_, Err(refused)) => return refuse(refused),
+    };
+    let told: Vec<(String, &str, Vec<String>)> = all.iter().map(|one| told(one, rules)).collect();
+    match arguments.format {
+        Format::Text => {
+            for (rule, what, details) in &told {
+                outln!("{rule}: {what}");
+                details.iter().for_each(|detail| outln!("    {detail}"));
+            }
+        }
+        Format::Json => {
+            let all: Vec<_> = told
+                .iter()
+                .map(|(rule, what, details)| serde_json::json!({"rule": rule, "runs": what, "details": details}))
+                .collect();
+            outln!("{}", serde_json::to_string_pretty(&all).expect("words are plain data"));
+        }
+    }
+    Exit::Well
+}
+
+/// What becomes of a rule, in words.
+fn told<'o>(one: &'o Outlook, rules: &Rules) -> (String, &'o str, Vec<String>) {
+    let mut details = Vec::new();
+    let what = match &one.runs {
+        Runs::New => "is new",
+        Runs::Removed => "goes, and its runs with it; what waits to be reported is reported",
+        Runs::Kept => "means the same: its runs go on",
+        Runs::Led(steps) => {
+            for StepOutlook { step, events } in steps {
+                details.extend(match events {
+                    Events::NoStep => Some(format!("`{step}` is no step any more: runs that hold such an event end")),
+                    Events::NotTold => Some(format!(
+                        "what is asked of `{step}` now is not known of its events: runs that hold one end"
+                    )),
+                    Events::NotKept => Some(format!(
+                        "a field of `{step}` is read now that was not kept: runs that hold such an event end"
+                    )),
+                    Events::Judged(1) => Some(format!("events of `{step}` are judged again by one condition")),
+                    Events::Judged(n) => Some(format!("events of `{step}` are judged again by {n} conditions")),
+                    Events::Same => None,
+                });
+            }
+            "has changed: its runs are led through the new pattern, and live on where they fit"
+        }
+        Runs::Restarted(Reason::Key) => "begins anew: it is counted per something else",
+        Runs::Restarted(Reason::Stratum) => "begins anew: it builds on other rules",
+        Runs::Restarted(Reason::Step) => "begins anew: a step of the same name binds other events",
+    };
+    for window in &one.empty_windows {
+        details.push(format!("`{}` begins empty", rules.sources.slice(*window)));
+    }
+    (one.rule.clone(), what, details)
 }
 
 fn many(n: usize, what: &str) -> String {

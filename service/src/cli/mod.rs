@@ -12,6 +12,7 @@ mod explain;
 mod fmt;
 mod generate;
 mod run;
+mod state;
 mod test;
 
 use std::ffi::OsString;
@@ -55,6 +56,8 @@ enum Command {
     Generate(generate::Arguments),
     /// Time rules on a file held in memory.
     Bench(bench::Arguments),
+    /// Look into a saved state, keep and bring back copies, take one over to other rules.
+    State(state::Arguments),
 }
 
 /// How a command ended.
@@ -103,6 +106,7 @@ pub fn run_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>
         Command::Demo(a) => demo::run(&a),
         Command::Generate(a) => generate::run(&a),
         Command::Bench(a) => bench::run(&a),
+        Command::State(a) => state::run(&a),
     }
 }
 
@@ -141,18 +145,23 @@ fn filled_rule_set(rules: &Rules, data: Option<&Path>) -> Result<Arc<RuleSet>, E
 
 /// Refuses to run rules that read a list or a table which nothing fills: not a file, and not what `comes` says comes later.
 fn refuse_unfilled(catalog: &Catalog, comes: impl Fn(Kind, &str) -> bool, control: bool) -> Result<(), String> {
+    if let Some(rule) = catalog.without_places() {
+        return Err(format!(
+            "rule `{rule}` asks `geoip`, and there is no database of places: put a file in MaxMind's format, such as `GeoLite2-City.mmdb`, into \
+             the folder of --data"
+        ));
+    }
     let unfilled = catalog.unfilled();
     let Some((kind, name, rule)) = unfilled.into_iter().find(|(kind, name, _)| !comes(*kind, name)) else {
         return Ok(());
     };
     let (kind, files) = match kind {
-        Kind::List => ("list", format!("`{name}.txt`, `{name}.csv` or `{name}.json`")),
-        _ => ("table", format!("`{name}.csv` or `{name}.json`")),
+        Kind::List => ("reads the list", format!("`{name}.txt`, `{name}.csv` or `{name}.json`")),
+        Kind::Model => ("asks the model", format!("`{name}.onnx`")),
+        _ => ("reads the table", format!("`{name}.csv` or `{name}.json`")),
     };
     let or = if control { ", or let a message of --control put it" } else { "" };
-    Err(format!(
-        "rule `{rule}` reads the {kind} `{name}`, which has no data: put {files} into the folder of --data{or}"
-    ))
+    Err(format!("rule `{rule}` {kind} `{name}`, which has no data: put {files} into the folder of --data{or}"))
 }
 
 /// A length of time as rules write it: `10m`, `500ms`, `0s`.

@@ -4,6 +4,7 @@
 //! nothing has changed.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use lapwing_dsl::compile::walk::data_read;
@@ -20,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 use super::files::Rules;
 use super::message::{Kind, Message, Op, Stage};
+use crate::models::change as models;
 use crate::tables::change::{self, Said};
 use crate::tables::contents::Contents;
 
@@ -95,6 +97,40 @@ impl Catalog {
         Ok(catalog)
     }
 
+    /// Says in which folder messages name files.
+    pub fn name_files_in(&mut self, folder: &Path) {
+        self.contents.set_folder(folder);
+    }
+
+    /// The catalog of other rule files in place of these: a rule whose text is the same keeps its version, another gets the next.
+    pub fn succeeded_by(&self, rules: &Rules, contents: Contents) -> Result<Catalog, Refusal> {
+        let mut next = Catalog::new(rules, contents)?;
+        next.generation = self.generation + 1;
+        for (name, rule) in &mut next.rules {
+            if let Some(before) = self.rules.get(name) {
+                let same = before.text.text.trim() == rule.text.text.trim();
+                rule.version = before.version + u32::from(!same);
+            }
+        }
+        next.last = next.make()?;
+        Ok(next)
+    }
+
+    /// Makes one more generation, of the same rules.
+    pub fn count_generation(&mut self) {
+        self.take_over(Data::clone(&self.last.data));
+    }
+
+    /// The event types, lists and tables.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// The rules with their versions and stages, in order of their names.
+    pub fn rules(&self) -> impl Iterator<Item = (&str, u32, Stage)> {
+        self.rules.iter().map(|(name, rule)| (name.as_str(), rule.version, rule.stage))
+    }
+
     /// The generation of the last rule set.
     pub fn generation(&self) -> u64 {
         self.generation
@@ -131,7 +167,13 @@ impl Catalog {
         live.filter_map(|r| r.program.as_ref().map(|program| (program, r.version)))
     }
 
-    /// The lists and tables that a live rule reads and that nothing has filled: the kind, the name, the first such rule.
+    /// A live rule that asks for the places of addresses, where nobody knows them.
+    pub fn without_places(&self) -> Option<&str> {
+        let mut asking = self.live().filter(|(program, _)| data_read(&program.rule).geoip);
+        asking.next().filter(|_| self.contents.geoip().is_none()).map(|(program, _)| program.rule.name.as_str())
+    }
+
+    /// The lists, tables and models that a live rule reads and that nothing has filled: the kind, the name, the first such rule.
     pub fn unfilled(&self) -> Vec<(Kind, &str, &str)> {
         let mut unfilled: Vec<(Kind, &str, &str)> = Vec::new();
         for (program, _) in self.live() {
@@ -140,7 +182,9 @@ impl Catalog {
                 read.lists.into_iter().map(|l| (Kind::List, l)).filter(|(_, l)| self.contents.list(l).is_none());
             let tables =
                 read.tables.into_iter().map(|t| (Kind::Table, t)).filter(|(_, t)| self.contents.table(t).is_none());
-            for (kind, name) in lists.chain(tables) {
+            let models =
+                read.models.into_iter().map(|m| (Kind::Model, m)).filter(|(_, m)| self.contents.model(m).is_none());
+            for (kind, name) in lists.chain(tables).chain(models) {
                 if !unfilled.iter().any(|(k, n, _)| (*k, *n) == (kind, name)) {
                     unfilled.push((kind, name, program.rule.name.as_str()));
                 }
@@ -155,10 +199,10 @@ impl Catalog {
             return Err(Refusal::new(format!("`{stray}` says nothing with this `op` and `kind`")));
         }
         match (message.kind, message.op) {
-            (Kind::Model, _) => Err(Refusal::new("models are not executed by this version")),
-            (Kind::List | Kind::Table, Op::Stage) => Err(Refusal::new("only a rule has a `stage`")),
+            (Kind::List | Kind::Table, Op::Stage) => Err(Refusal::new("only a rule or a model has a `stage`")),
             (Kind::List, Op::Put) => self.put_list(message),
             (Kind::Table, Op::Put) => self.put_table(message),
+            (Kind::Model, Op::Put | Op::Stage) => self.change_model(message),
             (Kind::Rule, _) | (_, Op::Delete) => self.change_rules(message),
         }
     }
@@ -169,6 +213,7 @@ impl Catalog {
         match (message.kind, message.op) {
             (Kind::List, _) => changed.delete("list", &message.name)?,
             (Kind::Table, _) => changed.delete("table", &message.name)?,
+            (Kind::Model, _) => changed.delete("model", &message.name)?,
             (_, Op::Put) => changed.put(message)?,
             (_, Op::Stage) => {
                 let stage =
@@ -212,6 +257,32 @@ impl Catalog {
         let mut data = Data::clone(&self.last.data);
         data.tables[id.0 as usize] = kept.content.clone();
         self.contents.put_table(&message.name, kept);
+        Ok(self.take_over(data))
+    }
+
+    fn change_model(&mut self, message: &Message) -> Result<RuleSet, Refusal> {
+        let Some(id) = self.schema.find_model(&message.name) else {
+            return Err(undeclared("model", &message.name, self.schema.models.iter().map(|m| m.name.as_str())));
+        };
+        let declared = &self.schema.models[id.0 as usize];
+        let before = self.contents.model(&message.name);
+        let staged = if message.op == Op::Put {
+            let said = models::Said {
+                version: message.version,
+                stage: message.stage,
+                onnx: message.onnx.as_deref(),
+                file: message.file.as_deref(),
+                golden: message.golden.as_deref().unwrap_or_default(),
+            };
+            models::put(declared, before, self.contents.folder(), &said)
+        } else {
+            let asked = self.live().any(|(program, _)| data_read(&program.rule).models.contains(message.name.as_str()));
+            models::stage(declared, before, message.version, message.stage, asked)
+        };
+        let staged = staged.map_err(Refusal::new)?;
+        let mut data = Data::clone(&self.last.data);
+        data.models[id.0 as usize] = staged.versions();
+        self.contents.put_model(&message.name, staged);
         Ok(self.take_over(data))
     }
 
@@ -332,17 +403,20 @@ fn does_not_compile(findings: &[Diagnostic], sources: &Sources) -> Refusal {
 /// The first field of a message that its `op` and `kind` have no use for.
 fn stray(message: &Message) -> Option<&'static str> {
     let Message { kind, op, .. } = *message;
-    let rule = kind == Kind::Rule;
+    let (rule, model) = (kind == Kind::Rule, kind == Kind::Model);
     let (list, table) = (kind == Kind::List && op == Op::Put, kind == Kind::Table && op == Op::Put);
     let fields = [
         ("source", message.source.is_some(), rule && op == Op::Put),
-        ("version", message.version.is_some(), rule),
-        ("stage", message.stage.is_some(), rule && op == Op::Stage),
+        ("version", message.version.is_some(), rule || model && op != Op::Delete),
+        ("stage", message.stage.is_some(), rule && op == Op::Stage || model && op != Op::Delete),
         ("entries", message.entries.is_some(), list),
         ("add", message.add.is_some(), list),
         ("rows", message.rows.is_some(), table),
         ("upsert", message.upsert.is_some(), table),
         ("remove", message.remove.is_some(), list || table),
+        ("onnx", message.onnx.is_some(), model && op == Op::Put),
+        ("file", message.file.is_some(), model && op == Op::Put),
+        ("golden", message.golden.is_some(), model && op == Op::Put),
     ];
     fields.into_iter().find(|(_, there, of_use)| *there && !of_use).map(|(name, ..)| name)
 }

@@ -1,7 +1,9 @@
 //! Control messages: changes of the rule set as JSON, the same from a file, a topic or the REST API.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use crate::models::golden::Golden;
 
 /// One change.
 #[derive(Clone, Debug, Deserialize)]
@@ -13,7 +15,7 @@ pub struct Message {
     pub kind: Kind,
     /// Its name.
     pub name: String,
-    /// Of a rule: the new version; left out, one more than the last.
+    /// Of a rule or a model: the version; left out of a new one, one more than the last.
     #[serde(default)]
     pub version: Option<u32>,
     /// Of a rule: its text, with the declarations it needs.
@@ -37,6 +39,15 @@ pub struct Message {
     /// Of a list entries, of a table keys that go; before what comes.
     #[serde(default)]
     pub remove: Option<Vec<Box<RawValue>>>,
+    /// Of a model: its file in base64.
+    #[serde(default)]
+    pub onnx: Option<String>,
+    /// Of a model: its file's name in the folder of `--data`.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// Of a model: answers that it is known to give.
+    #[serde(default)]
+    pub golden: Option<Vec<Golden>>,
     /// Who changed it.
     #[serde(default)]
     pub author: Option<String>,
@@ -71,8 +82,8 @@ pub enum Kind {
     Model,
 }
 
-/// Where a rule stands on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// Where a rule, or a version of a model, stands on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Stage {
@@ -81,6 +92,19 @@ pub enum Stage {
     Live,
     Paused,
     Retired,
+}
+
+impl Stage {
+    /// The word in a message.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::Draft => "draft",
+            Stage::Shadow => "shadow",
+            Stage::Live => "live",
+            Stage::Paused => "paused",
+            Stage::Retired => "retired",
+        }
+    }
 }
 
 /// A line of a control file.
@@ -92,6 +116,8 @@ pub struct Line {
     pub at_line: u64,
     /// The name of what it is about, as far as it can be read.
     pub name: String,
+    /// What is written there.
+    pub text: String,
     /// The message, or why it is none.
     pub message: Result<Message, String>,
 }
@@ -99,8 +125,6 @@ pub struct Line {
 /// What can be read of any line that is JSON.
 #[derive(Default, Deserialize)]
 struct Outline {
-    #[serde(default)]
-    kind: Option<String>,
     #[serde(default)]
     name: Option<String>,
     #[serde(default)]
@@ -116,7 +140,6 @@ pub fn read_file(text: &str) -> Vec<Line> {
         let outline: Outline = serde_json::from_str(line).unwrap_or_default();
         let at = outline.at_line.unwrap_or(before);
         let message = match outline.at_line {
-            _ if outline.kind.as_deref() == Some("model") => Err("models are not executed by this version".to_owned()),
             Some(at) if at < before => Err(format!("`at_line` {at} is less than that of the line before, {before}")),
             _ => serde_json::from_str::<Message>(line).map_err(|e| format!("it is no message: {e}")),
         };
@@ -125,7 +148,7 @@ pub fn read_file(text: &str) -> Vec<Line> {
             None => Err("`at_line` is missing: the input line before which it takes over".to_owned()),
         });
         let name = outline.name.unwrap_or_default();
-        lines.push(Line { number: i + 1, at_line: at.max(before), name, message });
+        lines.push(Line { number: i + 1, at_line: at.max(before), name, text: line.to_owned(), message });
     }
     lines
 }
@@ -157,7 +180,7 @@ mod tests {
             (3, 7, "", "it is no message: "),
             (5, 7, "c", "`at_line` is missing"),
             (6, 7, "d", "`at_line` 6 is less than that of the line before, 7"),
-            (7, 8, "e", "models are not executed"),
+            (7, 8, "e", ""),
             (8, 9, "f", ""),
         ];
         assert_eq!(seen.len(), begins.len());

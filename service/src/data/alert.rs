@@ -2,6 +2,7 @@
 
 use lapwing_dsl::functions::timestamp_text;
 use lapwing_dsl::value::Value;
+use lapwing_engine::data::model::Score;
 use lapwing_engine::limits::Cap;
 use lapwing_engine::output::{Evidence, Match};
 use lapwing_engine::rule_set::RuleSet;
@@ -54,6 +55,10 @@ impl Serialize for Alert<'_> {
         map.serialize_entry("message", &body.message)?;
         map.serialize_entry("fields", &Pairs(rule.emit.iter().map(|(n, _)| n.as_str()).zip(&body.fields).collect()))?;
         map.serialize_entry("evidence", &EvidenceByStep { alert: self })?;
+        if !body.scores.is_empty() {
+            let models: Vec<ModelJson<'_>> = body.scores.iter().map(ModelJson::new).collect();
+            map.serialize_entry("models", &models)?;
+        }
         map.serialize_entry("exact", &(body.caps == 0))?;
         if body.caps != 0 {
             let names: Vec<&str> = Cap::ALL.iter().filter(|c| body.caps & **c as u8 != 0).map(|c| c.name()).collect();
@@ -64,6 +69,29 @@ impl Serialize for Alert<'_> {
         }
         map.serialize_entry("mode", "live")?;
         map.end()
+    }
+}
+
+/// What a model answered, with what others answered in its shadow.
+#[derive(Serialize)]
+struct ModelJson<'a> {
+    model: &'a str,
+    version: u32,
+    score: f64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shadow: Vec<ShadowJson>,
+}
+
+#[derive(Serialize)]
+struct ShadowJson {
+    version: u32,
+    score: f64,
+}
+
+impl<'a> ModelJson<'a> {
+    fn new(score: &'a Score) -> Self {
+        let shadow = score.shadow.iter().map(|(version, score)| ShadowJson { version: *version, score: *score });
+        ModelJson { model: &score.model, version: score.version, score: score.score, shadow: shadow.collect() }
     }
 }
 

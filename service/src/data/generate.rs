@@ -29,9 +29,13 @@ pub struct Settings {
 }
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014).
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -41,12 +45,12 @@ impl Random {
     }
 
     /// From 0 to below 1.
-    fn unit(&mut self) -> f64 {
+    pub fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// From `low` to below `high`.
-    fn range(&mut self, low: u64, high: u64) -> u64 {
+    pub fn range(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low).max(1)
     }
 }
@@ -74,7 +78,7 @@ type Event = (&'static str, String);
 pub fn generate(settings: &Settings, out: &mut dyn Write) -> io::Result<()> {
     let mut stream = Stream {
         settings: *settings,
-        random: Random(settings.seed),
+        random: Random::new(settings.seed),
         planted: BinaryHeap::new(),
         waiting: BinaryHeap::new(),
         tie: 0,

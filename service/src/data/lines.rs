@@ -1,10 +1,11 @@
 //! Lines to batches: what a thread decodes with, and how several share a stretch of lines.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lapwing_engine::Millis;
+use lapwing_engine::asking::Asked;
 use lapwing_engine::batch::{Batch, Origin};
 use lapwing_engine::index::Scratch;
 use lapwing_engine::rule_set::RuleSet;
@@ -66,6 +67,7 @@ pub(super) struct Decoding {
     pub(super) decoder: Decoder,
     pub(super) begins: Scratch,
     pub(super) uses: Scratch,
+    pub(super) asks: Scratch,
 }
 
 /// Pieces of lines that threads take one after the other, each once for each family of generations.
@@ -103,7 +105,9 @@ impl Jobs<'_> {
 fn decode_lines(family: &[Generation], lines: &Lines<'_>, batch: Batch, with: &mut Decoding) -> DecodedLines {
     let mut out = DecodedLines { batch, first: lines.first, ..DecodedLines::default() };
     let errors = Cell::new(0);
-    let Decoding { decoder, begins, uses } = with;
+    let Decoding { decoder, begins, uses, .. } = with;
+    // Models are asked of many events at once: these are looked up when all lines are decoded.
+    let asks = family[0].rules.asks.any();
     let mut number = lines.first;
     let mut rest = lines.bytes;
     while !rest.is_empty() {
@@ -129,6 +133,9 @@ fn decode_lines(family: &[Generation], lines: &Lines<'_>, batch: Batch, with: &m
                 continue;
             }
         }
+        if asks {
+            continue;
+        }
         for row in before..out.batch.rows.len() {
             let rules = judge(family, &out.batch, row);
             rules.index.look_up(&mut out.batch, row, begins, &rules.data, &errors);
@@ -143,9 +150,43 @@ fn decode_lines(family: &[Generation], lines: &Lines<'_>, batch: Batch, with: &m
             out.unused += 1;
         }
     }
+    if asks {
+        ask_models(family, &mut out.batch, with);
+        out.unused += look_up_all(family, &mut out.batch, with, &errors);
+    }
     out.taken = number - lines.first;
     out.errors = errors.get();
     out
+}
+
+/// Asks models what rules will ask of the events of a batch. What a rule asks may depend on what it was answered: so it is done again until
+/// nothing new is asked.
+fn ask_models(family: &[Generation], batch: &mut Batch, with: &mut Decoding) {
+    let mut rows: Vec<usize> = (0..batch.rows.len()).collect();
+    while !rows.is_empty() {
+        let asking = RefCell::new(Asked::default());
+        rows.retain(|row| {
+            let rules = judge(family, batch, *row);
+            let before = asking.borrow().len();
+            rules.asks.ask(&rules.index, (batch, *row), [&mut with.begins, &mut with.asks], &rules.data, &asking);
+            asking.borrow().len() > before
+        });
+        asking.into_inner().answer(&mut batch.scores);
+    }
+}
+
+/// Looks up which rules each event of a batch may begin. Returns how many are of no use.
+fn look_up_all(family: &[Generation], batch: &mut Batch, with: &mut Decoding, errors: &Cell<u64>) -> u64 {
+    let mut unused = 0;
+    for row in 0..batch.rows.len() {
+        let rules = judge(family, batch, row);
+        rules.index.look_up(batch, row, &mut with.begins, &rules.data, errors);
+        if batch.rows[row].begins_nothing() && !rules.uses.has(batch, row, &mut with.uses, &rules.data) {
+            batch.set_unused(row);
+            unused += 1;
+        }
+    }
+    unused
 }
 
 /// Gives lines their numbers: the first piece has them, the others were numbered from 0.

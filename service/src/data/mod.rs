@@ -4,6 +4,7 @@
 //! it as bytes.
 
 pub mod alert;
+pub mod cards;
 pub mod decode;
 pub mod generate;
 mod lines;

@@ -4,7 +4,7 @@
 //! in order, and decodes the next lines: a thread that is through with its shard takes the next piece of lines that nobody has taken, so that
 //! none waits for another twice a round. Then the caller merges, and puts in order. No result depends on the number of threads.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
@@ -244,6 +244,22 @@ impl Pipeline {
     /// Keys that hold state in memory.
     pub fn keys(&self) -> usize {
         self.shards.iter().map(Shard::keys).sum()
+    }
+
+    /// How events are put in order.
+    pub fn order(&self) -> Order {
+        self.options.order
+    }
+
+    /// Runs that live in memory, by the names of their rules; gathered ones too.
+    pub fn runs_by_rule(&self) -> BTreeMap<String, usize> {
+        let mut runs = BTreeMap::new();
+        for shard in &self.shards {
+            for (rule, count) in shard.runs_by_rule().into_iter().enumerate().filter(|(_, count)| *count > 0) {
+                *runs.entry(self.generations[0].rules.rules[rule].program.rule.name.clone()).or_default() += count;
+            }
+        }
+        runs
     }
 
     /// The live rule set: the one that judges the next event in order.
@@ -511,7 +527,12 @@ impl Pipeline {
                 self.decoders.retain(|d| live.iter().any(|g| Arc::ptr_eq(&g.plan, d.decoder.plan())));
                 let decoder = Decoder::new(generation.plan.clone());
                 let rules = &generation.rules;
-                Decoding { decoder, begins: rules.index.scratch(), uses: rules.uses.scratch() }
+                Decoding {
+                    decoder,
+                    begins: rules.index.scratch(),
+                    uses: rules.uses.scratch(),
+                    asks: rules.asks.scratch(),
+                }
             }
         }
     }

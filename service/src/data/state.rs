@@ -42,6 +42,11 @@ impl Pipeline {
         seal::seal(&w.bytes)
     }
 
+    /// The order of events that a pipeline was saved under.
+    pub fn order_of(bytes: &[u8]) -> Result<Order, Corrupt> {
+        Ok(if seal::open(bytes)?.bool()? { Order::EventTime } else { Order::Arrival })
+    }
+
     /// A pipeline that goes on from where one was saved. `rules` are the sets that [`Pipeline::generations`] gave then; the number
     /// of threads is free.
     pub fn load(rules: Vec<Arc<RuleSet>>, options: Options, threads: usize, bytes: &[u8]) -> Result<Pipeline, Corrupt> {

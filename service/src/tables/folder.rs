@@ -42,7 +42,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Reads what a folder holds for the declared lists and tables; what has no file stays unfilled.
+/// Reads what a folder holds for the declared lists, tables and models, and its databases of places; what has no file stays unfilled.
 pub fn read(folder: &Path, schema: &Schema) -> Result<Contents, Vec<Mistake>> {
     let mut contents = Contents::default();
     let mut mistakes = Vec::new();
@@ -64,6 +64,13 @@ pub fn read(folder: &Path, schema: &Schema) -> Result<Contents, Vec<Mistake>> {
             Ok(None) => {}
             Err(found) => mistakes.extend(found),
         }
+    }
+    contents.set_folder(folder);
+    crate::models::folder::fill(folder, schema, &mut contents, &mut mistakes);
+    match crate::geoip::read(folder) {
+        Ok(Some(databases)) => contents.put_geoip(databases),
+        Ok(None) => {}
+        Err(mistake) => mistakes.push(mistake),
     }
     if mistakes.is_empty() { Ok(contents) } else { Err(mistakes) }
 }

@@ -4,6 +4,7 @@
 //! `repeat … every` move it, `watermark` lets time pass so that timers fire. An event behind the clock's greatest reading is late.
 
 mod coverage;
+mod given;
 mod literal;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use lapwing_dsl::diagnostics::{Code, Diagnostic};
 use lapwing_dsl::functions::text_of;
+use lapwing_dsl::ir::GeoipField;
 use lapwing_dsl::program::Program;
 use lapwing_dsl::schema::Schema;
 use lapwing_dsl::syntax::Span;
@@ -157,7 +159,8 @@ impl<'t> Bench<'t> {
             }
             TestStepKind::GivenList(name, entries) => self.given_list(name, entries),
             TestStepKind::GivenTable(name, rows) => self.given_table(name, rows),
-            TestStepKind::GivenModel(..) => fail(step.span, "models are not executed by this version".to_owned()),
+            TestStepKind::GivenModel(name, score) => self.given_model(name, score),
+            TestStepKind::GivenGeoip(rows) => self.given_geoip(rows),
         }
     }
 
@@ -218,6 +221,42 @@ impl<'t> Bench<'t> {
         let table = Table::new(ty).with(change).map_err(|full| failed(name.span, full.to_string()))?;
         let mut data = Data::clone(&self.rules.data);
         data.tables[id.0 as usize] = Arc::new(table);
+        self.take_over(data);
+        Ok(())
+    }
+
+    /// From here on a model answers with one score, whatever it is asked.
+    fn given_model(&mut self, name: &Ident, score: &Expr) -> Step {
+        let Some(id) = self.rules.schema.find_model(&name.text) else {
+            return fail(name.span, format!("there is no model `{}`", name.text));
+        };
+        let Some(Value::Float(score)) = literal::value(score, &Type::Float) else {
+            return fail(score.span, format!("what `{}` answers is a float", name.text));
+        };
+        let mut data = Data::clone(&self.rules.data);
+        data.models[id.0 as usize].live = Some(given::model(score));
+        self.take_over(data);
+        Ok(())
+    }
+
+    /// From here on just these places are known.
+    fn given_geoip(&mut self, rows: &[(Vec<Expr>, Vec<(Ident, Expr)>)]) -> Step {
+        let mut places = given::Places::default();
+        for (key, fields) in rows {
+            let Some((net, length)) = key.first().and_then(given::network) else {
+                let span = key.first().map_or_else(Span::default, |k| k.span);
+                return fail(span, "`geoip` knows addresses and networks".to_owned());
+            };
+            for (field, value) in fields {
+                let known = GeoipField::ALL.into_iter().find(|f| f.name() == field.text);
+                let Some((known, said)) = known.and_then(|f| Some((f, literal::value(value, &f.ty())?))) else {
+                    return fail(value.span, format!("`{}` of `geoip` is of another type", field.text));
+                };
+                places.add((net, length), known, said.into_static());
+            }
+        }
+        let mut data = Data::clone(&self.rules.data);
+        data.geoip = Some(Arc::new(places));
         self.take_over(data);
         Ok(())
     }

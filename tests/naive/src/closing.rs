@@ -46,7 +46,8 @@ pub fn looks_at(rule: &Rule<'_>, types: &[&lapwing_dsl::syntax::ast::EventDecl])
 fn own_calls<'a>(rule: &Rule<'a>) -> Vec<&'a Call> {
     let Some(clause) = rule.closing else { return Vec::new() };
     let all: Vec<&Expr> = expressions(rule).into_iter().map(|(e, _)| e).collect();
-    let own = |call: &&Call| call.over.as_ref().is_some_and(|over| over.kind == clause.window.kind && over.offset.is_none());
+    let own =
+        |call: &&Call| call.over.as_ref().is_some_and(|over| over.kind == clause.window.kind && over.offset.is_none());
     all.into_iter().flat_map(calls).filter(own).collect()
 }
 
@@ -127,15 +128,22 @@ impl Closes {
     /// When the next window closes, and for which key; the empty one stands for all rows.
     pub fn timer(&self) -> Option<(i64, Key)> {
         let of_rows = self.next.map(|(_, last)| (last, Key::new()));
-        let mut all: Vec<(i64, Key)> = self.open.iter().map(|(key, _, last)| (*last, key.clone())).chain(of_rows).collect();
+        let mut all: Vec<(i64, Key)> =
+            self.open.iter().map(|(key, _, last)| (*last, key.clone())).chain(of_rows).collect();
         all.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| value::key_order(&a.1, &b.1)));
         all.into_iter().next()
     }
 }
 
 /// What the names mean when a window closes.
-pub fn scope<'s>(rule: &'s Rule<'s>, key: &'s Key, world: &'s World<'s>, current: &'s Rc<Event>, now: i64) -> Scope<'s> {
-    Scope { world, rule, key, bound: &[], candidate: None, current, now, counted: None, element: None }
+pub fn scope<'s>(
+    rule: &'s Rule<'s>,
+    key: &'s Key,
+    world: &'s World<'s>,
+    current: &'s Rc<Event>,
+    now: i64,
+) -> Scope<'s> {
+    Scope { world, rule, key, bound: &[], candidate: None, current, now, counted: None, element: None, used: None }
 }
 
 /// No event is at hand: the last one that came tells where in the stream it is.

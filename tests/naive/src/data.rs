@@ -1,4 +1,5 @@
-//! Lists and tables, as control messages leave them: plain vectors, looked through from one end to the other.
+//! Lists, tables and models, as control messages leave them: plain vectors, looked through from one end to the other. A model is a linear
+//! function.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +9,58 @@ use serde_json::Value as Json;
 use crate::event::{read_field, scalar, timestamp};
 use crate::value::{self, Value};
 
-/// What lists and tables hold at some place in the stream.
+/// What lists and tables hold, and which versions models have, at some place in the stream.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Data {
     /// By name: each value with the time up to which it is on the list.
     lists: BTreeMap<String, Vec<(Value, Option<i64>)>>,
     /// By name: each row with its key.
     tables: BTreeMap<String, Vec<Row>>,
+    /// By name.
+    models: BTreeMap<String, Model>,
+}
+
+/// A model of a test: a bias and the sum of the inputs, each times its weight.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Model {
+    /// The names of the inputs, in order.
+    inputs: Vec<String>,
+    /// The highest version there was.
+    last: u64,
+    live: Option<Version>,
+    shadow: Vec<Version>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Version {
+    number: u64,
+    weights: Vec<f64>,
+    bias: f64,
+    /// It fails where its first input is this.
+    fails: Option<f64>,
+}
+
+impl Version {
+    fn score(&self, inputs: &[f64]) -> Option<f64> {
+        if inputs.first() == self.fails.as_ref() {
+            return None;
+        }
+        let products = self.weights.iter().zip(inputs).map(|(w, x)| w * x);
+        Some(self.bias + products.sum::<f64>())
+    }
+}
+
+/// What a model answered, as an alert tells it.
+#[derive(Clone, Debug, PartialEq, PartialOrd)]
+pub struct Used {
+    /// The model.
+    pub model: String,
+    /// The version that was live.
+    pub version: u64,
+    /// Its answer.
+    pub score: f64,
+    /// What those in shadow answered.
+    pub shadow: Vec<(u64, f64)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +82,11 @@ impl Data {
                 Decl::Table(d) => {
                     let rows = self.tables.get(&d.name.text).cloned().unwrap_or_default();
                     data.tables.insert(d.name.text.clone(), rows);
+                }
+                Decl::Model(d) => {
+                    let mut model = self.models.get(&d.name.text).cloned().unwrap_or_default();
+                    model.inputs = d.inputs.iter().map(|(name, _)| name.text.clone()).collect();
+                    data.models.insert(d.name.text.clone(), model);
                 }
                 _ => {}
             }
@@ -78,6 +129,22 @@ impl Data {
                         table.push(Row { key, columns });
                     }
                 }
+                Decl::Model(d) if message["kind"] == "model" && d.name.text == name => {
+                    let model = self.models.entry(name.to_owned()).or_default();
+                    model.last += 1;
+                    let number = |json: &Json| json.as_f64().expect("a number");
+                    let version = Version {
+                        number: model.last,
+                        weights: items("weights").iter().map(number).collect(),
+                        bias: number(&message["bias"]),
+                        fails: message.get("fails").map(number),
+                    };
+                    if message.get("stage").is_some_and(|stage| stage == "shadow") {
+                        model.shadow.push(version);
+                    } else {
+                        model.live = Some(version);
+                    }
+                }
                 _ => {}
             }
         }
@@ -118,6 +185,25 @@ impl Data {
             fits && until.is_none_or(|until| now <= until)
         };
         Some(self.lists[list].iter().any(holds))
+    }
+
+    /// The names of the models.
+    pub fn models(&self) -> impl Iterator<Item = &str> {
+        self.models.keys().map(String::as_str)
+    }
+
+    /// The names of a model's inputs; none where there is no such model.
+    pub fn inputs(&self, model: &str) -> Option<&[String]> {
+        self.models.get(model).map(|m| m.inputs.as_slice())
+    }
+
+    /// What the live version of a model answers; with what an alert tells of it.
+    pub fn score(&self, model: &str, inputs: &[f64]) -> Option<Used> {
+        let of = self.models.get(model)?;
+        let live = of.live.as_ref()?;
+        let score = live.score(inputs)?;
+        let shadow = of.shadow.iter().filter_map(|v| Some((v.number, v.score(inputs)?))).collect();
+        Some(Used { model: model.to_owned(), version: live.number, score, shadow })
     }
 
     /// A column of the row of a key.

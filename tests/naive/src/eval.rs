@@ -4,6 +4,7 @@
 //! whole match in `when` and `emit`, one counted event inside a window's aggregate, one element inside an aggregate
 //! over a step.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use lapwing_dsl::syntax::ast::{
@@ -11,7 +12,7 @@ use lapwing_dsl::syntax::ast::{
 };
 
 use crate::aggregates;
-use crate::data::Data;
+use crate::data::{Data, Used};
 use crate::event::Event;
 use crate::functions;
 use crate::kept::is_own_key;
@@ -26,6 +27,8 @@ pub struct Bound<'a> {
     pub label: &'a str,
     /// The event.
     pub event: Rc<Event>,
+    /// What models answered to the step's condition.
+    pub used: Vec<Used>,
 }
 
 /// What has happened so far, whatever the rule.
@@ -65,6 +68,8 @@ pub struct Scope<'s> {
     pub counted: Option<&'s Rc<Event>>,
     /// Inside an aggregate over a step: the element it is at.
     pub element: Option<ElementAt<'s>>,
+    /// Where what models answer is written down, but for what windows count.
+    pub used: Option<&'s RefCell<Vec<Used>>>,
 }
 
 /// One element of a step inside an aggregate over it.
@@ -205,15 +210,24 @@ impl Scope<'_> {
 
     fn binary(&self, op: BinaryOp, a: &Expr, b: &Expr) -> Value {
         match op {
+            // What stands behind is asked only where it matters.
             BinaryOp::And => {
-                return match (self.eval(a).truth(), self.eval(b).truth()) {
+                let a = self.eval(a).truth();
+                if a == Some(false) {
+                    return Value::Bool(false);
+                }
+                return match (a, self.eval(b).truth()) {
                     (Some(false), _) | (_, Some(false)) => Value::Bool(false),
                     (Some(true), Some(true)) => Value::Bool(true),
                     _ => Value::Missing,
                 };
             }
             BinaryOp::Or => {
-                return match (self.eval(a).truth(), self.eval(b).truth()) {
+                let a = self.eval(a).truth();
+                if a == Some(true) {
+                    return Value::Bool(true);
+                }
+                return match (a, self.eval(b).truth()) {
                     (Some(true), _) | (_, Some(true)) => Value::Bool(true),
                     (Some(false), Some(false)) => Value::Bool(false),
                     _ => Value::Missing,
@@ -221,7 +235,10 @@ impl Scope<'_> {
             }
             _ => {}
         }
-        let (x, y) = self.pair(a, b);
+        let quiet = Scope { used: None, ..*self };
+        let unasked = op == BinaryOp::Coalesce && !quiet.eval(a).is_missing();
+        let (x, y) = if unasked { (self.eval(a), quiet.pair(a, b).1) } else { self.pair(a, b) };
+        let (x, y) = if unasked { value::widen(x, y) } else { (x, y) };
         if op == BinaryOp::Coalesce {
             return if x.is_missing() { y } else { x };
         }
@@ -331,7 +348,30 @@ impl Scope<'_> {
         if aggregates_a_step(call) {
             return self.aggregate(call);
         }
+        if let Some(inputs) = self.data().0.inputs(name) {
+            return self.score(call, inputs);
+        }
         functions::call(name, &call.args.iter().map(|a| self.eval(&a.value)).collect::<Vec<_>>())
+    }
+
+    /// What a model answers; missing where an input is.
+    fn score(&self, call: &Call, inputs: &[String]) -> Value {
+        let input = |wanted: &String| {
+            let arg = call.args.iter().find(|a| a.name.as_ref().is_some_and(|n| n.text == *wanted))?;
+            match self.eval(&arg.value) {
+                Value::Int(v) => Some(v as f64),
+                Value::Float(v) => Some(v),
+                _ => None,
+            }
+        };
+        let inputs: Vec<Option<f64>> = inputs.iter().map(input).collect();
+        let Some(inputs) = inputs.into_iter().collect::<Option<Vec<f64>>>() else { return Value::Missing };
+        let Some(used) = self.data().0.score(&call.name.text, &inputs) else { return Value::Missing };
+        let score = used.score;
+        if let Some(all) = self.used.filter(|_| self.counted.is_none()) {
+            all.borrow_mut().push(used);
+        }
+        Value::Float(score)
     }
 
     /// An aggregate over the elements of a step so far.

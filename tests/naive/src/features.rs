@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use lapwing_dsl::syntax::ast::{
-    By, ClauseKind, Decl, ElementKind, Expr, ExprKind, File, InTarget, MessageClause, MessagePart, Pattern, PatternKind,
-    Step, Window, WindowKind,
+    By, ClauseKind, Decl, ElementKind, Expr, ExprKind, File, InTarget, MessageClause, MessagePart, Pattern,
+    PatternKind, Step, Window, WindowKind,
 };
 
 const AGGREGATES: [&str; 16] = [
-    "count", "sum", "avg", "min", "max", "stddev", "distinct", "first", "last", "list", "median", "quantile", "ema", "rate", "topk", "corr",
+    "count", "sum", "avg", "min", "max", "stddev", "distinct", "first", "last", "list", "median", "quantile", "ema",
+    "rate", "topk", "corr",
 ];
 
 type Features<'f> = BTreeMap<&'f str, &'f Expr>;
@@ -17,8 +18,9 @@ type Features<'f> = BTreeMap<&'f str, &'f Expr>;
 /// The files with every feature written out where it is named. A name that a field or a key has too is not meant for it here.
 pub fn written_out(files: &[File]) -> Vec<File> {
     let decls = files.iter().flat_map(|f| &f.decls);
-    let features: Features<'_> =
-        decls.filter_map(|d| if let Decl::Feature(f) = d { Some((f.name.text.as_str(), &f.expr)) } else { None }).collect();
+    let features: Features<'_> = decls
+        .filter_map(|d| if let Decl::Feature(f) = d { Some((f.name.text.as_str(), &f.expr)) } else { None })
+        .collect();
     let mut written = files.to_vec();
     for decl in written.iter_mut().flat_map(|f| &mut f.decls) {
         let Decl::Rule(rule) = decl else { continue };

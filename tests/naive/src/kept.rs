@@ -230,6 +230,7 @@ pub type KeyShape = (Vec<String>, Vec<bool>, bool);
 /// What the rule's own key is made of: names, which parts may be missing, and whether it has windows by another key, beside which it
 /// then lives.
 pub fn key_shape(rule: &Rule<'_>) -> KeyShape {
-    let beside = windows::of(rule).iter().any(|(call, _)| call.by.as_ref().is_some_and(|by| !is_own_key(rule, call, by)));
+    let beside =
+        windows::of(rule).iter().any(|(call, _)| call.by.as_ref().is_some_and(|by| !is_own_key(rule, call, by)));
     (rule.key_names().into_iter().map(str::to_owned).collect(), rule.optional.clone(), beside)
 }

@@ -5,6 +5,7 @@
 //! terms of that step's condition that are new. Then the steps awaited have to be those of the same names. Events that were passed over
 //! are not recalled; of the bound ones only the fields that the old rule kept, their time and their key are known.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::LazyLock;
@@ -12,7 +13,8 @@ use std::sync::LazyLock;
 use lapwing_dsl::syntax::ast::{BinaryOp, Contiguity, EventDecl, Expr, ExprKind, Step};
 use regex::Regex;
 
-use crate::eval::{Bound, World};
+use crate::data::Used;
+use crate::eval::{Bound, World, parts};
 use crate::kept::{Fields, asked, kept, key_fields, key_shape, known};
 use crate::rule::{Key, Rule};
 use crate::run::{Matcher, Run, Waits};
@@ -65,11 +67,11 @@ impl<'a, 'c> Leader<'a, 'c> {
     /// The run as the new rule holds it; where its events can be read in several ways, all of them.
     pub fn lead(&self, key: &Key, run: &Run<'a>) -> Vec<Run<'a>> {
         let meets = |i: usize| self.still_meets(key, &run.bound[..i], &run.bound[i]);
-        if !(0..run.bound.len()).all(meets) {
+        let Some(bound) = (0..run.bound.len()).map(meets).collect::<Option<Vec<Bound<'a>>>>() else {
             return Vec::new();
-        }
+        };
         let matcher = Matcher { rule: self.new, world: self.world, key };
-        let (first, later) = run.bound.split_first().expect("a run holds an event");
+        let (first, later) = bound.split_first().expect("a run holds an event");
         let mut runs = matcher.rebind_first(first);
         for bound in later {
             runs = runs.iter().flat_map(|run| matcher.rebind(run, bound)).collect();
@@ -81,22 +83,36 @@ impl<'a, 'c> Leader<'a, 'c> {
         runs.filter_map(asked_of_the_next).filter_map(|new| matcher.in_time(new)).collect()
     }
 
-    /// Whether an event has a step in the new rule, was kept as the new rule needs it, and meets what is asked of it anew.
-    fn still_meets(&self, key: &Key, before: &[Bound<'a>], bound: &Bound<'a>) -> bool {
-        let (Some(old), Some(new)) = (self.old.step(bound.label), self.new.step(bound.label)) else { return false };
+    /// Whether an event has a step in the new rule, was kept as the new rule needs it, and meets what is asked of it anew: the event, with what
+    /// models answered to what the new rule asks.
+    fn still_meets(&self, key: &Key, before: &[Bound<'a>], bound: &Bound<'a>) -> Option<Bound<'a>> {
+        let (old, new) = (self.old.step(bound.label)?, self.new.step(bound.label)?);
         let needed = self.needs.iter().filter(|(step, _)| step == bound.label);
         if !needed.clone().all(|field| self.had.contains(field)) {
-            return false;
+            return None;
         }
+        let used = RefCell::default();
         let met: Vec<String> = terms(old.filter.as_ref()).into_iter().map(plain).collect();
         let matcher = Matcher { rule: self.new, world: self.world, key };
         let known =
             |term: &Expr| asked(self.new, &self.world.types, new, term).is_some_and(|asked| asked.is_subset(&self.had));
-        let ask = |term: &Expr| matcher.holds_for(before, new, &bound.event, term);
+        let ask = |term: &Expr| matcher.holds_for(before, new, &bound.event, term, &used);
+        let stops = |until: &Expr| matcher.holds_for(before, new, &bound.event, until, &RefCell::default());
         let fresh = terms(new.filter.as_ref()).into_iter().filter(|term| !met.contains(&plain(term)));
         let until = new.until.as_ref().filter(|until| old.until.as_ref().map(plain) != Some(plain(*until)));
-        fresh.clone().chain(until).all(known) && fresh.clone().all(ask) && !until.is_some_and(ask)
+        let meets = fresh.clone().chain(until).all(known) && fresh.clone().all(ask) && !until.is_some_and(stops);
+        let still = |used: &&Used| terms(new.filter.as_ref()).into_iter().any(|term| names(term, &used.model));
+        let kept: Vec<Used> = bound.used.iter().filter(still).cloned().collect();
+        let scored = terms(new.filter.as_ref()).into_iter().any(|t| self.world.data.models().any(|m| names(t, m)));
+        let asked = if scored { used.into_inner() } else { Vec::new() };
+        meets.then(|| Bound { used: [kept, asked].concat(), ..bound.clone() })
     }
+}
+
+/// Whether an expression asks a model.
+fn names(expr: &Expr, model: &str) -> bool {
+    matches!(&expr.kind, ExprKind::Call(call) if call.name.text == model)
+        || parts(expr).into_iter().any(|e| names(e, model))
 }
 
 /// The terms of the outermost `and`.

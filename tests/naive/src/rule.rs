@@ -64,8 +64,10 @@ static NOTHING: LazyLock<Pattern> =
 impl<'a> Rule<'a> {
     /// Reads the clauses; `None` for a rule without a pattern.
     pub fn new(decl: &'a RuleDecl) -> Option<Rule<'a>> {
-        let matching = decl.clauses.iter().find_map(|c| if let ClauseKind::Match(m) = &c.kind { Some(m) } else { None });
-        let closing = decl.clauses.iter().find_map(|c| if let ClauseKind::Window(w) = &c.kind { Some(w) } else { None });
+        let matching =
+            decl.clauses.iter().find_map(|c| if let ClauseKind::Match(m) = &c.kind { Some(m) } else { None });
+        let closing =
+            decl.clauses.iter().find_map(|c| if let ClauseKind::Window(w) = &c.kind { Some(w) } else { None });
         if matching.is_none() && closing.is_none() {
             return None;
         }

@@ -1,11 +1,12 @@
 //! Runs: one step of one run at a time, by an event or by time.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use lapwing_dsl::syntax::ast::{Contiguity, Expr, Report, Step};
 
-use crate::data::Data;
+use crate::data::{Data, Used};
 use crate::eval::{Bound, Scope, World};
 use crate::event::Event;
 use crate::rule::{Key, Rule};
@@ -109,7 +110,7 @@ impl<'a> Matcher<'a, '_> {
         let nothing = nothing();
         for awaits in self.beginnings() {
             if let Some(one) = awaits.iter().find(|one| self.accepts(&nothing, one, event)) {
-                self.take(&nothing, one, event, made);
+                self.take(&nothing, one, event, self.used(&nothing, one.step, event), made);
             }
         }
     }
@@ -130,7 +131,7 @@ impl<'a> Matcher<'a, '_> {
     pub fn rebind_first(&self, bound: &Bound<'_>) -> Vec<Run<'a>> {
         let mut made = Made::default();
         for one in self.beginnings().concat().iter().filter(|one| one.step.label().text == bound.label) {
-            self.take(&nothing(), one, &bound.event, &mut made);
+            self.take(&nothing(), one, &bound.event, bound.used.clone(), &mut made);
         }
         made.runs
     }
@@ -142,7 +143,7 @@ impl<'a> Matcher<'a, '_> {
         let mut made = Made::default();
         if !needs_all(awaits) || awaits.iter().all(|one| in_time(&one)) {
             for one in awaits.iter().filter(in_time).filter(|one| one.step.label().text == bound.label) {
-                self.take(run, one, &bound.event, &mut made);
+                self.take(run, one, &bound.event, bound.used.clone(), &mut made);
             }
         }
         made.runs
@@ -165,10 +166,17 @@ impl<'a> Matcher<'a, '_> {
         }
     }
 
-    /// Whether a condition holds for a candidate of a step, after these events.
-    pub fn holds_for(&self, before: &[Bound<'a>], step: &Step, event: &Rc<Event>, condition: &Expr) -> bool {
+    /// Whether a condition holds for a candidate of a step, after these events; `used` gets what models answer.
+    pub fn holds_for(
+        &self,
+        before: &[Bound<'a>],
+        step: &Step,
+        event: &Rc<Event>,
+        condition: &Expr,
+        used: &RefCell<Vec<Used>>,
+    ) -> bool {
         let run = Run { bound: before.to_vec(), ..nothing() };
-        self.candidate_scope(&run, step, event).holds(condition)
+        Scope { used: Some(used), ..self.candidate_scope(&run, step, event) }.holds(condition)
     }
 
     /// The next moment at which time alone changes the run.
@@ -207,7 +215,7 @@ impl<'a> Matcher<'a, '_> {
             needs_all(awaits) && awaits.iter().any(|one| self.limit(run, one).is_some_and(|limit| event.at > limit));
         let taken = open.iter().find(|one| !in_vain && self.accepts(run, one, event));
         if let Some(one) = taken {
-            self.take(run, one, event, made);
+            self.take(run, one, event, self.used(run, one.step, event), made);
         }
         let may_stay = |one: &&Await<'a>| match taken {
             Some(taken) => taken.entry.contiguity == Contiguity::Any,
@@ -237,9 +245,9 @@ impl<'a> Matcher<'a, '_> {
     }
 
     /// Binds the event and forks into every way on.
-    fn take(&self, run: &Run<'a>, one: &Await<'a>, event: &Rc<Event>, made: &mut Made<'a>) {
+    fn take(&self, run: &Run<'a>, one: &Await<'a>, event: &Rc<Event>, used: Vec<Used>, made: &mut Made<'a>) {
         let mut bound = run.bound.clone();
-        bound.push(Bound { label: &one.step.label().text, event: event.clone() });
+        bound.push(Bound { label: &one.step.label().text, event: event.clone(), used });
         let stack = after_binding(one.stack.clone(), event.at);
         let path = Path { decisions: one.path.decisions.clone(), absences: Vec::new() };
         let before = path.decisions.len();
@@ -288,6 +296,7 @@ impl<'a> Matcher<'a, '_> {
             now,
             counted: None,
             element: None,
+            used: None,
         }
     }
 
@@ -302,7 +311,15 @@ impl<'a> Matcher<'a, '_> {
             now: event.at,
             counted: None,
             element: None,
+            used: None,
         }
+    }
+
+    /// What models answer to the condition of a step that takes the event.
+    fn used(&self, run: &Run<'a>, step: &Step, event: &Rc<Event>) -> Vec<Used> {
+        let used = RefCell::default();
+        Scope { used: Some(&used), ..self.candidate_scope(run, step, event) }.holds_if_any(step.filter.as_ref());
+        used.into_inner()
     }
 
     /// Whether the step may bind the event.

@@ -2,13 +2,14 @@
 //!
 //! Each stratum is a stream of its own over all events: those of the log and those that the strata below derive (`strata`).
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use lapwing_dsl::syntax::ast::{Decl, EventDecl, File, WindowClause, WindowKind};
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::closing::{self, Closes, at_hand, looks_at};
-use crate::data::Data;
+use crate::data::{Data, Used};
 use crate::eval::{Scope, World};
 use crate::event::{self, Decoded, Event};
 use crate::features::written_out;
@@ -84,7 +85,16 @@ fn lead(
     let data = generations[0].data.clone();
     let world = World { types, history: Vec::new(), clock: i64::MIN, lateness, windows, data };
     let tag = Tag { stratum, ..Tag::default() };
-    let mut stream = Stream { generation: &generations[0], live: 0, states, world, tag, made: Made::default(), time, planned: false };
+    let mut stream = Stream {
+        generation: &generations[0],
+        live: 0,
+        states,
+        world,
+        tag,
+        made: Made::default(),
+        time,
+        planned: false,
+    };
     let last = items.last().map_or(0, |item| item.tag.index + 1);
     let places = strata::given(items);
     for (item, given) in items.iter().zip(places) {
@@ -332,7 +342,7 @@ impl<'a> Stream<'a> {
     }
 
     fn stops(&self, rule: &Rule<'a>, key: &Key, event: &Rc<Event>) -> bool {
-        let scope = crate::eval::Scope {
+        let scope = Scope {
             world: &self.world,
             rule,
             key,
@@ -342,6 +352,7 @@ impl<'a> Stream<'a> {
             now: event.at,
             counted: None,
             element: None,
+            used: None,
         };
         rule.stop.is_some_and(|stop| scope.holds_if_any(stop.filter.as_ref()))
     }
@@ -502,10 +513,16 @@ fn then<'a>(matcher: Matcher<'a, '_>, reported: &Reported<'_>) -> World<'a> {
 }
 
 fn alert(matcher: Matcher<'_, '_>, reported: &Reported<'_>, suppressed: u64) -> Alert {
+    let rule = matcher.rule;
     let done = &reported.done;
     let past = then(matcher, reported);
     let matcher = Matcher { world: &past, ..matcher };
-    let scope = matcher.match_scope(&done.bound, done.now);
+    let used = RefCell::new(done.bound.iter().flat_map(|b| b.used.clone()).collect());
+    let scope = Scope { used: Some(&used), ..matcher.match_scope(&done.bound, done.now) };
+    rule.when.map(|when| scope.eval(when));
+    rule.risk.map(|risk| scope.eval(risk));
+    rule.suppress.iter().flat_map(|s| &s.by).for_each(|by| drop(scope.eval(by)));
+    let said = said(&scope);
     Alert {
         revision: reported.revision,
         status: reported.status.to_owned(),
@@ -513,7 +530,8 @@ fn alert(matcher: Matcher<'_, '_>, reported: &Reported<'_>, suppressed: u64) -> 
         at: done.at,
         evidence: evidence(&done.bound),
         suppressed,
-        ..said(&scope)
+        models: models(used.into_inner()),
+        ..said
     }
 }
 
@@ -565,5 +583,20 @@ fn said(scope: &Scope<'_>) -> Alert {
         fields,
         message: rule.message.and_then(|m| scope.message(m)),
         suppressed: 0,
+        models: Vec::new(),
     }
+}
+
+/// What models answered, in order, each once.
+fn models(mut used: Vec<Used>) -> Vec<Json> {
+    used.sort_by(|a, b| a.partial_cmp(b).expect("a score is a number"));
+    used.dedup();
+    let json = |u: Used| {
+        let mut json = json!({"model": u.model, "version": u.version, "score": u.score});
+        if !u.shadow.is_empty() {
+            json["shadow"] = u.shadow.iter().map(|(v, s)| json!({"version": v, "score": s})).collect();
+        }
+        json
+    };
+    used.into_iter().map(json).collect()
 }

@@ -83,6 +83,8 @@ fn term(rule: &mut RuleText, rng: &mut Rng) {
         "n not in whole",
         "base[j].top > 0",
         "(pairs[s, n].top ?? 0) < 2",
+        "near(n: n, q: q) > -1.5",
+        "far(n: n, x: a.n, q: 0.25) < 3",
     ]);
     if rng.percent(25) {
         return replace(rule, rng, &format!("{term} and "), "");
@@ -99,6 +101,7 @@ fn known(rule: &mut RuleText, rng: &mut Rng) {
         "j == \"p\"",
         "j != \"p\"",
         "u == \"q\"",
+        "near(n: 1, q: 0.5) > -1.5",
         "at > 1970-01-01T00:16:40.010Z",
     ]);
     let Some(text) = rule.clauses.iter_mut().find(|c| c.starts_with("match")) else { return };
@@ -173,8 +176,12 @@ fn leave_out(rule: &mut RuleText, rng: &mut Rng) {
 
 /// A clause of another random rule, in place of its own of the kind or as one more.
 fn clause(rule: &mut RuleText, rng: &mut Rng) {
-    let others: Vec<String> =
-        self::rule(&rule.name, rng).0.clauses.into_iter().filter(|c| !c.starts_with("match") && !c.starts_with("window")).collect();
+    let others: Vec<String> = self::rule(&rule.name, rng)
+        .0
+        .clauses
+        .into_iter()
+        .filter(|c| !c.starts_with("match") && !c.starts_with("window"))
+        .collect();
     let word = |c: &str| c.split(' ').next().unwrap_or_default().to_owned();
     let other = rng.pick(&others).clone();
     match rule.clauses.iter().position(|c| word(c) == word(&other)) {

@@ -89,16 +89,36 @@ fn closing(name: &str, by: Option<String>, mut writer: Writer<'_>) -> (RuleText,
     let mut clauses: Vec<String> = by.into_iter().collect();
     if !session && w.rng.percent(35) {
         w.mark("window for rows");
-        let (by, rows) = *w.rng.pick(&[("j", "base"), ("s", "texts"), ("n", "whole"), ("s, n", "pairs"), ("p", "addresses"), ("d", "exact")]);
+        let (by, rows) = *w.rng.pick(&[
+            ("j", "base"),
+            ("s", "texts"),
+            ("n", "whole"),
+            ("s, n", "pairs"),
+            ("p", "addresses"),
+            ("d", "exact"),
+        ]);
         clauses = vec![format!("by {by}"), format!("window {window} for {rows}")];
     } else {
         clauses.push(format!("window {window}"));
     }
-    let (ty, filter) = (w.rng.weighted(&[(4, "e"), (2, "f"), (1, "g")]), *w.rng.pick(&["", "", " where ok", " where n > 0", " where s != \"b\" and ok"]));
+    let (ty, filter) = (
+        w.rng.weighted(&[(4, "e"), (2, "f"), (1, "g")]),
+        *w.rng.pick(&["", "", " where ok", " where n > 0", " where s != \"b\" and ok"]),
+    );
     let value = |w: &mut Writer<'_>| {
         let other = !session && w.rng.percent(30);
         let (ty, filter) = if other { (*w.rng.pick(&["e", "f", "g"]), "") } else { (ty, filter) };
-        let inner = *w.rng.pick(&["sum(T.nF)", "avg(T.xF)", "max(T.dF)", "distinct(T.sF)", "last(T.xF)", "median(T.qF)", "rate(TF)", "list(T.n, 3F)", "count(TF)"]);
+        let inner = *w.rng.pick(&[
+            "sum(T.nF)",
+            "avg(T.xF)",
+            "max(T.dF)",
+            "distinct(T.sF)",
+            "last(T.xF)",
+            "median(T.qF)",
+            "rate(TF)",
+            "list(T.n, 3F)",
+            "count(TF)",
+        ]);
         inner.replace('T', ty).replace('F', filter)
     };
     let counted = format!("count({ty}{filter})");
@@ -112,7 +132,11 @@ fn closing(name: &str, by: Option<String>, mut writer: Writer<'_>) -> (RuleText,
         fields.push(format!("v{i}: {}", value(w)));
     }
     if w.rng.percent(30) {
-        fields.push(format!("o: {} over {}ms", *w.rng.pick(&["count(e)", "sum(f.n)", "max(e.x)"]), w.rng.between(2, 12)));
+        fields.push(format!(
+            "o: {} over {}ms",
+            *w.rng.pick(&["count(e)", "sum(f.n)", "max(e.x)"]),
+            w.rng.between(2, 12)
+        ));
     }
     if clauses[0] == "by k" && w.rng.percent(30) {
         w.mark("feature");
@@ -166,7 +190,11 @@ fn when(w: &mut Writer<'_>, steps: &[Step], clauses: &mut Vec<String>) {
     let a = w.rng.pick(steps).name.clone();
     let b = w.rng.pick(steps).clone();
     let n = w.rng.between(0, 3);
-    let condition = match w.rng.below(10) {
+    let condition = match w.rng.below(12) {
+        10 => {
+            w.mark("model in a result");
+            format!("near(n: {a}.n, q: {a}.q) > 0 or {a}.n in whole")
+        }
         0 => format!("count({a}) > {n}"),
         1 => format!("sum({a}.n) > {n}"),
         2 => format!("{a}.n <= (first({}).n ?? 2)", b.name),
@@ -181,7 +209,7 @@ fn when(w: &mut Writer<'_>, steps: &[Step], clauses: &mut Vec<String>) {
             w.mark("table in a result");
             format!("(base[{a}.j].top ?? 1) <= {n}")
         }
-        6 => {
+        6 | 11 => {
             w.mark("when first_seen");
             let within = w.span(3, 12);
             format!("{}first_seen({}.s where ok) over {within}", w.rng.pick(&["", "not "]), b.ty)

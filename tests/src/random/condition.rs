@@ -91,7 +91,7 @@ impl Writer<'_> {
     pub fn simple(&mut self) -> String {
         let (n, s) = (self.int(), self.text());
         let order = self.order();
-        match self.rng.below(32) {
+        match self.rng.below(35) {
             0..=2 => format!("n {order} {n}"),
             3 => format!("s == \"{s}\""),
             4 => format!("s != \"{s}\""),
@@ -215,6 +215,26 @@ impl Writer<'_> {
                 let terms = ["pairs[s, n].top > 0", "pairs[s, x].word is present", "pairs[\"a\", n].top == n"];
                 self.rng.pick(&terms).to_string()
             }
+            32 | 33 => {
+                self.mark("model");
+                let scores = [
+                    "near(n: n, q: q)",
+                    "far(n: n, x: x, q: q)",
+                    "(far(n: n, x: x, q: q) ?? 0.5)",
+                    "near(n: x, q: 1.5)",
+                ];
+                format!("{} {order} {}", self.rng.pick(&scores), self.rng.pick(&["0.25", "0.5", "-0.5"]))
+            }
+            34 => {
+                self.mark("model");
+                let terms = [
+                    "(ok or near(n: n, q: q) > 0)",
+                    "if(ok, near(n: n, q: q), far(n: 1, x: n, q: q)) > 0",
+                    "near(n: base[j].top, q: q) > 0.25",
+                    "near(n: n, q: q) < far(n: n, x: n, q: 0.5)",
+                ];
+                self.rng.pick(&terms).to_string()
+            }
             _ => format!("n {order} {n}"),
         }
     }
@@ -224,8 +244,12 @@ impl Writer<'_> {
         let step = self.rng.pick(before).name.clone();
         let order = self.order();
         self.mark("where another step");
-        match self.rng.below(8) {
+        match self.rng.below(9) {
             0 => format!("s == {step}.s"),
+            8 => {
+                self.mark("model of a run");
+                format!("near(n: {step}.n, q: q) > 0.25")
+            }
             1 => format!("n in [{step}.n, 2]"),
             2 => format!("n in {step}.n..3"),
             3 => {
@@ -314,6 +338,7 @@ impl Writer<'_> {
             ("list over", "s in texts"),
             ("list over", "n not in whole"),
             ("table over", "base[j].top > 0"),
+            ("model over", "near(n: n, q: q) > 0"),
             ("table over", "pairs[s, n].top == 1"),
         ]);
         self.mark(name);
@@ -443,7 +468,9 @@ impl Writer<'_> {
             self.used.mark(name);
             text
         };
-        match self.rng.below(26) {
+        match self.rng.below(28) {
+            26 => say("model in a result", format!("near(n: {f}.n, q: {f}.q)")),
+            27 => say("model in a result", format!("far(n: count({f}), x: last({f}).n, q: {f}.q)")),
             0 => say("count", format!("count({f})")),
             1 => say("sum", format!("sum({f}.n)")),
             2 => say("decimal", format!("sum({f}.d)")),

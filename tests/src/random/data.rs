@@ -1,4 +1,4 @@
-//! Lists and tables: what is on them at the start, and messages that change them.
+//! Lists, tables and models: what they are at the start, and messages that change them.
 
 use serde_json::{Value as Json, json};
 
@@ -6,10 +6,14 @@ use super::rng::Rng;
 
 /// The names of lists and tables.
 const NAMES: [&str; 7] = ["texts", "whole", "exact", "addresses", "nets", "base", "pairs"];
+/// The names of models.
+const MODELS: [&str; 2] = ["near", "far"];
 
-/// A message for most lists and tables; nobody has filled the others.
+/// A message for most lists, tables and models; nobody has filled the others.
 pub fn at_the_start(rng: &mut Rng) -> Vec<Json> {
-    all(rng).into_iter().filter(|_| rng.percent(85)).collect()
+    let mut all = all(rng);
+    all.extend(MODELS.iter().map(|name| whole(name, rng)));
+    all.into_iter().filter(|_| rng.percent(85)).collect()
 }
 
 /// A message for each list and table.
@@ -23,10 +27,15 @@ pub fn message(rng: &mut Rng) -> Json {
     change(name, rng)
 }
 
-/// A message that changes a list or a table that a text names, if it names one.
+/// A message that changes a list, a table or a model that a text names, if it names one.
 pub fn message_for(text: &str, rng: &mut Rng) -> Option<Json> {
-    let asked = |name: &&str| text.contains(&format!("in {name}")) || text.contains(&format!("{name}[")) || text.contains(&format!("for {name}"));
-    let names: Vec<&str> = NAMES.into_iter().filter(asked).collect();
+    let asked = |name: &&str| {
+        text.contains(&format!("in {name}"))
+            || text.contains(&format!("{name}["))
+            || text.contains(&format!("for {name}"))
+    };
+    let mut names: Vec<&str> = NAMES.into_iter().filter(asked).collect();
+    names.extend(MODELS.into_iter().filter(|name| text.contains(&format!("{name}(n: "))));
     (!names.is_empty()).then(|| change(rng.word(&names), rng))
 }
 
@@ -38,7 +47,7 @@ pub fn message_of(kind: &str, rng: &mut Rng) -> Json {
 }
 
 fn change(name: &str, rng: &mut Rng) -> Json {
-    if rng.percent(25) {
+    if kind(name) == "model" || rng.percent(25) {
         return whole(name, rng);
     }
     let mut changed = json!({"op": "put", "kind": kind(name), "name": name});
@@ -53,10 +62,31 @@ fn change(name: &str, rng: &mut Rng) -> Json {
 }
 
 fn kind(name: &str) -> &'static str {
-    if matches!(name, "base" | "pairs") { "table" } else { "list" }
+    match name {
+        "base" | "pairs" => "table",
+        "near" | "far" => "model",
+        _ => "list",
+    }
+}
+
+/// A version of a model, which the engine's double and the naive matcher read alike. All numbers are quarters: sums of them are exact.
+fn model(name: &str, rng: &mut Rng) -> Json {
+    let mut quarter = || json!(rng.between(-6, 6) as f64 / 4.0);
+    let weights = if name == "near" { vec![quarter(), quarter()] } else { vec![quarter(), quarter(), quarter()] };
+    let mut message = json!({"op": "put", "kind": "model", "name": name, "weights": weights, "bias": quarter()});
+    if rng.percent(25) {
+        message["fails"] = json!(rng.between(0, 3));
+    }
+    if rng.percent(25) {
+        message["stage"] = json!("shadow");
+    }
+    message
 }
 
 fn whole(name: &str, rng: &mut Rng) -> Json {
+    if kind(name) == "model" {
+        return model(name, rng);
+    }
     let member = if kind(name) == "list" { "entries" } else { "rows" };
     let mut message = json!({"op": "put", "kind": kind(name), "name": name});
     message[member] = several(name, rng, 0, 4);

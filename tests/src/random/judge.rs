@@ -256,11 +256,17 @@ pub fn naive_alerts(
     let reread = |json: Json| serde_json::from_str(&json.to_string()).expect("what was written is read");
     // Derived events are no lines.
     let line = |line: &usize| if *line < lapwing_naive::DERIVED { json!(line) } else { Json::Null };
+    let with_models = |mut alert: Json, models: &[Json]| {
+        if !models.is_empty() {
+            alert["models"] = models.into();
+        }
+        alert
+    };
     let alerts = outcome.alerts.iter().map(|a| {
         let evidence: serde_json::Map<String, Json> =
             a.evidence.iter().map(|(step, lines)| (step.clone(), lines.iter().map(line).collect())).collect();
         let key: serde_json::Map<String, Json> = a.key.iter().filter(|(_, v)| !v.is_null()).cloned().collect();
-        json!({
+        let alert = json!({
             "rule": a.rule,
             "revision": a.revision,
             "status": a.status,
@@ -272,7 +278,8 @@ pub fn naive_alerts(
             "fields": a.fields,
             "message": a.message,
             "suppressed": a.suppressed,
-        })
+        });
+        with_models(alert, &a.models)
     });
     (alerts.map(reread).collect(), outcome.late.iter().map(|l| *l as u64).collect())
 }

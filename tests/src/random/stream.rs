@@ -18,6 +18,8 @@ list addresses of ip
 list nets of cidr
 table base key j { top int?  word string  share decimal? }
 table pairs key s, n int { top int  word string? }
+model near(n int, q float) -> float
+model far(x int, n int, q float) -> float
 feature busy = count(e) by k over 6ms
 feature spent = sum(f.d where ok) by j over 9ms tumbling
 feature usual = avg(e.x) by k, j over last 4

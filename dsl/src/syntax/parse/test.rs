@@ -45,6 +45,9 @@ impl Builder<'_> {
                 let rows = all(&p, Rule::table_row).map(|row| self.table_row(row)).collect();
                 TestStepKind::GivenTable(self.given_name(&p), rows)
             }
+            Rule::t_geoip => {
+                TestStepKind::GivenGeoip(all(&p, Rule::table_row).map(|row| self.table_row(row)).collect())
+            }
             Rule::t_model => TestStepKind::GivenModel(self.given_name(&p), self.expr(last(p))),
             _ => TestStepKind::Event(self.test_event(p)),
         };

@@ -153,11 +153,8 @@ impl Printer<'_> {
             TestStepKind::ExpectLate(count) => format!("expect late {count}"),
             TestStepKind::GivenList(name, items) => format!("given list {} {}", name.text, self.expr(items)),
             TestStepKind::GivenModel(name, value) => format!("given model {} -> {}", name.text, self.expr(value)),
-            TestStepKind::GivenTable(name, rows) => {
-                let rows: Vec<String> = rows.iter().map(|row| self.row(row)).collect();
-                let rows = if rows.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", rows.join(", ")) };
-                format!("given table {} {rows}", name.text)
-            }
+            TestStepKind::GivenTable(name, rows) => format!("given table {} {}", name.text, self.rows(rows)),
+            TestStepKind::GivenGeoip(rows) => format!("given geoip {}", self.rows(rows)),
             TestStepKind::After(..) | TestStepKind::At(..) | TestStepKind::Repeat { .. } => {
                 unreachable!("written as a block")
             }
@@ -166,6 +163,11 @@ impl Printer<'_> {
 
     fn test_event(&self, event: &TestEvent) -> String {
         format!("{} {}", event.event.text, self.pairs(&event.fields))
+    }
+
+    fn rows(&self, rows: &[(Vec<Expr>, Vec<(Ident, Expr)>)]) -> String {
+        let rows: Vec<String> = rows.iter().map(|row| self.row(row)).collect();
+        if rows.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", rows.join(", ")) }
     }
 
     fn row(&self, (key, columns): &(Vec<Expr>, Vec<(Ident, Expr)>)) -> String {

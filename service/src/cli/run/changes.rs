@@ -10,11 +10,13 @@ use serde_json::json;
 
 use crate::control::catalog::{Catalog, Refusal};
 use crate::control::message::{Kind, Line, Op, read_file};
+use crate::control::story::Story;
 use crate::data::pipeline::{Pipeline, Sink};
 
 /// The changes that are still to come, and the catalog that they change.
 pub struct Changes {
     catalog: Catalog,
+    story: Story,
     /// The lines of the control file, the next one last.
     waiting: Vec<Line>,
     applied: usize,
@@ -23,7 +25,11 @@ pub struct Changes {
 
 impl Changes {
     /// Reads the control file, if there is one.
-    pub fn open(catalog: Catalog, control: Option<&Path>, status: Option<&Path>) -> Result<Changes, String> {
+    pub fn open(
+        (catalog, story): (Catalog, Story),
+        control: Option<&Path>,
+        status: Option<&Path>,
+    ) -> Result<Changes, String> {
         let mut waiting = Vec::new();
         if let Some(path) = control {
             let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read `{}`: {e}", path.display()))?;
@@ -32,12 +38,17 @@ impl Changes {
         }
         let create = |path: &Path| File::create(path).map_err(|e| format!("cannot write `{}`: {e}", path.display()));
         let status = status.map(create).transpose()?.map(BufWriter::new);
-        Ok(Changes { catalog, waiting, applied: 0, status })
+        Ok(Changes { catalog, story, waiting, applied: 0, status })
     }
 
     /// The catalog as it is now.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// How the catalog came to be what it is.
+    pub fn story(&self) -> &Story {
+        &self.story
     }
 
     /// How many messages were carried out or refused.
@@ -74,6 +85,9 @@ impl Changes {
         };
         if let (Err(refusal), true) = (&result, loud) {
             errln!("control line {}: refused: {}\n{}", line.number, refusal.message, refusal.drawn);
+        }
+        if let (Ok(message), Ok(_)) = (&line.message, &result) {
+            self.story.tell(message, &line.text);
         }
         self.tell(&line, result.as_ref().err());
         result.ok()

@@ -2,8 +2,8 @@
 
 mod changes;
 mod progress;
-mod state;
-mod writer;
+pub mod state;
+pub mod writer;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use lapwing_engine::Millis;
 use lapwing_engine::order::Order;
+use lapwing_engine::rule_set::RuleSet;
 
 use self::changes::Changes;
 use self::progress::{Progress, summary};
@@ -20,7 +21,10 @@ use self::state::{Saved, StateFolder};
 use self::writer::{Writer, Written};
 use super::{Exit, compiled, contents, duration, refuse, refuse_unfilled};
 use crate::control::catalog::Catalog;
+use crate::control::files::Rules;
+use crate::control::story::Story;
 use crate::data::pipeline::{Lines, Options, Pipeline};
+use crate::tables::contents::Contents;
 
 /// Bytes read and judged at once.
 const CHUNK: usize = 1 << 20;
@@ -116,13 +120,13 @@ impl From<String> for Failure {
 fn judge(arguments: &Arguments) -> Result<(), Failure> {
     let rules = compiled(&arguments.rules).map_err(Failure::Said)?;
     let contents = contents(arguments.data.as_deref(), &rules.loaded.schema).map_err(Failure::Said)?;
-    let catalog = Catalog::new(&rules, contents).map_err(|refusal| refusal.message)?;
-    let first = Arc::new(catalog.rule_set());
-    let mut changes = Changes::open(catalog, arguments.control.as_deref(), arguments.status.as_deref())?;
-    refuse_unfilled(changes.catalog(), |kind, name| changes.puts().any(|put| put == (kind, name)), true)?;
     let mut input = Input::open(&arguments.input)?;
     let mut folder = arguments.state.as_deref().map(|path| open_state(path, arguments)).transpose()?;
     let saved = folder.as_ref().map_or(Ok(None), StateFolder::load)?;
+    let (before, catalog, story) = begin(&rules, contents, saved.as_ref())?;
+    let first = Arc::new(catalog.rule_set());
+    let mut changes = Changes::open((catalog, story), arguments.control.as_deref(), arguments.status.as_deref())?;
+    refuse_unfilled(changes.catalog(), |kind, name| changes.puts().any(|put| put == (kind, name)), true)?;
     let options = Options {
         order: arguments.order.into(),
         lateness: arguments.lateness,
@@ -133,7 +137,7 @@ fn judge(arguments: &Arguments) -> Result<(), Failure> {
     let threads = arguments.threads as usize;
     let mut pipeline = match &saved {
         None => Pipeline::new(first, options, threads),
-        Some(saved) => resume(saved, first, &mut changes, &mut input, options, threads)?,
+        Some(saved) => resume(saved, before, &mut changes, &mut input, options, threads)?,
     };
     let saved = saved.unwrap_or_default();
     if saved.done {
@@ -173,19 +177,44 @@ fn open_state(path: &Path, arguments: &Arguments) -> Result<StateFolder, String>
     StateFolder::open(path, interval).map_err(|e| format!("cannot use the state folder `{}`: {e}", path.display()))
 }
 
+/// The rule sets that a run begins with, the catalog of the last of them, and how that came to be. Rule files that took the place of others, as
+/// `state fork` lets them, go on from those.
+fn begin(
+    rules: &Rules,
+    contents: Contents,
+    saved: Option<&Saved>,
+) -> Result<(Vec<Arc<RuleSet>>, Catalog, Story), String> {
+    match saved.map(|saved| &saved.story).filter(|story| story.is_forked()) {
+        Some(story) => {
+            if !story.ends_with(rules) {
+                return Err(OTHER_RULES.to_owned());
+            }
+            let story = story.up_to_the_files();
+            let (sets, catalog) = story.told(&contents, &rules.loaded.schema).map_err(|refusal| refusal.message)?;
+            Ok((sets.into_iter().map(Arc::new).collect(), catalog, story))
+        }
+        None => {
+            let catalog = Catalog::new(rules, contents).map_err(|refusal| refusal.message)?;
+            Ok((vec![Arc::new(catalog.rule_set())], catalog, Story::new(rules)))
+        }
+    }
+}
+
+/// What is said where a state is of other rules.
+const OTHER_RULES: &str = "the rules, the data or the control file are not those that the state was saved with; put them back, take the state over to other rules with `lapwing state fork`, or start with an empty state folder";
+
 /// The pipeline as it was saved.
 fn resume(
     saved: &Saved,
-    first: Arc<lapwing_engine::rule_set::RuleSet>,
+    mut rule_sets: Vec<Arc<RuleSet>>,
     changes: &mut Changes,
     input: &mut Input,
     options: Options,
     threads: usize,
 ) -> Result<Pipeline, String> {
-    let mut rule_sets = vec![first];
     rule_sets.extend(changes.replay(saved.applied as usize).into_iter().map(Arc::new));
     if changes.catalog().digest() != saved.rules {
-        return Err("the rules, the data or the control file are not those that the state was saved with; put them back, or start with an empty state folder".to_owned());
+        return Err(OTHER_RULES.to_owned());
     }
     input.go_to(saved).map_err(|e| format!("the input is not the one that the state was saved with: {e}"))?;
     let live = rule_sets.len().saturating_sub(saved.generations as usize);
@@ -348,6 +377,7 @@ impl Feed<'_> {
             rules: self.changes.catalog().digest(),
             head: input.head(self.offset)?,
             generations: self.pipeline.generations().count() as u64,
+            story: self.changes.story().clone(),
             pipeline: self.pipeline.save(),
         })
     }

@@ -52,7 +52,10 @@ pub fn summary(pipeline: &Pipeline, elapsed: Duration) {
         (totals.unknown, "objects are no declared event"),
         (totals.unused, "events were of no use to any rule"),
         (totals.unreadable_fields, "optional fields were unreadable and count as missing"),
-        (counters.rule_errors, "rule errors (overflow, division by zero, bad cast) count as missing"),
+        (
+            counters.rule_errors,
+            "rule errors (overflow, division by zero, bad cast, a model that fails) count as missing",
+        ),
         (counters.missing_keys, "times an event had no key for a rule"),
     ];
     for (count, what) in notes.iter().filter(|(count, _)| *count > 0) {

@@ -14,9 +14,13 @@ use lapwing_engine::store::seal;
 use sha2::{Digest, Sha256};
 
 use super::writer::Written;
+use crate::control::story::Story;
 
 /// How much of the input's beginning tells whether it is the same file.
 const HEAD_BYTES: u64 = 4_096;
+
+/// The name of the state in its folder.
+pub const FILE: &str = "run.state";
 
 /// The folder of a run's state.
 pub struct StateFolder {
@@ -44,6 +48,8 @@ pub struct Saved {
     pub head: Vec<u8>,
     /// How many rule sets the engine's state belongs to: the last ones.
     pub generations: u64,
+    /// How these came to be; empty where the format kept none.
+    pub story: Story,
     /// The engine's state.
     pub pipeline: Vec<u8>,
 }
@@ -56,18 +62,12 @@ impl StateFolder {
     }
 
     fn file(&self) -> PathBuf {
-        self.path.join("run.state")
+        self.path.join(FILE)
     }
 
     /// What was saved last; none where nothing was.
     pub fn load(&self) -> Result<Option<Saved>, String> {
-        let path = self.file();
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(format!("cannot read `{}`: {error}", path.display())),
-        };
-        decode(&bytes).map(Some).map_err(|e| format!("`{}`: {e}", path.display()))
+        read(&self.file())
     }
 
     /// Whether it is time to save.
@@ -77,18 +77,35 @@ impl StateFolder {
 
     /// Puts a state in place of the last one.
     pub fn save(&mut self, saved: &Saved) -> io::Result<()> {
-        let new = self.path.join("run.state.new");
-        let mut file = File::create(&new)?;
-        file.write_all(&encode(saved))?;
-        file.sync_all()?;
-        fs::rename(&new, self.file())?;
-        File::open(&self.path)?.sync_all()?;
+        replace(&self.file(), &encode(saved))?;
         self.last = Instant::now();
         Ok(())
     }
 }
 
-fn encode(saved: &Saved) -> Vec<u8> {
+/// The state in a file; none where there is no such file.
+pub fn read(path: &Path) -> Result<Option<Saved>, String> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("cannot read `{}`: {error}", path.display())),
+    };
+    decode(&bytes).map(Some).map_err(|e| format!("`{}`: {e}", path.display()))
+}
+
+/// Puts bytes in place of a file, at once or not at all.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// A state as bytes.
+pub fn encode(saved: &Saved) -> Vec<u8> {
     let mut w = Bytes::default();
     [saved.offset, saved.lines, saved.written.alerts, saved.written.rejects, saved.applied, saved.generations]
         .into_iter()
@@ -97,6 +114,7 @@ fn encode(saved: &Saved) -> Vec<u8> {
     w.slice(&saved.rules);
     w.slice(&saved.head);
     w.slice(&saved.pipeline);
+    saved.story.save(&mut w);
     seal::seal(&w.bytes)
 }
 
@@ -106,8 +124,9 @@ fn decode(bytes: &[u8]) -> Result<Saved, Corrupt> {
     let written = Written { alerts: r.u64()?, rejects: r.u64()? };
     let (applied, generations, done) = (r.u64()?, r.u64()?, r.bool()?);
     let (rules, head, pipeline) = (r.slice()?.to_vec(), r.slice()?.to_vec(), r.slice()?.to_vec());
+    let story = if r.version() >= 5 { Story::load(&mut r)? } else { Story::default() };
     r.end()?;
-    Ok(Saved { offset, lines, written, done, applied, rules, head, generations, pipeline })
+    Ok(Saved { offset, lines, written, done, applied, rules, head, generations, story, pipeline })
 }
 
 /// Digest of the input's first bytes, as many of them as `offset` allows.
