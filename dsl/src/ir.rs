@@ -66,6 +66,8 @@ pub struct Rule {
     pub report: Report,
     /// Ends the key's runs.
     pub stop: Option<Stop>,
+    /// The window at whose close the rule fires. Its steps then are the event types that it counts, and its pattern says nothing more.
+    pub closing: Option<Closing>,
     /// Aggregates over windows that its expressions read.
     pub windows: Vec<Window>,
     /// The rule's own text, for its version and for people.
@@ -92,6 +94,58 @@ impl Rule {
         types.sort_unstable();
         types.dedup();
         types
+    }
+}
+
+/// When a rule fires that looks at windows as they close.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Closing {
+    /// Which windows: [`Reach::Aligned`] or [`Reach::Session`].
+    pub reach: Reach,
+    /// For each row of these, events or not; none: for each key that had an event in the window.
+    pub rows: Option<Rows>,
+}
+
+/// A list or table each row of which is a key of the rule. Equal where they are called the same and are of the same types: numbers hold in one
+/// rule set.
+#[derive(Clone)]
+pub enum Rows {
+    /// The entries of a list.
+    List {
+        /// Its place in the schema that the rule was checked against.
+        id: ListId,
+        /// Its name.
+        name: String,
+        /// What its entries are.
+        of: Type,
+    },
+    /// The rows of a table.
+    Table {
+        /// Its place in the schema that the rule was checked against.
+        id: TableId,
+        /// Its name.
+        name: String,
+        /// The types of its key.
+        key: Vec<Type>,
+    },
+}
+
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Rows::List { name, of, .. } => write!(f, "list {name} of {of}"),
+            Rows::Table { name, key, .. } => write!(f, "table {name}{key:?}"),
+        }
+    }
+}
+
+impl PartialEq for Rows {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Rows::List { name: a, of: x, .. }, Rows::List { name: b, of: y, .. }) => (a, x) == (b, y),
+            (Rows::Table { name: a, key: x, .. }, Rows::Table { name: b, key: y, .. }) => (a, x) == (b, y),
+            _ => false,
+        }
     }
 }
 

@@ -25,7 +25,7 @@ pub trait Windows {
     /// The value of a rule's window. `last` is the last event bound, where a whole match is looked at.
     fn window(&self, window: WindowId, last: Option<BoundRef<'_>>) -> Value<'static>;
     /// Whether one of the rule's windows has lost entries that would count now.
-    fn lost(&self, last: BoundRef<'_>) -> bool;
+    fn lost(&self, last: Option<BoundRef<'_>>) -> bool;
 }
 
 /// No windows: where the check allows none.
@@ -36,7 +36,7 @@ impl Windows for NoWindows {
         Value::Missing
     }
 
-    fn lost(&self, _: BoundRef<'_>) -> bool {
+    fn lost(&self, _: Option<BoundRef<'_>>) -> bool {
         false
     }
 }

@@ -61,6 +61,13 @@ pub fn push(bytes: &mut Vec<u8>, value: &Value<'_>, optional: bool) -> bool {
     true
 }
 
+/// The key of one text, given its bytes.
+pub fn of_text(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len() + 3);
+    push(&mut bytes, &Value::Text(String::from_utf8_lossy(text)), false);
+    bytes
+}
+
 fn ordered(v: i64) -> [u8; 8] {
     (v as u64 ^ (1 << 63)).to_be_bytes()
 }

@@ -31,6 +31,10 @@ pub struct Ordered {
     pub until: Millis,
     /// The number of the next event.
     pub next_sequence: u64,
+    /// The time of the earliest event taken so far; none before the first.
+    pub since: Option<Millis>,
+    /// The greatest time of an event taken so far, or that time was said to have passed.
+    pub newest: Option<Millis>,
     /// The stratum of the rules that they are for. What stands above the lowest has numbers of its own: see [`crate::strata`].
     pub stratum: u8,
 }
@@ -121,6 +125,28 @@ pub struct Sequencer {
     next_batch: u64,
     next_sequence: u64,
     clock: Millis,
+    span: Span,
+}
+
+/// From when to when events were taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// The time of the earliest.
+    pub since: Option<Millis>,
+    /// The time of the latest.
+    pub newest: Option<Millis>,
+}
+
+impl Span {
+    #[inline]
+    fn take(&mut self, at: Millis) {
+        self.since = Some(self.since.map_or(at, |since| since.min(at)));
+        self.newest = Some(self.newest.map_or(at, |newest| newest.max(at)));
+    }
+
+    fn tell(self, ready: &mut Ordered) {
+        (ready.since, ready.newest) = (self.since, self.newest);
+    }
 }
 
 /// An event that waits for the watermark.
@@ -187,6 +213,7 @@ impl Sequencer {
             next_batch: 0,
             next_sequence: 0,
             clock: Millis::MIN,
+            span: Span::default(),
         }
     }
 
@@ -263,6 +290,7 @@ impl Sequencer {
                 aside.push(PutAside { origin, at, reason: Aside::Ahead { limit } });
                 continue;
             }
+            self.span.take(at);
             self.clock = self.clock.max(at.saturating_sub(self.lateness));
             if parts[*part as usize].batch.rows[*row as usize].used {
                 ready.events.push(OrderedEvent {
@@ -275,6 +303,7 @@ impl Sequencer {
             self.next_sequence += 1;
         }
         ready.batches.extend(parts.into_iter().map(|p| p.batch));
+        self.span.tell(ready);
         ready.until = self.clock;
         ready.next_sequence = self.next_sequence;
         self.next_sequence - before
@@ -308,6 +337,7 @@ impl Sequencer {
                 continue;
             }
             partition.greatest = partition.greatest.max(Some(row.at));
+            self.span.take(row.at);
             taken += 1;
             if !row.used {
                 continue;
@@ -367,6 +397,7 @@ impl Sequencer {
             }
         }
         self.clock = self.clock.max(time);
+        self.span.tell(ready);
         ready.until = self.clock;
         ready.next_sequence = self.next_sequence;
     }
@@ -377,6 +408,11 @@ impl Sequencer {
         waiting.sort_unstable();
         let held = |w: &Waiting| &*self.held[&w.batch].0;
         waiting.into_iter().map(|w| (&held(w).rows[w.row as usize], held(w))).collect()
+    }
+
+    /// From when to when events were taken.
+    pub(crate) fn span(&self) -> Span {
+        self.span
     }
 
     /// What is known of each partition.
@@ -395,8 +431,10 @@ impl Sequencer {
         partitions: BTreeMap<Partition, PartitionTime>,
         clock: Millis,
         next_sequence: u64,
+        span: Span,
         waiting: Vec<Batch>,
     ) {
+        self.span = span;
         self.partitions = partitions;
         self.clock = clock;
         self.next_sequence = next_sequence;
@@ -419,7 +457,13 @@ impl Sequencer {
         for partition in self.partitions.values_mut() {
             partition.greatest = partition.greatest.max(Some(time.saturating_add(self.lateness)));
         }
+        self.begin(time);
         self.release(time, ready);
+    }
+
+    /// Time had come so far, if no event tells of an earlier or a later one.
+    pub fn begin(&mut self, time: Millis) {
+        self.span.take(time);
     }
 
     /// The end of time: everything that waits is released, everything due fires.

@@ -114,28 +114,51 @@ pub struct Output {
     pub body: Match,
 }
 
-/// An alert's id: the first 128 bits of a SHA-256 of rule, version, key and evidence.
+/// An alert's id: the first 128 bits of a SHA-256 of rule, version, key and evidence, or the window's beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AlertId(pub [u8; 16]);
 
 impl AlertId {
     /// The id of a match.
     pub fn new(rule: &str, version: u32, key: &[u8], evidence: &[Evidence], sources: &[String]) -> AlertId {
-        let mut hash = Sha256::new();
-        let mut part = |bytes: &[u8]| {
-            hash.update((bytes.len() as u64).to_le_bytes());
-            hash.update(bytes);
-        };
-        part(rule.as_bytes());
-        part(&version.to_le_bytes());
-        part(key);
+        let mut hash = Parts::new(rule, version, key);
         for e in evidence {
-            part(&e.step.0.to_le_bytes());
-            part(sources.get(e.origin.source as usize).map_or(&[], |s| s.as_bytes()));
-            part(&e.origin.partition.to_le_bytes());
-            part(&e.origin.offset.to_le_bytes());
+            hash.part(&e.step.0.to_le_bytes());
+            hash.part(sources.get(e.origin.source as usize).map_or(&[], |s| s.as_bytes()));
+            hash.part(&e.origin.partition.to_le_bytes());
+            hash.part(&e.origin.offset.to_le_bytes());
         }
-        let digest = hash.finalize();
+        hash.id()
+    }
+
+    /// The id of a window at whose close a rule fires; it begins at `first`.
+    pub fn of_window(rule: &str, version: u32, key: &[u8], first: Millis) -> AlertId {
+        let mut hash = Parts::new(rule, version, key);
+        hash.part(b"window");
+        hash.part(&first.to_le_bytes());
+        hash.id()
+    }
+}
+
+/// What an id is the hash of: parts with their lengths.
+struct Parts(Sha256);
+
+impl Parts {
+    fn new(rule: &str, version: u32, key: &[u8]) -> Parts {
+        let mut parts = Parts(Sha256::new());
+        parts.part(rule.as_bytes());
+        parts.part(&version.to_le_bytes());
+        parts.part(key);
+        parts
+    }
+
+    fn part(&mut self, bytes: &[u8]) {
+        self.0.update((bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    fn id(self) -> AlertId {
+        let digest = self.0.finalize();
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
         AlertId(id)

@@ -56,11 +56,15 @@ pub enum Bug {
     ScoreKept,
     /// Derived events stand behind all events of a batch.
     Derived,
+    /// A session at whose close a rule fires ends a millisecond early.
+    Closing,
+    /// A row is left out when a window closes without an event of its key.
+    Rows,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 25] = [
+    pub const ALL: [Bug; 27] = [
         Bug::Deadline,
         Bug::AbsenceLimit,
         Bug::Skip,
@@ -86,6 +90,8 @@ impl Bug {
         Bug::ScoreTwice,
         Bug::ScoreKept,
         Bug::Derived,
+        Bug::Closing,
+        Bug::Rows,
     ];
 }
 

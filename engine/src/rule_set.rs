@@ -80,6 +80,10 @@ pub struct Programs {
     pub strata: u8,
     /// Whether a rule derives events.
     pub derives: bool,
+    /// Whether a rule fires for each row of a list or table.
+    pub closes_rows: bool,
+    /// The windows that such rules read, ascending.
+    pub row_windows: Vec<u32>,
 }
 
 /// In [`RuleSet::awaited`]: events of any type are looked at.
@@ -337,6 +341,12 @@ impl Programs {
         let layout = Arc::new(Layout::new(&schema, |e, f| read[e.0 as usize][f.0 as usize]));
         let index = Index::new(&schema, &entries);
         let uses = Uses::new(&schema, &entries);
+        let of_rows = |e: &&RuleEntry| e.program.rule.closing.as_ref().is_some_and(|c| c.rows.is_some());
+        let closes_rows = entries.iter().any(|e| of_rows(&e));
+        let mut row_windows: Vec<u32> =
+            entries.iter().filter(of_rows).flat_map(|e| e.windows.iter().copied()).collect();
+        row_windows.sort_unstable();
+        row_windows.dedup();
         let asks = Asks::new(&schema, &entries);
         let Builder { spaces, windows, events } = builder;
         let seeds = spaces.iter().map(Space::seed).collect();
@@ -359,6 +369,8 @@ impl Programs {
             wait_terms: Vec::new(),
             awaited: Vec::new(),
             first_wait: Vec::new(),
+            closes_rows,
+            row_windows,
             derives: rules.iter().any(|r| r.program.rule.into.is_some()),
             strata: stratum_of.iter().max().map_or(1, |highest| highest + 1),
         };

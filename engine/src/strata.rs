@@ -162,7 +162,14 @@ impl Strata {
         derived: &[Derived],
     ) -> (Ordered, Vec<Place>) {
         let next = &mut self.next[usize::from(stratum) - 1];
-        let mut input = Ordered { batches: ready.batches.clone(), until: ready.until, stratum, ..Ordered::default() };
+        let mut input = Ordered {
+            batches: ready.batches.clone(),
+            until: ready.until,
+            stratum,
+            since: ready.since,
+            newest: ready.newest,
+            ..Ordered::default()
+        };
         input.batches.push(batch.clone());
         let number = ready.batches.len() as u32;
         let mut places: Vec<Place> = Vec::new();

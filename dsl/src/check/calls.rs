@@ -44,8 +44,8 @@ impl RuleCheck<'_> {
         if scope.site == Site::Feature {
             self.fits_a_feature(call)?;
         }
-        if call.over.is_some() {
-            return self.over(call, span, scope);
+        if let Some(window) = call.over.as_ref().or_else(|| self.own_window(call, scope)) {
+            return self.over(call, window, span, scope);
         }
         match (name, call.args.len()) {
             ("lag", _) => self.lag(call, span, scope),

@@ -80,13 +80,9 @@ impl<'a> Clauses<'a> {
 }
 
 impl<'a> RuleCheck<'a> {
-    pub fn no_match(&mut self, decl: &RuleDecl, clauses: &Clauses<'_>) {
-        if clauses.window.is_none() {
-            let text = format!("rule `{}` matches nothing", decl.name.text);
-            self.error(
-                Diagnostic::new(Code::NoMatch, decl.name.span, text).help("add a line `match x: login where …`"),
-            );
-        }
+    pub fn no_match(&mut self, decl: &RuleDecl) {
+        let text = format!("rule `{}` matches nothing", decl.name.text);
+        self.error(Diagnostic::new(Code::NoMatch, decl.name.span, text).help("add a line `match x: login where …`"));
     }
 
     /// The fields of the alert; `None` where one of them is wrong.

@@ -7,8 +7,9 @@ use super::clauses::Clauses;
 use super::names::suggest;
 use super::reach::Scope;
 use super::rule::RuleCheck;
+use crate::compile::walk::each_expr;
 use crate::diagnostics::{Code, Diagnostic};
-use crate::ir::{Closing, Pattern, Reach, Rows, Step, StepId, WindowKey, WindowKind};
+use crate::ir::{Closing, Expr, ExprKind, Pattern, Reach, Rows, Rule, Step, StepId, Window, WindowKind};
 use crate::schema::EventId;
 use crate::syntax::Span;
 use crate::syntax::ast::{self, Call, Ident, Report, WindowClause};
@@ -29,9 +30,7 @@ pub(super) struct ClosingCheck<'a> {
 fn is_aggregate(call: &Call) -> bool {
     match call.name.text.as_str() {
         "min" | "max" => call.args.len() == 1,
-        name => {
-            super::calls::FORMS.contains(&name) && !matches!(name, "if" | "lag" | "first_seen")
-        }
+        name => super::calls::FORMS.contains(&name) && !matches!(name, "if" | "lag" | "first_seen"),
     }
 }
 
@@ -42,10 +41,18 @@ impl<'a> RuleCheck<'a> {
         self.closing = Some(ClosingCheck { clause, counted: Vec::new() });
         self.closing_key(clauses);
         let others = [
-            (clauses.matching.map(|m| m.pattern.span), "match", "a rule looks for a pattern, or at windows as they close"),
+            (
+                clauses.matching.map(|m| m.pattern.span),
+                "match",
+                "a rule looks for a pattern, or at windows as they close",
+            ),
             (clauses.within.map(|d| d.span), "within", "the window says how long it looks"),
             (clauses.skip.map(|(_, s)| s), "skip", "a window that closes ends no other"),
-            (clauses.report.filter(|(r, _)| *r != Report::Early).map(|(_, s)| s), "report", "a window is reported as it closes"),
+            (
+                clauses.report.filter(|(r, _)| *r != Report::Early).map(|(_, s)| s),
+                "report",
+                "a window is reported as it closes",
+            ),
             (clauses.stop.map(|s| s.event.span), "stop on", "a window closes when its time is up"),
         ];
         for (place, name, help) in others {
@@ -99,7 +106,8 @@ impl<'a> RuleCheck<'a> {
         } else {
             if !self.world.names.lists.contains_key(name.text.as_str()) {
                 let names = self.world.names.tables.keys().chain(self.world.names.lists.keys()).copied();
-                let finding = Diagnostic::new(Code::UnknownName, name.span, format!("unknown list or table `{}`", name.text));
+                let finding =
+                    Diagnostic::new(Code::UnknownName, name.span, format!("unknown list or table `{}`", name.text));
                 self.error(suggest(finding, &name.text, name.span, names));
             }
             return None;
@@ -121,7 +129,12 @@ impl<'a> RuleCheck<'a> {
         let text = match self.key.types.is_empty() {
             true => format!("each row of `{}` is a key, and the rule has none", name.text),
             false => {
-                format!("a row of `{}` is named by {}, and the rule's key is {}", name.text, list(&types), list(&self.key.types))
+                format!(
+                    "a row of `{}` is named by {}, and the rule's key is {}",
+                    name.text,
+                    list(&types),
+                    list(&self.key.types)
+                )
             }
         };
         let finding = Diagnostic::new(Code::KeyType, name.span, text).also(declared, "declared here");
@@ -167,34 +180,83 @@ impl<'a> RuleCheck<'a> {
         }
     }
 
-    /// The steps that stand for the rule's input, and what each of its windows may not ask.
-    pub fn closing_steps(&mut self, place: Span) -> Option<(Vec<Step>, Pattern)> {
-        let closing = self.closing.clone()?;
-        if closing.counted.is_empty() {
+    /// Refuses a rule that has no aggregate over its window, unless what is wrong with it has been said.
+    pub fn counts_something(&mut self, place: Span) {
+        let counts = self.closing.as_ref().is_some_and(|c| !c.counted.is_empty());
+        if !counts && !self.found.iter().any(Diagnostic::is_error) {
             let finding = Diagnostic::new(Code::NoMatch, place, "the rule counts nothing in its window");
             self.error(finding.help("write an aggregate: `when count(share) > 100`"));
-            return None;
         }
+    }
+
+    /// Models are asked for events.
+    pub fn refuse_models(&mut self, rule: &Rule) {
+        let mut asked = Vec::new();
+        each_expr(rule, &mut |e| {
+            if let ExprKind::Score { .. } = e.kind {
+                asked.push(e.span);
+            }
+        });
+        for place in asked {
+            super::unexecuted::not_yet(place, "the run of a model when a window closes", &mut self.found);
+        }
+    }
+
+    /// Refuses what is asked by an event's own fields.
+    pub fn nobody_asks(&mut self, place: Span) {
+        let text = "no event is at hand when a window closes, so nobody asks for this";
+        let finding = Diagnostic::new(Code::WindowMisuse, place, text);
+        self.error(finding.help("values over the rule's own key can be read"));
+    }
+
+    /// The steps that stand for the rule's input, and what each of its windows may not ask.
+    pub fn closing_steps(&mut self, reach: &Reach, place: Span) -> Option<(Vec<Step>, Pattern)> {
+        let closing = self.closing.clone()?;
         for window in self.windows.clone() {
-            let asks = matches!(window.kind, WindowKind::FirstSeen { .. } | WindowKind::Lag { .. })
-                || matches!(window.key, WindowKey::Fields { .. });
-            if asks {
-                let text = "no event is at hand when a window closes, so nobody asks for this";
-                let finding = Diagnostic::new(Code::WindowMisuse, window.span, text);
-                self.error(finding.help("values over the rule's own key can be read"));
+            if matches!(window.kind, WindowKind::FirstSeen { .. } | WindowKind::Lag { .. }) {
+                self.nobody_asks(window.span);
             }
         }
+        let filter = match reach {
+            Reach::Session { .. } => self.session_filter(reach)?,
+            _ => Vec::new(),
+        };
         let mut counted = closing.counted;
         counted.sort_by_key(|e| &self.event_type(*e).name);
         let mut steps = Vec::new();
         for event in counted {
             let (name, span) = (self.event_type(event).name.clone(), place);
             let key = self.key_of(event, place)?;
-            steps.push(Step { name, event, key, filter: Vec::new(), until: None, absence: false, span });
+            steps.push(Step { name, event, key, filter: filter.clone(), until: None, absence: false, span });
         }
         let ids = (0..steps.len()).map(|i| Pattern::Step(StepId(i as u16)));
         let pattern = if steps.len() == 1 { Pattern::Step(StepId(0)) } else { Pattern::Any(ids.collect()) };
         Some((steps, pattern))
+    }
+
+    /// A session is made of the events that are counted: the terms that all of these meet.
+    fn session_filter(&mut self, reach: &Reach) -> Option<Vec<Expr>> {
+        let bare = |filter: &Option<Expr>| {
+            filter.clone().map(|mut filter| {
+                super::windows::erase(&mut filter);
+                filter
+            })
+        };
+        let is_own = |w: &&Window| matches!(&w.kind, WindowKind::Over { reach: of, .. } if of == reach);
+        let own: Vec<Window> = self.windows.iter().filter(is_own).cloned().collect();
+        let first = own.first()?;
+        let same = |w: &&Window| w.event == first.event && bare(&w.filter) == bare(&first.filter);
+        if let Some(other) = own.iter().find(|w| !same(w)) {
+            let text = "a session is made of the events that are counted, and these are others";
+            let finding = Diagnostic::new(Code::WindowMisuse, other.span, text).also(first.span, "than these");
+            self.error(finding.help("let all aggregates count the same type with the same `where`"));
+            return None;
+        }
+        Some(match first.filter.clone() {
+            None => Vec::new(),
+            Some(Expr { kind: ExprKind::And(terms), .. }) => terms,
+            Some(term) => vec![term],
+        })
     }
 }
 
@@ -205,7 +267,9 @@ fn counted_types<'e>(e: &'e ast::Expr, names: &mut Vec<(&'e str, Span)>) {
         K::Call(call) => {
             for arg in &call.args {
                 match &arg.value.kind {
-                    K::Name(name) if matches!(call.name.text.as_str(), "count" | "rate") => names.push((name, arg.value.span)),
+                    K::Name(name) if matches!(call.name.text.as_str(), "count" | "rate") => {
+                        names.push((name, arg.value.span))
+                    }
                     _ => counted_types(&arg.value, names),
                 }
             }

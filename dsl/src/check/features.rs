@@ -146,6 +146,10 @@ impl<'a> RuleCheck<'a> {
         if let Some(key) = self.as_rules_key(by, event, span) {
             return Some(key);
         }
+        if self.closing.is_some() {
+            self.nobody_asks(at);
+            return None;
+        }
         let counted = self.fields_by(by, event, span).ok()?;
         let types = self.types_of(event, &counted);
         let has = |check: &Self, e: EventId| check.fields_by(by, e, span).is_ok_and(|f| check.types_of(e, &f) == types);

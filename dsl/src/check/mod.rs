@@ -11,6 +11,7 @@ mod aggregates;
 mod bounds;
 mod calls;
 mod clauses;
+mod closing;
 mod covered;
 mod derived;
 mod expr;

@@ -2,6 +2,7 @@
 
 use super::World;
 use super::clauses::Clauses;
+use super::closing::ClosingCheck;
 use super::features::Reading;
 use super::reach::Scope;
 use super::steps::StepInfo;
@@ -31,6 +32,19 @@ pub(super) struct RuleCheck<'a> {
     pub broken: bool,
     /// The feature whose value is typed.
     pub feature: Option<Reading<'a>>,
+    /// The window at whose close the rule fires.
+    pub closing: Option<ClosingCheck<'a>>,
+}
+
+/// What a rule's alert holds, and when there is one.
+struct Results {
+    when: Option<ir::Expr>,
+    emit: Option<Vec<(String, ir::Expr)>>,
+    into: Option<Option<ir::Into>>,
+    message: Vec<ir::Expr>,
+    severity: Option<ir::Expr>,
+    risk: Option<ir::Expr>,
+    suppress: Option<ir::Suppress>,
 }
 
 /// The typed rule, if nothing is wrong with it, and what was found.
@@ -56,57 +70,108 @@ impl<'a> RuleCheck<'a> {
             found: Vec::new(),
             broken: false,
             feature: None,
+            closing: None,
         }
     }
 
     fn rule(&mut self, decl: &'a RuleDecl) -> Option<Rule> {
         let clauses = Clauses::read(decl, &mut self.found);
         super::unexecuted::clauses(&clauses, &mut self.found);
-        let Some(matching) = clauses.matching else {
-            self.no_match(decl, &clauses);
+        self.by = clauses.by;
+        let of_window = clauses.window.is_some();
+        let Some(matching) = clauses.matching.filter(|_| !of_window) else {
+            if of_window {
+                return self.closing_rule(decl, &clauses);
+            }
+            self.no_match(decl);
             return None;
         };
         self.collect_steps(&matching.pattern);
-        self.by = clauses.by;
         self.rule_key();
         let keys = self.step_keys();
         self.check_structure(&clauses);
         let filters = self.conditions();
         self.refuse_unreachable(&clauses, &filters, &keys);
+        let results = self.results(&clauses);
+        let stop = clauses.stop.and_then(|s| self.stop(s));
+        let skip = self.skip(&clauses);
+        let pattern = self.pattern(&matching.pattern);
+        self.lint(&clauses, decl.name.span);
+        let (steps, pattern) = (self.ir_steps(keys, filters)?, pattern?);
+        Some(Rule {
+            mode: matching.mode,
+            within: clauses.within.map(|d| d.ms),
+            skip,
+            report: clauses.report.map_or(Report::Early, |(r, _)| r),
+            stop,
+            ..self.finished(decl, &clauses, results, steps, pattern)?
+        })
+    }
+
+    /// A rule that fires when a window closes.
+    fn closing_rule(&mut self, decl: &'a RuleDecl, clauses: &Clauses<'a>) -> Option<Rule> {
+        self.rule_key();
+        let closing = self.closing(clauses);
+        let results = self.results(clauses);
+        self.lint(clauses, decl.name.span);
+        let (_, place) = clauses.window?;
+        // What is not typed may be what counts.
+        self.counts_something(place);
+        let closing = closing.filter(|_| !self.broken)?;
+        let (steps, pattern) = self.closing_steps(&closing.reach, place)?;
+        let closing = Some(closing);
+        let rule = Rule { skip: ir::Skip::None, closing, ..self.finished(decl, clauses, results, steps, pattern)? };
+        self.refuse_models(&rule);
+        Some(rule)
+    }
+
+    /// The clauses that say what an alert holds.
+    fn results(&mut self, clauses: &Clauses<'a>) -> Results {
         let result = Scope::result();
         let when = clauses.when.and_then(|e| self.condition(e, result));
         if let Some(when) = &when {
             self.refuse_never(std::slice::from_ref(when));
         }
-        let emit = self.emit(&clauses);
-        let into = self.into(&clauses);
-        let message = clauses.message.map(|m| self.message(m)).unwrap_or_default();
-        let severity = self.severity(clauses.severity);
-        let risk = clauses.risk.and_then(|e| self.risk(e));
-        let suppress = clauses.suppress.and_then(|s| self.suppress(s));
-        let stop = clauses.stop.and_then(|s| self.stop(s));
-        let skip = self.skip(&clauses);
-        let pattern = self.pattern(&matching.pattern);
-        self.lint(&clauses, decl.name.span);
+        Results {
+            when,
+            emit: self.emit(clauses),
+            into: self.into(clauses),
+            message: clauses.message.map(|m| self.message(m)).unwrap_or_default(),
+            severity: self.severity(clauses.severity),
+            risk: clauses.risk.and_then(|e| self.risk(e)),
+            suppress: clauses.suppress.and_then(|s| self.suppress(s)),
+        }
+    }
+
+    /// A rule of its parts, with what is left out at its default.
+    fn finished(
+        &mut self,
+        decl: &RuleDecl,
+        clauses: &Clauses<'a>,
+        results: Results,
+        steps: Vec<ir::Step>,
+        pattern: ir::Pattern,
+    ) -> Option<Rule> {
         Some(Rule {
             name: decl.name.text.clone(),
             title: clauses.title.map(|t| t.value.clone()).unwrap_or_default(),
-            severity: severity?,
-            risk,
+            severity: results.severity?,
+            risk: results.risk,
             tags: clauses.tags.iter().map(|t| t.value.clone()).collect(),
             key: std::mem::take(&mut self.key),
-            mode: matching.mode,
-            steps: self.ir_steps(keys, filters)?,
-            pattern: pattern?,
-            within: clauses.within.map(|d| d.ms),
-            when,
-            emit: emit?,
-            into: into?,
-            message,
-            suppress,
-            skip,
-            report: clauses.report.map_or(Report::Early, |(r, _)| r),
-            stop,
+            mode: MatchMode::One,
+            steps,
+            pattern,
+            within: None,
+            when: results.when,
+            emit: results.emit?,
+            into: results.into?,
+            message: results.message,
+            suppress: results.suppress,
+            skip: ir::Skip::PastLast,
+            report: Report::Early,
+            stop: None,
+            closing: None,
             windows: std::mem::take(&mut self.windows),
             source: self.world.sources.slice(decl.span).to_owned(),
             span: decl.span,

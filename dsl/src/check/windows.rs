@@ -23,10 +23,9 @@ const LIST_MAX: u32 = 1_000;
 const TOPK_MAX: u32 = 100;
 
 impl RuleCheck<'_> {
-    /// `AGG(…) [by …] over W`, `first_seen(…) over W`.
-    pub fn over(&mut self, call: &Call, span: Span, scope: Scope) -> Option<Expr> {
+    /// `AGG(…) [by …] over W`, `first_seen(…) over W`; in a rule that fires when a window closes also `AGG(…)` over that.
+    pub fn over(&mut self, call: &Call, window: &ast::Window, span: Span, scope: Scope) -> Option<Expr> {
         self.stands_alone(call, span, scope)?;
-        let window = call.over.as_ref().expect("only calls with `over` come here");
         let offset = window.offset.map_or(0, |o| o.ms);
         if call.name.text == "first_seen" {
             let ast::WindowKind::Sliding(length) = &window.kind else {
@@ -45,12 +44,15 @@ impl RuleCheck<'_> {
         let key = self.window_key(call, event, span, scope)?;
         let (reach, moves) = self.reach(window, counted)?;
         args.extend(moves);
+        if call.over.is_none() {
+            self.counts_in_window(event);
+        }
         let kind = WindowKind::Over { aggregate, reach };
         Some(self.window(Window { kind, event, key, filter: filter.ok()?, args, ty, span }))
     }
 
     /// Which events a window holds, and the value whose moves begin it anew.
-    fn reach(&mut self, window: &ast::Window, counted: Scope) -> Option<(Reach, Option<Expr>)> {
+    pub fn reach(&mut self, window: &ast::Window, counted: Scope) -> Option<(Reach, Option<Expr>)> {
         use ast::WindowKind as K;
         let offset = window.offset.map_or(0, |o| o.ms);
         if let (Some(offset), K::Session(_) | K::Last(_) | K::Delta(..)) = (window.offset, &window.kind) {
@@ -367,6 +369,10 @@ impl RuleCheck<'_> {
         if let Some(key) = self.as_rules_key(by, event, span) {
             return Some(key);
         }
+        if self.closing.is_some() {
+            self.nobody_asks(span);
+            return None;
+        }
         let counted = self.fields_by(by, event, span).map_err(|finding| self.error(finding)).ok()?;
         let types = self.types_of(event, &counted);
         // The candidate must have them; elsewhere any step's event may be the current one.
@@ -475,7 +481,7 @@ pub(super) fn erase(e: &mut Expr) {
 }
 
 /// What stands before a field.
-fn owners<'e>(e: &'e ast::Expr, names: &mut Vec<(&'e str, Span)>) {
+pub(super) fn owners<'e>(e: &'e ast::Expr, names: &mut Vec<(&'e str, Span)>) {
     use ast::ExprKind as K;
     match &e.kind {
         K::Member(owner, _) => {

@@ -10,13 +10,17 @@ pub mod walk;
 use std::hash::{Hash, Hasher};
 
 use crate::ir::{Rule, StepId};
+use crate::nfa::{Fork, Leaf, Nfa, State, StateId};
 use crate::program::{Condition, Program};
 use crate::syntax::ast::Report;
 use walk::Reads;
 
 /// Compiles a checked rule. It fails only where the automaton is too large.
 pub fn compile(rule: Rule) -> Result<Program, automaton::TooLarge> {
-    let nfa = automaton::build(&rule.pattern, rule.report == Report::Final)?;
+    let nfa = match rule.closing {
+        Some(_) => closing(&rule),
+        None => automaton::build(&rule.pattern, rule.report == Report::Final)?,
+    };
     let mut first_steps: Vec<StepId> =
         nfa.starts.iter().flat_map(|s| nfa.state(*s).leaves.iter().map(|l| l.step)).collect();
     first_steps.sort_unstable();
@@ -30,6 +34,26 @@ pub fn compile(rule: Rule) -> Result<Program, automaton::TooLarge> {
     let asks_models = !walk::data_read(&rule).models.is_empty();
     let fingerprint = fingerprint(&rule);
     Ok(Program { conditions, captures, scored, asks_models, inputs, first_steps, fingerprint, nfa, rule })
+}
+
+/// An event of a type that is counted opens a window, which then waits for its close; windows that close for rows are held by no run.
+fn closing(rule: &Rule) -> Nfa {
+    let of_rows = rule.closing.as_ref().is_some_and(|c| c.rows.is_some());
+    let waits = StateId(1);
+    let leaf = |i: usize| Leaf {
+        step: StepId(i as u16),
+        stays: false,
+        again: false,
+        forks: vec![Fork { instructions: Vec::new(), target: Some(waits) }],
+    };
+    let leaves = if of_rows { Vec::new() } else { (0..rule.steps.len()).map(leaf).collect() };
+    let opens = State { leaves, ..State::default() };
+    Nfa {
+        states: vec![opens, State::default()],
+        starts: if of_rows { Vec::new() } else { vec![StateId(0)] },
+        loops: Vec::new(),
+        registers: 0,
+    }
 }
 
 fn split(terms: &[crate::ir::Expr]) -> Condition {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::ir::{Expr, ExprKind, Of, Rule};
+use crate::ir::{Expr, ExprKind, Of, Rows, Rule};
 
 /// Calls a function with each direct child, by reference or, where the list's iterator is `iter_mut`, to change it.
 macro_rules! each_child {
@@ -124,6 +124,11 @@ pub struct DataRead<'r> {
 /// What a rule reads besides events.
 pub fn data_read(rule: &Rule) -> DataRead<'_> {
     let mut read = DataRead::default();
+    match rule.closing.as_ref().and_then(|c| c.rows.as_ref()) {
+        Some(Rows::List { name, .. }) => drop(read.lists.insert(name)),
+        Some(Rows::Table { name, .. }) => drop(read.tables.insert(name)),
+        None => {}
+    }
     each_expr(rule, &mut |e| match &e.kind {
         ExprKind::InDeclared(_, list) => drop(read.lists.insert(&list.name)),
         ExprKind::Column { column, .. } => drop(read.tables.insert(&column.name)),

@@ -79,6 +79,7 @@ codes! {
     PatternTooLarge = "E0311", "a pattern with more states than the limit";
     Unreachable = "E0312", "a step that can never be reached, and that every match needs";
     ModeClash = "E0313", "a clause that does not go with `match each` or `match last`";
+    WindowClash = "E0314", "a clause that does not go with `window`";
     NeverHolds = "E0401", "a condition that never holds";
     KeyField = "E0501", "a key whose fields are missing or differ";
     KeyType = "E0502", "a key of a type that gives no key";

@@ -4,8 +4,8 @@ use rust_decimal::Decimal;
 
 use crate::functions::{duration_text, text_of};
 use crate::ir::{
-    Aggregate, Arithmetic, Comparison, Element, Expr, ExprKind, Loop, Of, Pattern, Pick, Reach, Rule, Skip, StepId,
-    WindowId, WindowKey, WindowKind,
+    Aggregate, Arithmetic, Closing, Comparison, Element, Expr, ExprKind, Loop, Of, Pattern, Pick, Reach, Rows, Rule,
+    Skip, StepId, WindowId, WindowKey, WindowKind,
 };
 use crate::schema::{EventId, FieldId, Schema};
 use crate::syntax::ast::{Contiguity, MatchMode, Report};
@@ -32,18 +32,24 @@ impl Words<'_> {
             true => "It looks at the whole stream as one.".to_owned(),
             false => format!("For each {}:", self.key()),
         });
-        lines.push(format!("It looks for {}.", self.pattern(&rule.pattern)));
+        match &rule.closing {
+            Some(closing) => lines.push(self.closing(closing)),
+            None => lines.push(format!("It looks for {}.", self.pattern(&rule.pattern))),
+        }
         if let Some(within) = rule.within {
             lines.push(format!("From the first to the last of these events it is at most {}.", duration_text(within)));
         }
         if let Some(when) = &rule.when {
-            lines.push(format!("Such a match counts when {}.", self.expr(when)));
+            let what = if rule.closing.is_some() { "It is reported when" } else { "Such a match counts when" };
+            lines.push(format!("{what} {}.", self.expr(when)));
         }
         if let Some(stop) = &rule.stop {
             let filter = stop.filter.as_ref().map(|f| format!(" where {}", self.expr(f))).unwrap_or_default();
             lines.push(format!("Every `{}` event{filter} ends what has begun.", self.event(stop.event)));
         }
-        lines.push(self.mode());
+        if rule.closing.is_none() {
+            lines.push(self.mode());
+        }
         match &rule.into {
             Some(into) => {
                 let ty = &self.schema.event(into.event).name;
@@ -72,6 +78,28 @@ impl Words<'_> {
             ));
         }
         lines
+    }
+
+    /// What a rule looks at that fires when a window closes.
+    fn closing(&self, closing: &Closing) -> String {
+        let window = match &closing.reach {
+            Reach::Aligned { length, every, .. } if length == every => format!("window of {}", duration_text(*length)),
+            Reach::Aligned { length, every, .. } => {
+                format!("window of {}, of which one begins every {},", duration_text(*length), duration_text(*every))
+            }
+            Reach::Session { gap } => format!("session with gaps of at most {}", duration_text(*gap)),
+            Reach::Sliding { .. } | Reach::Last { .. } | Reach::Delta { .. } => "window".to_owned(),
+        };
+        let types: Vec<_> = self.rule.steps.iter().map(|s| format!("`{}`", self.event(s.event))).collect();
+        match &closing.rows {
+            None => format!("It looks at each {window} that had an event of {}, when it closes.", types.join(" or ")),
+            Some(Rows::List { name, .. }) => {
+                format!("It looks at each {window} for each entry of the list `{name}`, when it closes, events or not.")
+            }
+            Some(Rows::Table { name, .. }) => {
+                format!("It looks at each {window} for each row of the table `{name}`, when it closes, events or not.")
+            }
+        }
     }
 
     fn key(&self) -> String {

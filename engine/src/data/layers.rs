@@ -57,6 +57,18 @@ impl Layers {
         self.layers.iter().rev().find_map(|layer| layer.find(hash, key))?
     }
 
+    /// The keys that it has, with their values, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.layers.iter().enumerate().flat_map(move |(i, layer)| {
+            let above = &self.layers[i + 1..];
+            layer.records().filter_map(move |record| {
+                let hash = hash(record.key);
+                let hidden = above.iter().any(|layer| layer.find(hash, record.key).is_some());
+                (!hidden).then_some((record.key, record.value?))
+            })
+        })
+    }
+
     /// The map with what a layer says put over it.
     pub fn with(&self, layer: Layer) -> Result<Layers, Full> {
         let mut layers = self.layers.clone();

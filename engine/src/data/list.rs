@@ -65,6 +65,32 @@ impl List {
         })
     }
 
+    /// The entries that hold at a time as keys of rules, ascending; a list of networks has none.
+    pub fn keys(&self, now: Millis) -> Vec<Vec<u8>> {
+        let live = self.entries.entries().filter(|(key, _)| self.has(key, now) && self.ty != Type::Cidr);
+        let mut keys: Vec<Vec<u8>> = live
+            .map(|(entry, _)| {
+                let mut key = Vec::new();
+                match (&self.ty, entry) {
+                    (Type::String, text) => return crate::key::of_text(text),
+                    (Type::Int | Type::Timestamp | Type::Duration, entry) => {
+                        let number = entry.try_into().map_or(0, i64::from_le_bytes);
+                        crate::key::push(&mut key, &Value::Int(number), false);
+                    }
+                    (Type::Ip, entry) => {
+                        let v4 = <[u8; 4]>::try_from(entry).map(IpAddr::from);
+                        let ip = v4.or_else(|_| <[u8; 16]>::try_from(entry).map(IpAddr::from));
+                        crate::key::push(&mut key, &ip.map_or(Value::Missing, Value::Ip), false);
+                    }
+                    (_, entry) => return entry.to_vec(),
+                }
+                key
+            })
+            .collect();
+        keys.sort_unstable();
+        keys
+    }
+
     #[inline]
     fn has(&self, key: &[u8], now: Millis) -> bool {
         self.entries.get(key).is_some_and(|until| match <[u8; 8]>::try_from(until) {

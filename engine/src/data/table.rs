@@ -32,6 +32,14 @@ impl Table {
         Ok(Table { rows: self.rows.with(change.layer)?, by_text: self.by_text })
     }
 
+    /// The keys of its rows, as keys of rules, ascending.
+    pub fn keys(&self) -> Vec<Vec<u8>> {
+        let key = |key: &[u8]| if self.by_text { crate::key::of_text(key) } else { key.to_vec() };
+        let mut keys: Vec<Vec<u8>> = self.rows.entries().map(|(k, _)| key(k)).collect();
+        keys.sort_unstable();
+        keys
+    }
+
     /// A column of the row of a key: missing where a part of the key is, where there is no such row, and where the row has none there.
     pub fn column<'a>(&'a self, key: &[Value<'_>], column: u16) -> Value<'a> {
         let row = match key {

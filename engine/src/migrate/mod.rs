@@ -22,5 +22,6 @@ mod replay;
 mod same;
 mod swap;
 
+pub(crate) use same::Fate;
 pub use same::suppresses_on;
 pub use swap::Swapped;

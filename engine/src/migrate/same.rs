@@ -79,7 +79,7 @@ pub fn fate(old: &RuleEntry, old_set: &RuleSet, new_set: &RuleSet) -> Fate {
     if !pair.comparable() {
         return Fate::Restarted;
     }
-    if pair.means_the_same() {
+    if pair.means_the_same() || pair.old.rule.closing.is_some() {
         return Fate::Kept(index);
     }
     Fate::Changed(index, Box::new(pair.change()))
@@ -135,7 +135,17 @@ impl<'a> Pair<'a> {
     fn comparable(&self) -> bool {
         let twins = self.old.rule.steps.iter().zip(&self.steps).filter_map(|(step, new)| Some((step, (*new)?)));
         let mut twins = twins.map(|(step, new)| (step, &self.new.rule.steps[new.0 as usize]));
-        self.same_space && twins.all(|(a, b)| self.same_event(a.event, b.event) && a.key == b.key)
+        self.same_space
+            && self.same_windows_close()
+            && twins.all(|(a, b)| self.same_event(a.event, b.event) && a.key == b.key)
+    }
+
+    /// Whether both look for a pattern, or at the same windows as they close, opened by the same types.
+    fn same_windows_close(&self) -> bool {
+        let (old, new) = (&self.old.rule, &self.new.rule);
+        let types = |rule: &Rule| rule.steps.iter().map(|s| s.name.clone()).collect::<Vec<_>>();
+        let asked = |rule: &Rule| rule.steps.iter().flat_map(|s| s.filter.iter().map(bare)).collect::<Vec<_>>();
+        old.closing == new.closing && (old.closing.is_none() || types(old) == types(new) && asked(old) == asked(new))
     }
 
     fn same_event(&self, a: EventId, b: EventId) -> bool {

@@ -140,6 +140,7 @@ impl Shard {
                 }
             }
         }
+        self.rows_from = self.rows_after(&old, &fates);
         self.plan_all();
         swapped
     }

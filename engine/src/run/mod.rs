@@ -3,6 +3,7 @@
 //! `step` offers an event to the runs of one rule for one key and begins new ones; `select` decides which complete matches
 //! are reported and what that ends; `report` turns a match into what leaves the engine.
 
+pub mod closing;
 pub mod report;
 pub mod select;
 pub mod step;

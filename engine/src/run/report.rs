@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use lapwing_dsl::functions::EvalError;
+use lapwing_dsl::ir::StepId;
 use lapwing_dsl::value::Value;
 
 use super::Complete;
@@ -81,6 +82,55 @@ impl Reporter<'_> {
             .iter()
             .map(|(_, n)| Evidence { step: n.step, origin: n.origin, at: n.at })
             .collect();
+        let version = complete.started_version.unwrap_or(self.entry.version);
+        let values = self.values(&scope);
+        let scores = if asks { self.scores(told.take(), complete, bound) } else { Vec::new() };
+        Match {
+            started_version: complete.started_version,
+            id: AlertId::new(&rule.name, version, self.key_bytes, &evidence, self.sources),
+            first_at: complete.first_at,
+            at: complete.deadline.unwrap_or(bound.get(complete.last).at),
+            evidence,
+            caps: self.caps(Some(BoundRef::Shared(bound.get(complete.last)))),
+            scores,
+            ..values
+        }
+    }
+
+    /// What leaves when a window closes that began at `first`; none where `when` does not hold. `none` is an empty forest.
+    pub fn close(&self, first: Millis, end: Millis, version: Option<u32>, none: &BoundEvents) -> Option<Match> {
+        let rule = &self.entry.program.rule;
+        let scope = Scope {
+            program: Some(&self.entry.program),
+            event: None,
+            current: None,
+            step: StepId(0),
+            bound: none,
+            last: None,
+            element: (None, None),
+            key: self.key,
+            windows: self.windows,
+            data: self.data,
+            now: self.now,
+            errors: self.errors,
+            asking: None,
+        };
+        if rule.when.as_ref().is_some_and(|when| !scope.holds(when)) {
+            return None;
+        }
+        Some(Match {
+            started_version: version,
+            id: AlertId::of_window(&rule.name, version.unwrap_or(self.entry.version), self.key_bytes, first),
+            first_at: first,
+            at: end,
+            caps: self.caps(None),
+            ..self.values(&scope)
+        })
+    }
+
+    /// A match with what the rule's clauses make of it, and nothing of when and why.
+    fn values(&self, scope: &Scope<'_>) -> Match {
+        let rule = &self.entry.program.rule;
         let severity = match scope.value(&rule.severity) {
             Value::Text(s) => s.into_owned(),
             _ => "medium".to_owned(),
@@ -97,32 +147,30 @@ impl Reporter<'_> {
                 bytes
             }
         });
-        let version = complete.started_version.unwrap_or(self.entry.version);
         let fields = rule.emit.iter().map(|(_, e)| scope.value(e).into_static()).collect();
         let risk = rule.risk.as_ref().map(|r| scope.value(r).into_static());
-        let scores = if asks { self.scores(told.take(), complete, bound) } else { Vec::new() };
         Match {
             rule: self.rule,
-            started_version: complete.started_version,
-            id: AlertId::new(&rule.name, version, self.key_bytes, &evidence, self.sources),
+            started_version: None,
+            id: AlertId::default(),
             revision: 0,
             status: Status::Open,
             key: self.key.to_vec(),
-            first_at: complete.first_at,
-            at: complete.deadline.unwrap_or(bound.get(complete.last).at),
-            evidence,
+            first_at: 0,
+            at: 0,
+            evidence: Vec::new(),
             fields,
             severity,
             risk,
-            scores,
+            scores: Vec::new(),
             message,
             suppress_by,
-            caps: if self.windows.lost(BoundRef::Shared(bound.get(complete.last))) {
-                Cap::WindowEntries as u8
-            } else {
-                0
-            },
+            caps: 0,
         }
+    }
+
+    fn caps(&self, last: Option<BoundRef<'_>>) -> u8 {
+        if self.windows.lost(last) { Cap::WindowEntries as u8 } else { 0 }
     }
 }
 

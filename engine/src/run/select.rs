@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use lapwing_dsl::ir::{Skip, StepId};
+use lapwing_dsl::ir::{Closing, Skip, StepId};
 use lapwing_dsl::program::Program;
 use lapwing_dsl::syntax::ast::{MatchMode, Report};
 use smallvec::SmallVec;
 
+use super::closing::end_of;
 use super::report::Reporter;
 use super::step::{Moved, WaitPlace, place};
 use super::{Complete, Run, prefer, trace};
@@ -26,6 +27,14 @@ pub fn settle(
     out: &mut Vec<Match>,
 ) -> u64 {
     let program = &*reporter.entry.program;
+    if let Some(closing) = &program.rule.closing {
+        close(moved.complete, closing, reporter, bound, out);
+        let runs = moved.runs;
+        let mut selection = Selection { cell, runs, program, reporter, bound, out };
+        let capped = selection.cap(limits);
+        cell.runs = selection.runs;
+        return capped;
+    }
     let mut selection = Selection { cell, runs: moved.runs, program, reporter, bound, out };
     match (program.rule.mode, program.rule.report) {
         (MatchMode::One, Report::Final) => selection.finally(moved.complete),
@@ -44,6 +53,21 @@ pub fn settle(
         cell.more = None;
     }
     capped
+}
+
+/// Windows that closed: each is reported for which `when` holds.
+fn close(
+    complete: Vec<Complete>,
+    closing: &Closing,
+    reporter: &Reporter<'_>,
+    bound: &mut BoundEvents,
+    out: &mut Vec<Match>,
+) {
+    for window in complete {
+        let end = end_of(closing, window.deadline.unwrap_or(window.first_at));
+        out.extend(reporter.close(window.first_at, end, window.started_version, bound));
+        bound.release(window.last);
+    }
 }
 
 struct Selection<'a> {

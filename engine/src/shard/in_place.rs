@@ -1,6 +1,6 @@
 //! Judges runs where they stand, and begins runs there: what most events do to most runs needs no run taken out.
 
-use lapwing_dsl::ir::StepId;
+use lapwing_dsl::ir::{Closing, Reach, StepId};
 use lapwing_dsl::value::Value;
 
 use super::keys::Delivery;
@@ -14,6 +14,7 @@ use crate::limits::Cap;
 use crate::planted::{Bug, bug};
 use crate::rule_set::{ANY_EVENT, RuleEntry, RuleSet, Wait};
 use crate::run::Run;
+use crate::run::closing::Counted;
 use crate::run::step::{Effect, Offer, Waiting};
 use crate::slot::{Fate, Group, SlotId};
 use crate::state::record::{self, Record};
@@ -67,6 +68,9 @@ impl Shard {
     pub(super) fn may_begin(&self, offered: &Offered<'_>, at: At, hits: &[Hit]) -> bool {
         let Offered { rules, event, .. } = *offered;
         let entry = &rules.rules[hits[0].rule as usize];
+        if let Some(closing) = &entry.program.rule.closing {
+            return self.opens(offered, at, hits, closing);
+        }
         let asks = |hit: &Hit| &entry.program.conditions[hit.step as usize].key;
         if hits.iter().any(|hit| asks(hit).is_empty()) || entry.program.rule.stop.is_some() {
             return true;
@@ -77,6 +81,22 @@ impl Shard {
         let holds =
             |hit: &Hit| Scope { program: Some(&entry.program), step: StepId(hit.step), ..scope }.all_hold(asks(hit));
         hits.iter().any(holds)
+    }
+
+    /// Whether an event opens a window of a rule, or makes a session longer.
+    fn opens(&self, offered: &Offered<'_>, at: At, hits: &[Hit], closing: &Closing) -> bool {
+        let Offered { event, sequence, .. } = *offered;
+        let (rule, group) = (hits[0].rule, &self.groups[at.group as usize]);
+        // Nothing is held of what is read for rows.
+        if closing.rows.is_some() {
+            return false;
+        }
+        let known = |last: Millis| {
+            let mut records = at.slot.into_iter().flat_map(|slot| group.records(slot));
+            records.any(|r| r.rule() == rule && r.deadline() == last)
+        };
+        let counted = Counted { event, sequence, clock: self.clock, hits };
+        matches!(closing.reach, Reach::Session { .. }) || counted.windows(&closing.reach).any(|(_, last)| !known(last))
     }
 
     /// Decides what becomes of each run of a slot, and which rules' runs are to be taken out.
@@ -289,7 +309,7 @@ impl Judge<'_> {
 
     fn fate_of_any(&self, record: Record<'_>) -> Option<Fate> {
         let entry = &self.rules.rules[record.rule() as usize];
-        if entry.sees[self.event.row.event.0 as usize] & self.mask == 0 {
+        if entry.sees[self.event.row.event.0 as usize] & self.mask == 0 || entry.program.rule.closing.is_some() {
             return Some(Fate::Kept);
         }
         let Shard { traced, clock, errors, .. } = self.shard;

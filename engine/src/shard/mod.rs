@@ -7,6 +7,7 @@ mod caps;
 mod in_place;
 mod keys;
 pub mod outside;
+mod rows;
 mod time;
 mod windows;
 
@@ -31,6 +32,7 @@ use crate::output::{Match, Output, Place};
 use crate::planted::{Bug, bug};
 use crate::rule_set::{RuleEntry, RuleSet};
 use crate::run::Run;
+use crate::run::closing::Counted;
 use crate::run::report::Reporter;
 use crate::run::select::settle;
 use crate::run::step::{Moved, Offer, Transition};
@@ -74,6 +76,12 @@ pub struct Shard {
     /// The stratum whose timers, sweeps and clock are at hand, and those of the others: in its own place each stratum's, but for that one.
     stratum: u8,
     times: Vec<Times>,
+    /// The earliest and the latest time of an event that was taken.
+    span: (Option<Millis>, Option<Millis>),
+    /// Whether the closes for rows are planned in the stratum at hand.
+    rows_planned: bool,
+    /// Of rules that came while events flowed: their first window for rows begins no earlier.
+    pub(crate) rows_from: Vec<(u32, Millis)>,
     /// The keys of the events ahead, in three stretches.
     ahead: [Ahead; 3],
     matches: Vec<Match>,
@@ -128,6 +136,9 @@ impl Shard {
             next_sweep: Millis::MIN,
             stratum: 0,
             times,
+            span: (None, None),
+            rows_planned: false,
+            rows_from: Vec::new(),
             ahead: Default::default(),
             matches: Vec::new(),
             traced: None,
@@ -192,14 +203,14 @@ impl Shard {
     /// Writes the state of a key group; none where it is not this shard's or holds nothing.
     pub fn save_group(&self, group: usize) -> Option<Vec<u8>> {
         let g = &self.groups[group];
-        let holds = !g.is_empty() || !g.all_capped().is_empty();
-        (self.owns(group) && holds).then(|| crate::store::group::save(g, &self.rules))
+        let holds = !g.is_empty() || !g.all_capped().is_empty() || !self.rows_from.is_empty();
+        (self.owns(group) && holds).then(|| crate::store::group::save(g, &self.rows_from, &self.rules))
     }
 
     /// Takes over the state of a key group that was saved under the present rule set.
     pub fn load_group(&mut self, group: usize, bytes: &[u8]) -> Result<(), Corrupt> {
         let place = self.groups.get_mut(group).ok_or(Corrupt("a key group of a number too high"))?;
-        let loaded = crate::store::group::load(bytes, &self.rules, self.hasher)?;
+        let (loaded, rows_from) = crate::store::group::load(bytes, &self.rules, self.hasher)?;
         let belongs = |slot: &SlotId| {
             let space = loaded.space(*slot) as usize;
             let hash = self.hasher.hash(self.rules.seeds[space], loaded.key(*slot));
@@ -209,6 +220,7 @@ impl Shard {
             return Err(Corrupt("a key stands in another key group: the secret of the key hash has changed"));
         }
         *place = loaded;
+        self.rows_from = rows_from;
         Ok(())
     }
 
@@ -225,6 +237,7 @@ impl Shard {
     pub fn step(&mut self, input: &Ordered, out: &mut Vec<Output>) {
         let rules = self.rules.clone();
         self.in_stratum(input.stratum);
+        self.span = (input.since, input.newest);
         let view = |event: &OrderedEvent| {
             let batch = &*input.batches[event.batch as usize];
             EventView { batch, row: &batch.rows[event.row as usize] }
@@ -311,7 +324,8 @@ impl Shard {
         for hits in event.hits().chunk_by(|a, b| a.rule == b.rule) {
             let rule = hits[0].rule;
             let usual = rules.begins[rule as usize].is_some() && self.traced.is_none();
-            if !usual && begins(&rules.rules[rule as usize], delivery, hits) && self.may_begin(offered, *at, hits) {
+            let entry = &rules.rules[rule as usize];
+            if !usual && begins(entry, delivery, hits) && self.may_begin(offered, *at, hits) {
                 self.marks.set(rule);
                 taken_out.push(rule);
             }
@@ -389,7 +403,10 @@ impl Shard {
             let windows = SlotWindows { shard: self, entry, at: *at, event: Some(event), now: event.row.at };
             let (data, errors) = (&rules.data, &self.errors);
             let mut offer = Offer::new(entry, event, sequence, self.clock, delivery.mask, hits, &windows, data, errors);
-            if entry.input[event.row.event.0 as usize] & delivery.mask != 0 {
+            if let Some(closing) = &entry.program.rule.closing {
+                let counted = Counted { event, sequence, clock: self.clock, hits };
+                counted.advance(closing, cell.runs.drain(..).collect(), &mut bound, &mut moved);
+            } else if entry.input[event.row.event.0 as usize] & delivery.mask != 0 {
                 offer.advance(cell.runs.drain(..), &mut bound, &mut moved);
             } else {
                 // An event that only stops is not part of the input.
@@ -397,7 +414,7 @@ impl Shard {
             }
             if self.stops(entry, delivery.mask, event) {
                 moved.runs.drain(..).for_each(|r| bound.release(r.last));
-            } else if !hits.is_empty() {
+            } else if !hits.is_empty() && entry.program.rule.closing.is_none() {
                 offer.begin(&mut bound, &mut moved);
             }
         }

@@ -14,10 +14,10 @@ use lapwing_dsl::nfa::StateId;
 /// When time has to move a rule's runs for a key. Timers of one instant fire in order of rule, then key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Timer {
-    deadline: Millis,
-    rule: u32,
-    key: Box<[u8]>,
-    group: u16,
+    pub(super) deadline: Millis,
+    pub(super) rule: u32,
+    pub(super) key: Box<[u8]>,
+    pub(super) group: u16,
 }
 
 /// What time has still to do in one stratum.
@@ -27,12 +27,19 @@ pub(super) struct Times {
     sweeps: BTreeMap<Millis, Vec<(u16, u32)>>,
     clock: Millis,
     next_sweep: Millis,
+    rows_planned: bool,
 }
 
 impl Times {
     /// Nothing to do, for each stratum of a rule set.
     pub fn of(rules: &RuleSet, clock: Millis) -> Vec<Times> {
-        let none = Times { timers: BTreeSet::new(), sweeps: BTreeMap::new(), clock, next_sweep: Millis::MIN };
+        let none = Times {
+            timers: BTreeSet::new(),
+            sweeps: BTreeMap::new(),
+            clock,
+            next_sweep: Millis::MIN,
+            rows_planned: false,
+        };
         vec![none; rules.strata.into()]
     }
 }
@@ -54,17 +61,24 @@ impl Shard {
         std::mem::swap(&mut self.sweeps, &mut times.sweeps);
         std::mem::swap(&mut self.clock, &mut times.clock);
         std::mem::swap(&mut self.next_sweep, &mut times.next_sweep);
+        std::mem::swap(&mut self.rows_planned, &mut times.rows_planned);
     }
 
     /// Fires what is due strictly before `clock`.
     pub(super) fn pass_time(&mut self, clock: Millis, sequence: u64, out: &mut Vec<Output>) {
+        if self.rules.closes_rows && !self.rows_planned {
+            self.plan_rows(clock);
+        }
         while let Some(timer) = self.timers.first() {
             if timer.deadline >= clock {
                 break;
             }
             let timer = self.timers.pop_first().expect("a first timer was seen");
             self.clock = self.clock.max(timer.deadline);
-            self.fire(&timer, sequence, out);
+            match timer.is_for_rows() {
+                true => self.close_rows(&timer, sequence, out),
+                false => self.fire(&timer, sequence, out),
+            }
         }
         self.clock = self.clock.max(clock);
         // At the end of time everything goes with the shard.
@@ -108,6 +122,7 @@ impl Shard {
         self.in_stratum(0);
         self.timers.clear();
         self.sweeps.clear();
+        self.rows_planned = false;
         self.times = Times::of(&rules, self.clock);
         for g in 0..self.groups.len() {
             for slot in self.groups[g].in_order() {
@@ -125,13 +140,14 @@ impl Shard {
         }
     }
 
-    /// Whether time moves a run of a key, or something of the key waits to be reported.
-    pub(super) fn waits_for_time(&self, group: u16, slot: SlotId) -> bool {
-        let group = &self.groups[group as usize];
+    /// Whether time moves a run of a key, something of the key waits to be reported, or its windows are read when they close.
+    pub(super) fn waits_for_time(&self, group_number: u16, slot: SlotId) -> bool {
+        let group = &self.groups[group_number as usize];
         let timed = |rule: u32, state| is_timed(&self.rules.rules[rule as usize], state);
         let waits = |more: &CellMore| !more.candidates.is_empty() || !more.open.is_empty();
         group.records(slot).any(|r| timed(r.rule(), r.state()))
             || group.more(slot).is_some_and(|m| m.cells.iter().any(|(_, more)| waits(more)))
+            || self.is_read_for_rows(group_number, slot)
     }
 
     pub(super) fn set_timers(&mut self, group: u16, rule: u32, entry: &RuleEntry, key: &[u8], cell: &Cell) {

@@ -207,8 +207,8 @@ impl Windows for SlotWindows<'_> {
         value
     }
 
-    fn lost(&self, last: BoundRef<'_>) -> bool {
-        let lost = |window: &u32| match self.place(*window, Some(last)) {
+    fn lost(&self, last: Option<BoundRef<'_>>) -> bool {
+        let lost = |window: &u32| match self.place(*window, last) {
             Ok(Some((group, slot))) => group.window(slot, *window).is_some_and(|cell| cell.lost_until >= self.now),
             _ => false,
         };

@@ -21,8 +21,13 @@ use crate::state::record::{self, Record};
 use crate::state::starts::Starts;
 use crate::window::{WindowState, keeps_times};
 
+/// The first version that says from when on rules close windows for rows.
+const ROWS_VERSION: u16 = 5;
+
 /// Writes a group. Equal state gives equal bytes: keys are written in their order, shared events as the runs come to them.
-pub fn save(group: &Group, rules: &RuleSet) -> Vec<u8> {
+///
+/// `rows_from` is the shard's, and stands with each of its groups.
+pub fn save(group: &Group, rows_from: &[(u32, Millis)], rules: &RuleSet) -> Vec<u8> {
     let mut slots = Writer::default();
     let mut shared = Shared { numbers: BTreeMap::new(), nodes: Writer::default() };
     slots.list(group.in_order().into_iter(), |w, slot| save_slot(w, rules, group, slot, &mut shared));
@@ -36,11 +41,15 @@ pub fn save(group: &Group, rules: &RuleSet) -> Vec<u8> {
         w.u64(capped.caps.into());
         w.i64(capped.until);
     });
+    w.list(rows_from.iter(), |w, (rule, from)| {
+        w.u64((*rule).into());
+        w.i64(*from);
+    });
     w.bytes
 }
 
 /// Reads a group that was saved under `rules`.
-pub fn load(bytes: &[u8], rules: &RuleSet, hasher: KeyHasher) -> Result<Group, Corrupt> {
+pub fn load(bytes: &[u8], rules: &RuleSet, hasher: KeyHasher) -> Result<(Group, Vec<(u32, Millis)>), Corrupt> {
     let mut r = Reader::versioned(bytes)?;
     let mut group = Group::default();
     let nodes = load_events(&mut r, &mut group.bound)?;
@@ -49,9 +58,16 @@ pub fn load(bytes: &[u8], rules: &RuleSet, hasher: KeyHasher) -> Result<Group, C
     }
     let capped = r.list(|r| Ok((r.u32()?, Capped { caps: r.u64()? as u8, until: r.i64()? })))?;
     group.set_capped(capped.into_iter().collect());
+    let rows_from = match r.version() {
+        ..ROWS_VERSION => Vec::new(),
+        _ => r.list(|r| Ok((r.u32()?, r.i64()?)))?,
+    };
+    if rows_from.iter().any(|(rule, _)| *rule as usize >= rules.rules.len()) {
+        return Err(Corrupt("a rule that is not there waits for a window"));
+    }
     r.end()?;
     hold_no_more(nodes, &mut group.bound)?;
-    Ok(group)
+    Ok((group, rows_from))
 }
 
 /// Reads the events that several hold; each is held once, while it is not yet known by whom.

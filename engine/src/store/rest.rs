@@ -8,10 +8,13 @@ use super::codec::{Corrupt, Reader, Writer};
 use crate::Millis;
 use crate::batch::{Batch, Layout};
 use crate::index::Scratch;
-use crate::order::{PartitionTime, Sequencer};
+use crate::order::{PartitionTime, Sequencer, Span};
 use crate::output::AlertId;
 use crate::rule_set::RuleSet;
 use crate::suppress::{Held, Suppressor};
+
+/// The first version that says from when to when events were taken.
+const SPAN_VERSION: u16 = 5;
 
 /// Writes what suppression remembers.
 pub fn save_suppressor(s: &Suppressor) -> Vec<u8> {
@@ -64,6 +67,8 @@ pub fn save_sequencer(s: &Sequencer) -> Vec<u8> {
         w.i64(row.at);
         batch.save_row(row, w);
     });
+    w.option(s.span().since, Writer::i64);
+    w.option(s.span().newest, Writer::i64);
     w.bytes
 }
 
@@ -89,7 +94,13 @@ pub fn load_sequencer(bytes: &[u8], judges: &[Judge], into: &mut Sequencer) -> R
         }
         judges[judge].rules.index.look_up(batch, row, &mut scratches[judge], &judges[judge].rules.data, &seen);
     }
+    let span = match r.version() {
+        ..SPAN_VERSION => {
+            Span { since: (clock > Millis::MIN).then_some(clock), newest: (clock > Millis::MIN).then_some(clock) }
+        }
+        _ => Span { since: r.option(|r| r.i64())?, newest: r.option(|r| r.i64())? },
+    };
     r.end()?;
-    into.go_on(partitions.into_iter().collect(), clock, next_sequence, batches);
+    into.go_on(partitions.into_iter().collect(), clock, next_sequence, span, batches);
     Ok(())
 }

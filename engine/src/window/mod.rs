@@ -24,7 +24,7 @@ use crate::slot::KeyHasher;
 use crate::store::codec::{Corrupt, Reader, Writer};
 
 pub use self::entries::Entries;
-pub use self::reach::{Look, count_of, keeps_times, last_end, seen_from, seen_until};
+pub use self::reach::{Look, count_of, keeps_times, last_end, next_close, open_at, seen_from, seen_until};
 
 /// The state of one window for one key.
 #[derive(Clone, Debug)]

@@ -46,6 +46,23 @@ fn begin(reach: &Reach, at: Millis) -> Millis {
     earlier.saturating_add(1).saturating_mul(*every).saturating_add(*origin)
 }
 
+/// The aligned windows that hold a time, as their first and last moments, in the order in which they close.
+pub fn open_at(reach: &Reach, at: Millis) -> impl Iterator<Item = (Millis, Millis)> + use<> {
+    let (length, every) = match reach {
+        Reach::Aligned { length, every, .. } => (*length, *every),
+        _ => (0, 1),
+    };
+    let firsts = std::iter::successors(Some(begin(reach, at)), move |first| first.checked_add(every));
+    firsts
+        .take_while(move |first| length > 0 && *first <= at)
+        .map(move |first| (first, first.saturating_add(length - 1)))
+}
+
+/// The first moment at or after a time that is the last of an aligned window, with the window's first.
+pub fn next_close(reach: &Reach, from: Millis) -> Option<(Millis, Millis)> {
+    open_at(reach, from).next()
+}
+
 /// When entries that a look at `now` or later can see have come; none where their times do not say it.
 pub fn seen_from(kind: &WindowKind, now: Millis) -> Option<Millis> {
     match kind {

@@ -176,7 +176,8 @@ impl Serialize for EvidenceByStep<'_> {
         let Alert { body, rules, sources, .. } = self.alert;
         let steps = &rules.rules[body.rule as usize].program.rule.steps;
         let mut map = serializer.serialize_map(None)?;
-        for (i, step) in steps.iter().enumerate() {
+        let closing = rules.rules[body.rule as usize].program.rule.closing.is_some();
+        for (i, step) in steps.iter().enumerate().filter(|_| !closing) {
             let events: Vec<EvidenceJson<'_>> = body
                 .evidence
                 .iter()

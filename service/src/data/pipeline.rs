@@ -562,7 +562,8 @@ impl Pipeline {
             let next_sequence = rest.first().map_or(ready.next_sequence, |e| e.sequence);
             let until = cut.saturating_add(1);
             let batches = ready.batches.clone();
-            let before = Ordered { batches, events: ready.events, until, next_sequence, stratum: ready.stratum };
+            let Ordered { since, newest, stratum, .. } = ready;
+            let before = Ordered { batches, events: ready.events, until, next_sequence, since, newest, stratum };
             self.step(&before, sink);
             self.put_next_in_force(sink);
             ready.events = rest;

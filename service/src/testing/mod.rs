@@ -67,6 +67,7 @@ pub fn run(test: &TestDecl, program: &Arc<Program>, programs: &[Arc<Program>], s
         strata: Strata::default(),
         suppressor: Suppressor::default(),
         clock: START,
+        since: None,
         greatest: Millis::MIN,
         sequence: 0,
         defaults: BTreeMap::new(),
@@ -100,6 +101,8 @@ struct Bench<'t> {
     strata: Strata,
     suppressor: Suppressor,
     clock: Millis,
+    /// The earliest time that there is.
+    since: Option<Millis>,
     greatest: Millis,
     sequence: u64,
     defaults: BTreeMap<&'t str, &'t TestEvent>,
@@ -311,12 +314,15 @@ impl<'t> Bench<'t> {
             events: vec![event],
             until: self.clock,
             next_sequence: self.sequence,
-            stratum: 0,
+            ..Ordered::default()
         });
         Ok(())
     }
 
     fn pass(&mut self, ordered: Ordered) {
+        // A test's time begins with its clock.
+        let since = *self.since.get_or_insert(START.min(self.clock));
+        let ordered = Ordered { since: Some(since), newest: Some(self.greatest.max(self.clock)), ..ordered };
         let shard = &mut self.shard;
         let mut climbed = self.strata.lead(&self.rules, &ordered, &mut self.suppressor, |input| {
             let mut outputs: Vec<Output> = Vec::new();

@@ -155,6 +155,20 @@ impl Data {
         self.lists.contains_key(name)
     }
 
+    /// The keys of a table's rows, or the entries of a list at a time, in no order.
+    pub fn keys(&self, name: &str, now: i64) -> Vec<Vec<Value>> {
+        // A number is a key without the digits that say nothing.
+        let plain = |value: &Value| match value {
+            Value::Decimal(d) => Value::Decimal(d.normalize()),
+            other => other.clone(),
+        };
+        if let Some(rows) = self.tables.get(name) {
+            return rows.iter().map(|row| row.key.iter().map(plain).collect()).collect();
+        }
+        let live = self.lists[name].iter().filter(|(_, until)| until.is_none_or(|until| now <= until));
+        live.map(|(value, _)| vec![plain(value)]).collect()
+    }
+
     /// Whether a value is on a list at a time; an address is where its network is.
     pub fn is_on(&self, list: &str, item: &Value, now: i64) -> Option<bool> {
         if item.is_missing() {

@@ -15,6 +15,7 @@ use crate::aggregates;
 use crate::data::{Data, Used};
 use crate::event::Event;
 use crate::functions;
+use crate::kept::is_own_key;
 use crate::rule::{Key, Rule, key_by, optional_parts};
 use crate::value::{self, Value};
 use crate::windows::{self, Since};
@@ -434,7 +435,8 @@ impl Scope<'_> {
         let window = call.over.as_ref().expect("the caller saw it");
         let is_type = |name: &str| self.world.types.iter().any(|t| t.name.text == name);
         let Some(ty) = call.args.iter().find_map(|a| find_name(&a.value, &is_type)) else { return Value::Missing };
-        let by = call.by.as_ref().map(|by| (by, by_values(by, self.current)));
+        let own = |by: &&By| is_own_key(self.rule, call, by);
+        let by = call.by.as_ref().filter(|by| !own(by)).map(|by| (by, by_values(by, self.current)));
         if by.as_ref().is_some_and(|(_, values)| values.is_none()) {
             return Value::Missing;
         }

@@ -1,11 +1,17 @@
-//! Features: where a rule names one, its value is written out, so that nothing else has to know of them.
+//! Features, and aggregates over the window at whose close a rule fires: both are written out where a rule names them, so that nothing else has
+//! to know of them.
 
 use std::collections::BTreeMap;
 
 use lapwing_dsl::syntax::ast::{
     By, ClauseKind, Decl, ElementKind, Expr, ExprKind, File, InTarget, MessageClause, MessagePart, Pattern,
-    PatternKind, Step, WindowKind,
+    PatternKind, Step, Window, WindowKind,
 };
+
+const AGGREGATES: [&str; 16] = [
+    "count", "sum", "avg", "min", "max", "stddev", "distinct", "first", "last", "list", "median", "quantile", "ema",
+    "rate", "topk", "corr",
+];
 
 type Features<'f> = BTreeMap<&'f str, &'f Expr>;
 
@@ -18,22 +24,43 @@ pub fn written_out(files: &[File]) -> Vec<File> {
     let mut written = files.to_vec();
     for decl in written.iter_mut().flat_map(|f| &mut f.decls) {
         let Decl::Rule(rule) = decl else { continue };
-        rule.clauses.iter_mut().for_each(|clause| clause_of(&mut clause.kind, &features));
+        let window = rule.clauses.iter().find_map(|c| match &c.kind {
+            ClauseKind::Window(w) => Some(w.window.clone()),
+            _ => None,
+        });
+        if let Some(window) = window {
+            rule.clauses.iter_mut().for_each(|c| each_expr(&mut c.kind, &mut |e| over_own(e, &window)));
+        }
+        rule.clauses.iter_mut().for_each(|clause| each_expr(&mut clause.kind, &mut |e| expr(e, &features)));
     }
     written
 }
 
-fn clause_of(clause: &mut ClauseKind, features: &Features<'_>) {
+/// In a rule that fires when a window closes, an aggregate without a window is over that.
+fn over_own(e: &mut Expr, window: &Window) {
+    if let ExprKind::Call(call) = &mut e.kind
+        && call.over.is_none()
+        && AGGREGATES.contains(&call.name.text.as_str())
+        && (call.args.len() == 1 || !matches!(call.name.text.as_str(), "min" | "max"))
+    {
+        call.over = Some(window.clone());
+        return;
+    }
+    each_part(e, &mut |part| over_own(part, window));
+}
+
+/// Calls a function with each of the outermost expressions of a clause.
+fn each_expr(clause: &mut ClauseKind, f: &mut dyn FnMut(&mut Expr)) {
     match clause {
-        ClauseKind::Match(m) => pattern(&mut m.pattern, features),
-        ClauseKind::When(e) | ClauseKind::Severity(e) | ClauseKind::Risk(e) => expr(e, features),
-        ClauseKind::Emit(emit) => emit.fields.iter_mut().for_each(|(_, e)| expr(e, features)),
-        ClauseKind::Suppress(s) => s.by.iter_mut().for_each(|e| expr(e, features)),
-        ClauseKind::Message(MessageClause::Expr(e)) => expr(e, features),
+        ClauseKind::Match(m) => pattern(&mut m.pattern, f),
+        ClauseKind::When(e) | ClauseKind::Severity(e) | ClauseKind::Risk(e) => f(e),
+        ClauseKind::Emit(emit) => emit.fields.iter_mut().for_each(|(_, e)| f(e)),
+        ClauseKind::Suppress(s) => s.by.iter_mut().for_each(f),
+        ClauseKind::Message(MessageClause::Expr(e)) => f(e),
         ClauseKind::Message(MessageClause::Template(parts, _)) => {
             for part in parts {
                 if let MessagePart::Hole(e) = part {
-                    expr(e, features);
+                    f(e);
                 }
             }
         }
@@ -41,24 +68,24 @@ fn clause_of(clause: &mut ClauseKind, features: &Features<'_>) {
     }
 }
 
-fn pattern(p: &mut Pattern, features: &Features<'_>) {
+fn pattern(p: &mut Pattern, f: &mut dyn FnMut(&mut Expr)) {
     match &mut p.kind {
-        PatternKind::Step(s) => step(s, features),
-        PatternKind::Group(group) => pattern(&mut group.body, features),
-        PatternKind::All(sides) | PatternKind::Any(sides) => sides.iter_mut().for_each(|s| pattern(s, features)),
+        PatternKind::Step(s) => step(s, f),
+        PatternKind::Group(group) => pattern(&mut group.body, f),
+        PatternKind::All(sides) | PatternKind::Any(sides) => sides.iter_mut().for_each(|s| pattern(s, f)),
         PatternKind::Sequence(elements) => {
             for element in elements {
                 match &mut element.kind {
-                    ElementKind::Pattern(p) => pattern(p, features),
-                    ElementKind::Absence(a) => a.steps.iter_mut().for_each(|s| step(s, features)),
+                    ElementKind::Pattern(p) => pattern(p, f),
+                    ElementKind::Absence(a) => a.steps.iter_mut().for_each(|s| step(s, f)),
                 }
             }
         }
     }
 }
 
-fn step(s: &mut Step, features: &Features<'_>) {
-    s.filter.iter_mut().chain(&mut s.until).for_each(|e| expr(e, features));
+fn step(s: &mut Step, f: &mut dyn FnMut(&mut Expr)) {
+    s.filter.iter_mut().chain(&mut s.until).for_each(f);
 }
 
 fn expr(e: &mut Expr, features: &Features<'_>) {

@@ -30,7 +30,7 @@ pub fn plain(piece: &impl Debug) -> String {
 pub fn meaning(rule: &Rule<'_>) -> String {
     let pattern = plain(&(rule.mode, rule.pattern, rule.by, rule.within, rule.stop));
     let selection = plain(&(rule.when, rule.skip, rule.report, rule.suppress));
-    let results = plain(&(rule.emit, rule.message, rule.severity, rule.risk));
+    let results = plain(&(rule.emit, rule.message, rule.severity, rule.risk, rule.closing));
     pattern + &selection + &results
 }
 
@@ -40,7 +40,7 @@ pub fn comparable(old: &Rule<'_>, new: &Rule<'_>) -> bool {
         let twin = new.step(&step.label().text);
         twin.is_none_or(|twin| twin.event.text == step.event.text && key_fields(new, twin) == key_fields(old, step))
     };
-    key_shape(old) == key_shape(new) && old.steps.iter().all(alike)
+    key_shape(old) == key_shape(new) && old.steps.iter().all(alike) && old.closing.is_some() == new.closing.is_some()
 }
 
 /// Whether alerts of the old rule hold back those of the new one.

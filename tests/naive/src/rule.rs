@@ -1,8 +1,11 @@
 //! A rule as the matcher reads it: its clauses by name, and who stands in which key's input.
 
+use std::sync::LazyLock;
+
+use lapwing_dsl::syntax::Span;
 use lapwing_dsl::syntax::ast::{
     By, ClauseKind, ElementKind, EmitClause, Expr, KeyField, MatchMode, MessageClause, Pattern, PatternKind, Report,
-    RuleDecl, Skip, Step, StopClause, SuppressClause,
+    RuleDecl, Skip, Step, StopClause, SuppressClause, WindowClause,
 };
 
 use crate::event::Event;
@@ -48,21 +51,31 @@ pub struct Rule<'a> {
     pub steps: Vec<&'a Step>,
     /// The steps of its absences.
     pub absent: Vec<&'a Step>,
+    /// `window`: the rule fires when one closes, and has no pattern.
+    pub closing: Option<&'a WindowClause>,
     /// The whole tree as text.
     tree: String,
 }
 
+/// The pattern of a rule that has none.
+static NOTHING: LazyLock<Pattern> =
+    LazyLock::new(|| Pattern { kind: PatternKind::Any(Vec::new()), span: Span::default() });
+
 impl<'a> Rule<'a> {
     /// Reads the clauses; `None` for a rule without a pattern.
     pub fn new(decl: &'a RuleDecl) -> Option<Rule<'a>> {
-        let pattern = decl.clauses.iter().find_map(|c| match &c.kind {
-            ClauseKind::Match(m) => Some(m),
-            _ => None,
-        })?;
+        let matching =
+            decl.clauses.iter().find_map(|c| if let ClauseKind::Match(m) = &c.kind { Some(m) } else { None });
+        let closing =
+            decl.clauses.iter().find_map(|c| if let ClauseKind::Window(w) = &c.kind { Some(w) } else { None });
+        if matching.is_none() && closing.is_none() {
+            return None;
+        }
         let mut rule = Rule {
             name: &decl.name.text,
-            mode: pattern.mode,
-            pattern: &pattern.pattern,
+            mode: matching.map_or(MatchMode::One, |m| m.mode),
+            pattern: matching.map_or(&*NOTHING, |m| &m.pattern),
+            closing,
             by: None,
             optional: Vec::new(),
             within: None,

@@ -5,9 +5,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use lapwing_dsl::syntax::ast::{Decl, EventDecl, File};
+use lapwing_dsl::syntax::ast::{Decl, EventDecl, File, WindowClause, WindowKind};
 use serde_json::{Map, Value as Json, json};
 
+use crate::closing::{self, Closes, at_hand, looks_at};
 use crate::data::{Data, Used};
 use crate::eval::{Scope, World};
 use crate::event::{self, Decoded, Event};
@@ -53,12 +54,15 @@ fn run_written_out(files: &[File], changes: &[Change<'_>], lines: &[Json], optio
     let (events, cuts, outcome) = read(&generations, changes, lines, options);
     let lateness = if options.order == Order::Arrival { options.lateness_ms } else { 0 };
     let mut items = strata::of_the_log(events, lateness);
+    let time = (items.iter().map(|i| i.event.at).min(), items.iter().map(|i| i.event.at).max());
+    let first = if options.order == Order::Arrival { items.first().map(|i| i.event.at) } else { time.0 };
+    let time = first.zip(time.1);
     let strata: Vec<Vec<u8>> = generations.iter().map(|g| strata::of_rules(&g.rules)).collect();
     let mut alerts = Vec::new();
     for stratum in 0..=strata.iter().flatten().copied().max().unwrap_or(0) {
         let own: Vec<Generation<'_>> =
             generations.iter().zip(&strata).map(|(g, of_rules)| g.of_stratum(stratum, of_rules)).collect();
-        let made = lead(&own, stratum, &items, &cuts, lateness);
+        let made = lead(&own, stratum, &items, &cuts, lateness, time);
         alerts.extend(made.alerts);
         items = strata::with(items, made.derived);
     }
@@ -67,14 +71,30 @@ fn run_written_out(files: &[File], changes: &[Change<'_>], lines: &[Json], optio
 }
 
 /// Leads the rules of one stratum over events.
-fn lead(generations: &[Generation<'_>], stratum: u8, items: &[Item], cuts: &[i64], lateness: i64) -> Made {
+fn lead(
+    generations: &[Generation<'_>],
+    stratum: u8,
+    items: &[Item],
+    cuts: &[i64],
+    lateness: i64,
+    time: Option<(i64, i64)>,
+) -> Made {
     let states = generations[0].rules.iter().map(|_| RuleState::default()).collect();
     let windows = Rc::new(carried_over(&Since::new(), &generations[0].rules, &generations[0].types, 0, i64::MIN));
     let types = generations[0].types.clone();
     let data = generations[0].data.clone();
     let world = World { types, history: Vec::new(), clock: i64::MIN, lateness, windows, data };
     let tag = Tag { stratum, ..Tag::default() };
-    let mut stream = Stream { generation: &generations[0], live: 0, states, world, tag, made: Made::default() };
+    let mut stream = Stream {
+        generation: &generations[0],
+        live: 0,
+        states,
+        world,
+        tag,
+        made: Made::default(),
+        time,
+        planned: false,
+    };
     let last = items.last().map_or(0, |item| item.tag.index + 1);
     let places = strata::given(items);
     for (item, given) in items.iter().zip(places) {
@@ -208,6 +228,8 @@ struct RuleState<'a> {
     suppressed: Vec<(Key, i64, u64)>,
     /// `report updates`: alerts whose first revision was held back.
     silent: Vec<(Key, usize)>,
+    /// Where it fires when windows close.
+    closes: Closes,
 }
 
 struct Stream<'a> {
@@ -219,6 +241,10 @@ struct Stream<'a> {
     /// Where what happens now stands.
     tag: Tag,
     made: Made,
+    /// When time begins, and the latest time of all.
+    time: Option<(i64, i64)>,
+    /// Whether it is known when windows close for rows.
+    planned: bool,
 }
 
 impl<'a> Stream<'a> {
@@ -234,8 +260,9 @@ impl<'a> Stream<'a> {
 
     /// Lets the next generation take over, once time is past the cut. What is due by now is still the old one's.
     fn change(&mut self, next: &'a Generation<'a>, cut: i64) {
-        self.world.clock = self.world.clock.max(cut.saturating_add(1));
-        self.fire_before(self.world.clock, true);
+        let clock = self.world.clock.max(cut.saturating_add(1));
+        self.fire_before(clock, true);
+        self.world.clock = clock;
         self.tag = Tag { deadline: cut, change: self.live + 1, given: 0, ..self.tag };
         let old = self.generation;
         for (i, rule) in old.rules.iter().enumerate() {
@@ -254,13 +281,33 @@ impl<'a> Stream<'a> {
         for (rule, text) in next.rules.iter().zip(&next.texts) {
             let before = old.rules.iter().position(|r| r.name == rule.name);
             let before = before.filter(|i| migrate::comparable(&old.rules[*i], rule));
+            let looks_at = |i: &usize| looks_at(&old.rules[*i], &old.types) == looks_at(rule, &next.types);
+            let before = before.filter(looks_at);
             let mut state = before.and_then(|i| states[i].take()).unwrap_or_default();
+            if before.is_none() && rule.closing.is_some_and(|c| c.rows.is_some()) {
+                state.closes.begins = Some(self.world.clock).filter(|clock| *clock > i64::MIN);
+            }
             if let Some(i) = before.filter(|i| old.texts[*i] != *text) {
                 state.lead_over(&old.rules[i], &old.types, rule, &self.world);
             }
             self.states.push(state);
         }
         self.generation = next;
+        if self.planned {
+            self.planned = false;
+            self.plan(i64::MAX);
+        }
+    }
+
+    /// Finds out when windows close for rows, once time is past where it began.
+    fn plan(&mut self, clock: i64) {
+        let Some((since, newest)) = self.time.filter(|(since, _)| *since < clock && !self.planned) else { return };
+        self.planned = true;
+        for (rule, state) in self.generation.rules.iter().zip(&mut self.states) {
+            if let Some(clause) = rule.closing.filter(|_| state.closes.next.is_none()) {
+                state.closes.plan(clause, self.world.clock.max(since), newest);
+            }
+        }
     }
 
     /// The keys that hold something of a rule, in order.
@@ -275,6 +322,11 @@ impl<'a> Stream<'a> {
         event.data = self.world.data.clone();
         let event = Rc::new(event);
         self.world.history.push(event.clone());
+        for (rule, state) in self.generation.rules.iter().zip(&mut self.states) {
+            if let Some(clause) = rule.closing {
+                state.closes.event(rule, clause, &self.world, &event);
+            }
+        }
         for (i, rule) in self.generation.rules.iter().enumerate() {
             let input = rule.keys(&event);
             let stopped = rule.stop.filter(|s| s.event.text == event.ty).and_then(|_| rule.key(&event));
@@ -307,12 +359,41 @@ impl<'a> Stream<'a> {
 
     /// Fires the deadlines before `clock`, in order of deadline, rule, key. What they complete stands at their time, if `at_their_time`.
     fn fire_before(&mut self, clock: i64, at_their_time: bool) {
+        self.plan(clock);
         while let Some((deadline, rule, key)) = self.next_timer().filter(|(deadline, ..)| *deadline < clock) {
             if at_their_time {
                 self.tag = Tag { deadline, given: u32::MAX, ..self.tag };
             }
-            self.with_key(rule, &key, |state, matcher| state.pass(matcher, deadline));
+            self.fire(rule, &key, deadline);
         }
+    }
+
+    fn fire(&mut self, rule: usize, key: &Key, deadline: i64) {
+        match self.generation.rules[rule].closing {
+            Some(clause) => self.close(rule, clause, key, deadline),
+            None => self.with_key(rule, key, |state, matcher| state.pass(matcher, deadline)),
+        }
+    }
+
+    /// A window closes, of one key or for all rows.
+    fn close(&mut self, rule: usize, clause: &WindowClause, key: &Key, deadline: i64) {
+        let of = &self.generation.rules[rule];
+        let state = &mut self.states[rule];
+        let Some(rows) = &clause.rows else {
+            let at = state.closes.open.iter().position(|(k, _, last)| k == key && *last == deadline);
+            let (key, first, last) = state.closes.open.remove(at.expect("the window is open"));
+            self.made.alerts.extend(closed(of, state, clause, &self.world, &key, (first, last)).map(|a| (self.tag, a)));
+            return;
+        };
+        let (first, last) = state.closes.next.expect("a window closes");
+        let mut keys = self.world.data.keys(&rows.text, last);
+        keys.sort_by(|a, b| value::key_order(a, b));
+        for key in keys {
+            self.made.alerts.extend(closed(of, state, clause, &self.world, &key, (first, last)).map(|a| (self.tag, a)));
+        }
+        let newest = self.time.map_or(i64::MIN, |(_, newest)| newest);
+        state.closes.begins = None;
+        state.closes.plan(clause, last + 1, newest);
     }
 
     fn next_timer(&self) -> Option<(i64, usize, Key)> {
@@ -320,18 +401,18 @@ impl<'a> Stream<'a> {
         for (i, state) in self.states.iter().enumerate() {
             for (key, of_key) in &state.keys {
                 let matcher = Matcher { rule: &self.generation.rules[i], world: &self.world, key };
-                timers.extend(of_key.timer(matcher).map(|deadline| (deadline, i, key)));
+                timers.extend(of_key.timer(matcher).map(|deadline| (deadline, i, key.clone())));
             }
+            timers.extend(state.closes.timer().map(|(deadline, key)| (deadline, i, key)));
         }
-        let first =
-            timers.into_iter().min_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| value::key_order(a.2, b.2)))?;
-        Some((first.0, first.1, first.2.clone()))
+        timers.into_iter().min_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| value::key_order(&a.2, &b.2)))
     }
 
     fn end(&mut self) {
+        self.plan(i64::MAX);
         while let Some((deadline, rule, key)) = self.next_timer() {
             self.tag = Tag { deadline, given: u32::MAX, ..self.tag };
-            self.with_key(rule, &key, |state, matcher| state.pass(matcher, deadline));
+            self.fire(rule, &key, deadline);
         }
         self.tag = Tag { deadline: i64::MAX, given: 0, ..self.tag };
         for i in 0..self.generation.rules.len() {
@@ -395,13 +476,21 @@ impl<'a> RuleState<'a> {
         let scope = matcher.match_scope(&reported.done.bound, reported.done.now);
         let by: Key =
             if clause.by.is_empty() { matcher.key.clone() } else { clause.by.iter().map(|e| scope.eval(e)).collect() };
+        let passes = self.hold_back(by, at, clause.duration.ms);
+        if passes.is_none() {
+            self.silent.extend(silent);
+        }
+        passes
+    }
+
+    /// How many were held back for a value before; none where this is held back too.
+    fn hold_back(&mut self, by: Key, at: i64, duration: i64) -> Option<u64> {
         let Some(last) = self.suppressed.iter_mut().find(|(k, ..)| *k == by) else {
             self.suppressed.push((by, at, 0));
             return Some(0);
         };
-        if at < last.1.saturating_add(clause.duration.ms) {
+        if at < last.1.saturating_add(duration) {
             last.2 += 1;
-            self.silent.extend(silent);
             return None;
         }
         last.1 = at;
@@ -433,6 +522,47 @@ fn alert(matcher: Matcher<'_, '_>, reported: &Reported<'_>, suppressed: u64) -> 
     rule.when.map(|when| scope.eval(when));
     rule.risk.map(|risk| scope.eval(risk));
     rule.suppress.iter().flat_map(|s| &s.by).for_each(|by| drop(scope.eval(by)));
+    let said = said(&scope);
+    Alert {
+        revision: reported.revision,
+        status: reported.status.to_owned(),
+        first_at: done.bound[0].event.at,
+        at: done.at,
+        evidence: evidence(&done.bound),
+        suppressed,
+        models: models(used.into_inner()),
+        ..said
+    }
+}
+
+/// The alert of a window that closed; none where `when` does not hold, or it is held back.
+fn closed(
+    rule: &Rule<'_>,
+    state: &mut RuleState<'_>,
+    clause: &WindowClause,
+    world: &World<'_>,
+    key: &Key,
+    (first, last): (i64, i64),
+) -> Option<Alert> {
+    let at_hand = at_hand(world);
+    let scope = closing::scope(rule, key, world, &at_hand, last);
+    if rule.when.is_some_and(|when| scope.eval(when).truth() != Some(true)) {
+        return None;
+    }
+    let at = if let WindowKind::Session(_) = clause.window.kind { last } else { last + 1 };
+    let suppressed = match rule.suppress {
+        None => 0,
+        Some(s) => {
+            let by = if s.by.is_empty() { key.clone() } else { s.by.iter().map(|e| scope.eval(e)).collect() };
+            state.hold_back(by, at, s.duration.ms)?
+        }
+    };
+    Some(Alert { first_at: first, at, suppressed, ..said(&scope) })
+}
+
+/// What the rule's clauses make of it.
+fn said(scope: &Scope<'_>) -> Alert {
+    let (rule, key) = (scope.rule, scope.key);
     let mut fields = Map::new();
     for (name, expr) in rule.emit.iter().flat_map(|emit| &emit.fields) {
         if let Some(json) = scope.eval(expr).to_json() {
@@ -440,20 +570,20 @@ fn alert(matcher: Matcher<'_, '_>, reported: &Reported<'_>, suppressed: u64) -> 
         }
     }
     let names = rule.key_names().into_iter().map(str::to_owned);
-    let values = matcher.key.iter().map(|v: &Value| v.to_json().unwrap_or(Json::Null));
+    let values = key.iter().map(|v: &Value| v.to_json().unwrap_or(Json::Null));
     Alert {
         rule: rule.name.to_owned(),
-        revision: reported.revision,
-        status: reported.status.to_owned(),
+        revision: 0,
+        status: "open".to_owned(),
         severity: rule.severity.map(|e| scope.eval(e).to_text()),
         key: names.zip(values).collect(),
-        first_at: done.bound[0].event.at,
-        at: done.at,
-        evidence: evidence(&done.bound),
+        first_at: 0,
+        at: 0,
+        evidence: Default::default(),
         fields,
         message: rule.message.and_then(|m| scope.message(m)),
-        suppressed,
-        models: models(used.into_inner()),
+        suppressed: 0,
+        models: Vec::new(),
     }
 }
 

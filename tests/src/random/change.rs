@@ -169,15 +169,19 @@ fn mode(rule: &mut RuleText, rng: &mut Rng) {
 
 fn leave_out(rule: &mut RuleText, rng: &mut Rng) {
     let i = rng.below(rule.clauses.len());
-    if !rule.clauses[i].starts_with("match") {
+    if !rule.clauses[i].starts_with("match") && !rule.clauses[i].starts_with("window") {
         rule.clauses.remove(i);
     }
 }
 
 /// A clause of another random rule, in place of its own of the kind or as one more.
 fn clause(rule: &mut RuleText, rng: &mut Rng) {
-    let others: Vec<String> =
-        self::rule(&rule.name, rng).0.clauses.into_iter().filter(|c| !c.starts_with("match")).collect();
+    let others: Vec<String> = self::rule(&rule.name, rng)
+        .0
+        .clauses
+        .into_iter()
+        .filter(|c| !c.starts_with("match") && !c.starts_with("window"))
+        .collect();
     let word = |c: &str| c.split(' ').next().unwrap_or_default().to_owned();
     let other = rng.pick(&others).clone();
     match rule.clauses.iter().position(|c| word(c) == word(&other)) {

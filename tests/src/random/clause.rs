@@ -10,7 +10,7 @@ use super::rng::Rng;
 pub struct RuleText {
     /// Its name.
     pub name: String,
-    /// Its clauses; the one that begins with `match` has to stay.
+    /// Its clauses; the one that begins with `match` or `window` has to stay.
     pub clauses: Vec<String>,
 }
 
@@ -25,6 +25,9 @@ impl RuleText {
 pub fn rule(name: &str, rng: &mut Rng) -> (RuleText, Used) {
     let mut writer = Writer { rng, used: Used::default() };
     let (by, keys) = key(&mut writer);
+    if writer.rng.percent(8) {
+        return closing(name, by, writer);
+    }
     if writer.rng.percent(6) {
         return pair(name, by, keys, writer);
     }
@@ -69,6 +72,85 @@ fn pair(name: &str, by: Option<String>, keys: Keys, mut writer: Writer<'_>) -> (
     clauses.push(format!("match a: {}{first} then b: {}{second}", steps[0].ty, steps[1].ty));
     clauses.push(format!("within {}", writer.span(3, 18)));
     results(&mut writer, &steps, keys, &mut clauses);
+    (RuleText { name: name.to_owned(), clauses }, writer.used)
+}
+
+/// A rule that fires when a window closes, some of them for rows.
+fn closing(name: &str, by: Option<String>, mut writer: Writer<'_>) -> (RuleText, Used) {
+    let w = &mut writer;
+    let length = w.rng.between(2, 9);
+    let (mark, window) = match w.rng.below(7) {
+        0 | 1 => ("window every", format!("{length}ms every {}ms", w.rng.between(1, length))),
+        2 | 3 => ("window session", format!("session {}ms", w.rng.between(1, 4))),
+        _ => ("window tumbling", format!("{length}ms tumbling")),
+    };
+    w.mark(mark);
+    let session = mark == "window session";
+    let mut clauses: Vec<String> = by.into_iter().collect();
+    if !session && w.rng.percent(35) {
+        w.mark("window for rows");
+        let (by, rows) = *w.rng.pick(&[
+            ("j", "base"),
+            ("s", "texts"),
+            ("n", "whole"),
+            ("s, n", "pairs"),
+            ("p", "addresses"),
+            ("d", "exact"),
+        ]);
+        clauses = vec![format!("by {by}"), format!("window {window} for {rows}")];
+    } else {
+        clauses.push(format!("window {window}"));
+    }
+    let (ty, filter) = (
+        w.rng.weighted(&[(4, "e"), (2, "f"), (1, "g")]),
+        *w.rng.pick(&["", "", " where ok", " where n > 0", " where s != \"b\" and ok"]),
+    );
+    let value = |w: &mut Writer<'_>| {
+        let other = !session && w.rng.percent(30);
+        let (ty, filter) = if other { (*w.rng.pick(&["e", "f", "g"]), "") } else { (ty, filter) };
+        let inner = *w.rng.pick(&[
+            "sum(T.nF)",
+            "avg(T.xF)",
+            "max(T.dF)",
+            "distinct(T.sF)",
+            "last(T.xF)",
+            "median(T.qF)",
+            "rate(TF)",
+            "list(T.n, 3F)",
+            "count(TF)",
+        ]);
+        inner.replace('T', ty).replace('F', filter)
+    };
+    let counted = format!("count({ty}{filter})");
+    if w.rng.percent(70) {
+        let n = w.rng.between(0, 2);
+        let order = *w.rng.pick(&[">", ">=", "<=", "==", "!="]);
+        clauses.push(format!("when {counted} {order} {n}"));
+    }
+    let mut fields = vec![format!("n: {counted}")];
+    for i in 0..w.rng.between(0, 3) {
+        fields.push(format!("v{i}: {}", value(w)));
+    }
+    if w.rng.percent(30) {
+        fields.push(format!(
+            "o: {} over {}ms",
+            *w.rng.pick(&["count(e)", "sum(f.n)", "max(e.x)"]),
+            w.rng.between(2, 12)
+        ));
+    }
+    if clauses[0] == "by k" && w.rng.percent(30) {
+        w.mark("feature");
+        fields.push("f: busy".to_owned());
+    }
+    clauses.push(format!("emit {{ {} }}", fields.join(", ")));
+    if w.rng.percent(25) {
+        w.mark("message");
+        clauses.push(format!("message \"there are {{{counted}}}\""));
+    }
+    if w.rng.percent(20) {
+        w.mark("suppress");
+        clauses.push(format!("suppress {}", w.span(2, 9)));
+    }
     (RuleText { name: name.to_owned(), clauses }, writer.used)
 }
 

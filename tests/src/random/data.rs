@@ -47,7 +47,11 @@ fn real_model(name: &str, rng: &mut Rng) -> Json {
 
 /// A message that changes a list, a table or a model that a text names, if it names one.
 pub fn message_for(text: &str, rng: &mut Rng) -> Option<Json> {
-    let asked = |name: &&str| text.contains(&format!("in {name}")) || text.contains(&format!("{name}["));
+    let asked = |name: &&str| {
+        text.contains(&format!("in {name}"))
+            || text.contains(&format!("{name}["))
+            || text.contains(&format!("for {name}"))
+    };
     let mut names: Vec<&str> = NAMES.into_iter().filter(asked).collect();
     names.extend(MODELS.into_iter().filter(|name| text.contains(&format!("{name}(n: "))));
     (!names.is_empty()).then(|| change(rng.word(&names), rng))

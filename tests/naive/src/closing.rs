@@ -1,0 +1,156 @@
+//! Rules that fire when a window closes, by lists of the windows that are open.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use lapwing_dsl::syntax::ast::{Call, Expr, Window, WindowClause, WindowKind};
+
+use crate::eval::{Scope, World, find_name};
+use crate::event::Event;
+use crate::rule::{Key, Rule};
+use crate::value;
+use crate::windows::{calls, expressions};
+
+/// What such a rule holds.
+#[derive(Clone, Debug, Default)]
+pub struct Closes {
+    /// Windows with an event: the key, the first and the last moment.
+    pub open: Vec<(Key, i64, i64)>,
+    /// Of a rule for rows: the window that closes next, once that is known.
+    pub next: Option<(i64, i64)>,
+    /// Of a rule for rows that came while events flowed: its first window begins no earlier.
+    pub begins: Option<i64>,
+}
+
+/// The length of a window, how far its like begin apart, and a time at which one begins; none for a session.
+fn shape(window: &Window) -> Option<(i64, i64, i64)> {
+    match &window.kind {
+        WindowKind::Tumbling(length) if length.ms % 604_800_000 == 0 => Some((length.ms, length.ms, 345_600_000)),
+        WindowKind::Tumbling(length) => Some((length.ms, length.ms, 0)),
+        WindowKind::Hopping(length, every) => Some((length.ms, every.ms, 0)),
+        _ => None,
+    }
+}
+
+/// What the rule's windows are, as text: rules of which it is the same look at the same.
+pub fn looks_at(rule: &Rule<'_>, types: &[&lapwing_dsl::syntax::ast::EventDecl]) -> String {
+    let Some(clause) = rule.closing else { return String::new() };
+    let mut counted = counted(rule, types);
+    counted.sort();
+    let gap = if let WindowKind::Session(gap) = &clause.window.kind { gap.ms } else { 0 };
+    let asked = if gap > 0 { own_calls(rule).first().map(|c| crate::migrate::plain(&c.filter)) } else { None };
+    format!("{:?} {gap} {:?} {counted:?} {asked:?}", shape(&clause.window), clause.rows.as_ref().map(|r| &r.text))
+}
+
+/// The aggregates over the rule's own window.
+fn own_calls<'a>(rule: &Rule<'a>) -> Vec<&'a Call> {
+    let Some(clause) = rule.closing else { return Vec::new() };
+    let all: Vec<&Expr> = expressions(rule).into_iter().map(|(e, _)| e).collect();
+    let own =
+        |call: &&Call| call.over.as_ref().is_some_and(|over| over.kind == clause.window.kind && over.offset.is_none());
+    all.into_iter().flat_map(calls).filter(own).collect()
+}
+
+/// The types that the rule's own aggregates count.
+fn counted(rule: &Rule<'_>, types: &[&lapwing_dsl::syntax::ast::EventDecl]) -> Vec<String> {
+    let is_type = |name: &str| types.iter().any(|t| t.name.text == name);
+    let mut counted: Vec<String> = own_calls(rule)
+        .into_iter()
+        .filter_map(|call| call.args.iter().find_map(|a| find_name(&a.value, &is_type)))
+        .map(str::to_owned)
+        .collect();
+    counted.sort();
+    counted.dedup();
+    counted
+}
+
+/// The windows of a length that hold a time.
+fn holding((length, every, origin): (i64, i64, i64), at: i64) -> Vec<(i64, i64)> {
+    let mut first = origin + (at - origin).div_euclid(every) * every;
+    let mut all = Vec::new();
+    while first + length > at {
+        all.push((first, first + length - 1));
+        first -= every;
+    }
+    all.reverse();
+    all
+}
+
+impl Closes {
+    /// An event came.
+    pub fn event(&mut self, rule: &Rule<'_>, clause: &WindowClause, world: &World<'_>, event: &Rc<Event>) {
+        if clause.rows.is_some() || !counted(rule, &world.types).contains(&event.ty) {
+            return;
+        }
+        let Some(key) = rule.key(event) else { return };
+        if let Some(shape) = shape(&clause.window) {
+            for (first, last) in holding(shape, event.at) {
+                if last >= world.clock && !self.open.contains(&(key.clone(), first, last)) {
+                    self.open.push((key.clone(), first, last));
+                }
+            }
+            return;
+        }
+        let WindowKind::Session(gap) = &clause.window.kind else { return };
+        let scope = Scope { counted: Some(event), ..scope(rule, &key, world, event, event.at) };
+        let meets = own_calls(rule)[0].filter.as_ref().is_none_or(|c| scope.eval(c).truth() == Some(true));
+        let (mut first, mut last) = (event.at, event.at + gap.ms);
+        if !meets || last < world.clock {
+            return;
+        }
+        self.open.retain(|(k, f, l)| {
+            let joins = *k == key && f - gap.ms <= event.at && event.at <= *l;
+            if joins {
+                first = first.min(*f);
+                last = last.max(*l);
+            }
+            !joins
+        });
+        self.open.push((key, first, last));
+    }
+
+    /// Finds the first window that closes for rows, at or after a time.
+    pub fn plan(&mut self, clause: &WindowClause, from: i64, newest: i64) {
+        let Some(shape) = shape(&clause.window).filter(|_| clause.rows.is_some()) else { return };
+        let mut at = from;
+        self.next = loop {
+            let (first, last) = holding(shape, at)[0];
+            if first > newest {
+                break None;
+            }
+            if self.begins.is_none_or(|begins| first >= begins) {
+                break Some((first, last));
+            }
+            at = last + 1;
+        };
+    }
+
+    /// When the next window closes, and for which key; the empty one stands for all rows.
+    pub fn timer(&self) -> Option<(i64, Key)> {
+        let of_rows = self.next.map(|(_, last)| (last, Key::new()));
+        let mut all: Vec<(i64, Key)> =
+            self.open.iter().map(|(key, _, last)| (*last, key.clone())).chain(of_rows).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| value::key_order(&a.1, &b.1)));
+        all.into_iter().next()
+    }
+}
+
+/// What the names mean when a window closes.
+pub fn scope<'s>(
+    rule: &'s Rule<'s>,
+    key: &'s Key,
+    world: &'s World<'s>,
+    current: &'s Rc<Event>,
+    now: i64,
+) -> Scope<'s> {
+    Scope { world, rule, key, bound: &[], candidate: None, current, now, counted: None, element: None, used: None }
+}
+
+/// No event is at hand: the last one that came tells where in the stream it is.
+pub fn at_hand(world: &World<'_>) -> Rc<Event> {
+    let nothing = || {
+        let (ty, data) = (String::new(), world.data.clone());
+        Rc::new(Event { ty, at: i64::MIN, line: 0, place: 0, data, fields: BTreeMap::new() })
+    };
+    world.history.last().cloned().unwrap_or_else(nothing)
+}
