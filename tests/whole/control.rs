@@ -26,10 +26,15 @@ fn five_hundred_changes_in_order_of_arrival() {
     many(true);
 }
 
+/// `LAPWING_CONTROL_SEED`: where to begin.
+fn first_seed() -> u64 {
+    std::env::var("LAPWING_CONTROL_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
 fn many(arrival: bool) {
     let plans: u64 = std::env::var("LAPWING_CONTROL_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     for seed in 0..plans {
-        let seed = 2 * seed + u64::from(arrival);
+        let seed = first_seed() + 2 * seed + u64::from(arrival);
         let plan = plan(seed, arrival, MESSAGES, EVENTS);
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("control-{seed}-{}", std::process::id()));
         check(&plan, &folder);
@@ -40,16 +45,22 @@ fn many(arrival: bool) {
 /// A thousand changes of lists and a thousand of tables over one stream, in each order of events.
 #[test]
 fn a_thousand_changes_of_lists_and_of_tables() {
-    for (seed, arrival) in [(11, false), (12, true)] {
+    // Of the rules of some seeds none looks anything up that is changed.
+    let mut told = [false; 2];
+    for (seed, arrival) in (11..27).map(|seed| (seed, seed % 2 == 0)) {
+        if told[usize::from(arrival)] {
+            continue;
+        }
         let plan = plan_of_data(seed, arrival, 1_000, 600);
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("data-{seed}-{}", std::process::id()));
         let alerts = agree(&plan, &folder);
         assert!(alerts.len() >= 100, "{} alerts", alerts.len());
         let undisturbed = run(&plan, &folder, "undisturbed", &[], false);
         let bare = |alerts: &[Json]| alerts.iter().map(without_generation).collect::<Vec<_>>();
-        assert_ne!(bare(&alerts), bare(&undisturbed), "the changes change something");
+        told[usize::from(arrival)] |= bare(&alerts) != bare(&undisturbed);
         fs::remove_dir_all(&folder).expect("the test's folder can be removed");
     }
+    assert_eq!(told, [true; 2], "the changes change something");
 }
 
 fn check(plan: &Plan, folder: &Path) {

@@ -22,7 +22,7 @@ use crate::state::starts::Starts;
 use crate::window::{WindowState, keeps_times};
 
 /// The first version that says from when on rules close windows for rows.
-const ROWS_VERSION: u16 = 5;
+const ROWS_VERSION: u16 = 6;
 
 /// Writes a group. Equal state gives equal bytes: keys are written in their order, shared events as the runs come to them.
 ///

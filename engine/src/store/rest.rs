@@ -14,7 +14,7 @@ use crate::rule_set::RuleSet;
 use crate::suppress::{Held, Suppressor};
 
 /// The first version that says from when to when events were taken.
-const SPAN_VERSION: u16 = 5;
+const SPAN_VERSION: u16 = 6;
 
 /// Writes what suppression remembers.
 pub fn save_suppressor(s: &Suppressor) -> Vec<u8> {
