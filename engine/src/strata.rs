@@ -65,6 +65,7 @@ struct Derived {
     place: Place,
     /// Its row in the batch.
     row: u32,
+    at: Millis,
 }
 
 impl Events {
@@ -89,7 +90,8 @@ impl Events {
                 continue;
             };
             if push(&mut self.batch, rules, scratch, &output.body, &errors) {
-                self.events.push(Derived { place: output.place, row: self.batch.rows.len() as u32 - 1 });
+                let row = self.batch.rows.len() as u32 - 1;
+                self.events.push(Derived { place: output.place, row, at: output.body.at });
                 climbed.derived.push((output.body, before));
             } else {
                 climbed.errors += 1;
@@ -214,7 +216,9 @@ impl Derived {
     /// It, in a batch of a number, where time stands at `clock` with the event before it.
     fn event(&self, batch: u32, clock: Millis) -> OrderedEvent {
         let timed = self.place.deadline != Millis::MAX;
-        OrderedEvent { batch, row: self.row, sequence: 0, clock: if timed { self.place.deadline } else { clock } }
+        // A window's end is behind its last moment, at which it closes.
+        let clock = if timed { self.place.deadline.max(self.at) } else { clock };
+        OrderedEvent { batch, row: self.row, sequence: 0, clock }
     }
 }
 

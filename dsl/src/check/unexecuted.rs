@@ -13,15 +13,6 @@ pub(super) fn not_yet(span: Span, what: &str, found: &mut Vec<Diagnostic>) {
 
 /// Clauses.
 pub(super) fn clauses(clauses: &Clauses<'_>, found: &mut Vec<Diagnostic>) {
-    if let (Some((_, window)), Some((emit, span))) = (clauses.window, clauses.emit)
-        && emit.into.is_some()
-    {
-        let text = "events derived when a window closes, `emit into` beside `window`";
-        found.push(
-            Diagnostic::new(Code::NotYet, span, format!("not yet executed by this version: {text}"))
-                .also(window, "the window"),
-        );
-    }
     if let Some(span) = clauses.lateness {
         not_yet(span, "`lateness`, revisions for late events", found);
     }

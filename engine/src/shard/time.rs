@@ -204,7 +204,9 @@ impl Shard {
     fn sweep(&mut self, group: u16, slot: SlotId) {
         let clock = self.clock;
         let g = &mut self.groups[group as usize];
-        if g.sweep_at(slot).is_none_or(|at| at > clock) {
+        // A key has the same place in each stratum, and those above are not at this time yet.
+        let others = self.rules.spaces[g.space(slot) as usize].stratum != self.stratum;
+        if others || g.sweep_at(slot).is_none_or(|at| at > clock) {
             return;
         }
         g.set_sweep_at(slot, None);

@@ -440,7 +440,9 @@ impl<'a> Stream<'a> {
             if matcher.rule.emit.is_some_and(|emit| emit.into.is_some()) {
                 let event = strata::derive(matcher, &reported, &then(matcher, &reported));
                 let Some(event) = event else { continue };
-                let clock = self.world.clock;
+                // Of what time completed, time has come to it.
+                let timed = self.tag.given == u32::MAX;
+                let clock = if timed { event.at } else { self.world.clock };
                 self.made.derived.push(Item { generation: self.live, event, tag: self.tag, clock });
             } else {
                 self.made.alerts.push((self.tag, alert(matcher, &reported, suppressed)));
