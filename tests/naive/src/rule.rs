@@ -160,7 +160,11 @@ impl<'a> Rule<'a> {
 
     /// Whether it reads events of the type: in its pattern, in `stop on`, or by name in an expression, as windows do.
     pub fn reads(&self, ty: &str) -> bool {
-        self.names(ty) || self.stop.is_some_and(|s| s.event.text == ty) || self.tree.contains(&format!("Name({ty:?})"))
+        // A step of that name hides the type.
+        let hidden = self.step(ty).is_some();
+        self.names(ty)
+            || self.stop.is_some_and(|s| s.event.text == ty)
+            || (!hidden && self.tree.contains(&format!("Name({ty:?})")))
     }
 
     /// The step of that name.
