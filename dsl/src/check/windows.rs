@@ -271,6 +271,15 @@ impl RuleCheck<'_> {
 
     fn no_counted_event(&mut self, call: &Call, scope: Scope) {
         let Some(arg) = call.args.first().map(|a| &a.value) else { return };
+        let named = |name: &&&crate::syntax::ast::FeatureDecl| self.text(arg.span) == name.name.text;
+        if call.name.text == "corr" && self.world.names.features.values().any(|f| named(&&f)) {
+            let text = "not yet executed by this version: the correlation of two features";
+            let finding = Diagnostic::new(Code::NotYet, arg.span, text);
+            self.error(
+                finding.help("let a rule `emit into` an event with both values, and write `corr` of its two fields"),
+            );
+            return;
+        }
         let text = format!("a window counts events of a type, and `{}` names none", self.text(arg.span));
         let finding = Diagnostic::new(Code::WindowMisuse, arg.span, text);
         let event = self.candidate(scope).map_or("login", |e| &self.event_type(e).name);
