@@ -55,7 +55,7 @@ impl Shard {
             (kind != now).then_some(kind)
         };
         let mut swapped = Swapped::default();
-        let clock = self.clock;
+        let clock = self.time.clock;
         let runs_max = self.limits.runs_per_key_max;
         for group in &mut self.groups {
             let index = |rule: &u32| match &fates[*rule as usize] {
@@ -140,7 +140,7 @@ impl Shard {
                 }
             }
         }
-        self.rows_from = self.rows_after(&old, &fates);
+        self.rows_from = self.rows_after(&fates);
         self.plan_all();
         swapped
     }

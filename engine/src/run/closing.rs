@@ -60,11 +60,8 @@ impl Counted<'_> {
             return;
         }
         let joins = |run: &Run| run.first_at.saturating_sub(gap) <= at && at <= run.deadline;
-        let one = moved
-            .runs
-            .iter()
-            .position(|run| run.first_at <= at && joins(run) && at.saturating_add(gap) <= run.deadline);
-        if one.is_some() {
+        let holds = |run: &Run| run.first_at <= at && joins(run) && last <= run.deadline;
+        if moved.runs.iter().any(holds) {
             return;
         }
         moved.runs.retain(|run| {

@@ -45,14 +45,18 @@ pub struct Reporter<'a> {
 
 impl Reporter<'_> {
     fn scope<'s>(&'s self, complete: &Complete, bound: &'s BoundEvents) -> Scope<'s> {
-        let last = BoundRef::Shared(bound.get(complete.last));
+        self.scope_at(Some(BoundRef::Shared(bound.get(complete.last))), bound)
+    }
+
+    /// `last` is the last event bound; none where nothing is.
+    fn scope_at<'s>(&'s self, last: Option<BoundRef<'s>>, bound: &'s BoundEvents) -> Scope<'s> {
         Scope {
             program: Some(&self.entry.program),
             event: self.event,
-            current: Some(last),
-            step: last.step(),
+            current: last,
+            step: last.map_or(StepId(0), BoundRef::step),
             bound,
-            last: Some(last),
+            last,
             element: (None, None),
             key: self.key,
             windows: self.windows,
@@ -97,24 +101,10 @@ impl Reporter<'_> {
         }
     }
 
-    /// What leaves when a window closes that began at `first`; none where `when` does not hold. `none` is an empty forest.
-    pub fn close(&self, first: Millis, end: Millis, version: Option<u32>, none: &BoundEvents) -> Option<Match> {
+    /// What leaves when a window closes that began at `first`; none where `when` does not hold. Of `bound` nothing is read.
+    pub fn close(&self, first: Millis, end: Millis, version: Option<u32>, bound: &BoundEvents) -> Option<Match> {
         let rule = &self.entry.program.rule;
-        let scope = Scope {
-            program: Some(&self.entry.program),
-            event: None,
-            current: None,
-            step: StepId(0),
-            bound: none,
-            last: None,
-            element: (None, None),
-            key: self.key,
-            windows: self.windows,
-            data: self.data,
-            now: self.now,
-            errors: self.errors,
-            asking: None,
-        };
+        let scope = self.scope_at(None, bound);
         if rule.when.as_ref().is_some_and(|when| !scope.holds(when)) {
             return None;
         }

@@ -29,7 +29,7 @@ impl Shard {
                 gone += group.end_oldest(None, max - max / 16, Cap::Runs, &self.rules);
             }
             self.counters.runs_capped += gone as u64;
-            group.forget_caps(self.clock);
+            group.forget_caps(self.time.clock);
         }
     }
 

@@ -41,7 +41,7 @@ impl Shard {
             let (Some(begin), Some(gather)) = (&rules.begins[*rule as usize], &rules.gathers[*rule as usize]) else {
                 continue;
             };
-            starts.expire(self.clock.saturating_sub(gather.lasts));
+            starts.expire(self.time.clock.saturating_sub(gather.lasts));
             let wait = rules.wait(*rule, begin.state);
             if wait.event != event.row.event.0 || delivery.mask & 1 << wait.extraction == 0 {
                 continue;
@@ -95,7 +95,7 @@ impl Shard {
             let mut records = at.slot.into_iter().flat_map(|slot| group.records(slot));
             records.any(|r| r.rule() == rule && r.deadline() == last)
         };
-        let counted = Counted { event, sequence, clock: self.clock, hits };
+        let counted = Counted { event, sequence, clock: self.time.clock, hits };
         matches!(closing.reach, Reach::Session { .. }) || counted.windows(&closing.reach).any(|(_, last)| !known(last))
     }
 
@@ -274,7 +274,7 @@ impl Judge<'_> {
         if awaited == ANY_EVENT || self.shard.traced.is_some() {
             return self.fate_of_any(record);
         }
-        if record.deadline() < self.shard.clock {
+        if record.deadline() < self.shard.time.clock {
             return Some(Fate::Gone);
         }
         // Whether a run has passed over an event matters to none that is simple.
@@ -312,7 +312,7 @@ impl Judge<'_> {
         if entry.sees[self.event.row.event.0 as usize] & self.mask == 0 || entry.program.rule.closing.is_some() {
             return Some(Fate::Kept);
         }
-        let Shard { traced, clock, errors, .. } = self.shard;
+        let Shard { traced, time, errors, .. } = self.shard;
         if !entry.plain || traced.is_some() {
             return None;
         }
@@ -320,7 +320,8 @@ impl Judge<'_> {
             SlotWindows { shard: self.shard, entry, at: self.at, event: Some(self.event), now: self.event.row.at };
         let hits = hits_of(self.event.hits(), record.rule());
         let data = &self.rules.data;
-        let mut offer = Offer::new(entry, self.event, self.sequence, *clock, self.mask, hits, &windows, data, errors);
+        let mut offer =
+            Offer::new(entry, self.event, self.sequence, time.clock, self.mask, hits, &windows, data, errors);
         let waiting = Waiting {
             state: record.state(),
             fresh: record.is_fresh(),

@@ -53,7 +53,7 @@ impl Shard {
         ahead.of_event.clear();
         for event in events {
             let from = ahead.deliveries.len();
-            let missing = self.find_keys(rules, self.stratum, event, ahead);
+            let missing = self.find_keys(rules, self.time.stratum, event, ahead);
             // All shards see the event; one counts it.
             self.counters.missing_keys += if self.index == 0 { missing } else { 0 };
             ahead.of_event.push(from..ahead.deliveries.len());

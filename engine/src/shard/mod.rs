@@ -12,7 +12,7 @@ mod time;
 mod windows;
 
 use std::cell::Cell as Count;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 use self::caps::Tally;
 use self::in_place::{Marks, begins};
 use self::keys::{Ahead, Delivery};
-use self::time::{Timer, Times};
+use self::time::Times;
 use self::windows::{SlotWindows, WindowReads, windows_of};
 use crate::Millis;
 use crate::batch::{EventView, Hit};
@@ -65,21 +65,13 @@ pub struct Shard {
     index: usize,
     of: usize,
     pub(crate) groups: Vec<Group>,
-    pub(crate) timers: BTreeSet<Timer>,
-    /// When to look through which slots: groups with the 32 bits of the hash that find the slot.
-    pub(crate) sweeps: BTreeMap<Millis, Vec<(u16, u32)>>,
+    /// What time has to do in the stratum at hand, and in the others.
+    pub(crate) time: Times,
+    other_times: Vec<Times>,
     errors: Count<u64>,
     counters: Counters,
-    pub(crate) clock: Millis,
-    /// The first of `sweeps`, or earlier.
-    next_sweep: Millis,
-    /// The stratum whose timers, sweeps and clock are at hand, and those of the others: in its own place each stratum's, but for that one.
-    stratum: u8,
-    times: Vec<Times>,
     /// The earliest and the latest time of an event that was taken.
     span: (Option<Millis>, Option<Millis>),
-    /// Whether the closes for rows are planned in the stratum at hand.
-    rows_planned: bool,
     /// Of rules that came while events flowed: their first window for rows begins no earlier.
     pub(crate) rows_from: Vec<(u32, Millis)>,
     /// The keys of the events ahead, in three stretches.
@@ -119,7 +111,7 @@ impl Shard {
         index: usize,
         of: usize,
     ) -> Shard {
-        let times = Times::of(&rules, Millis::MIN);
+        let (time, other_times) = Times::of(&rules, Millis::MIN);
         Shard {
             rules,
             limits,
@@ -128,16 +120,11 @@ impl Shard {
             index,
             of,
             groups: (0..=GROUPS).map(|_| Group::default()).collect(),
-            timers: BTreeSet::new(),
-            sweeps: BTreeMap::new(),
+            time,
+            other_times,
             errors: Count::new(0),
             counters: Counters::default(),
-            clock: Millis::MIN,
-            next_sweep: Millis::MIN,
-            stratum: 0,
-            times,
             span: (None, None),
-            rows_planned: false,
             rows_from: Vec::new(),
             ahead: Default::default(),
             matches: Vec::new(),
@@ -226,10 +213,7 @@ impl Shard {
 
     /// Goes on at a time, after all groups were loaded.
     pub fn resume(&mut self, clock: Millis) {
-        for stratum in 0..self.rules.strata {
-            self.in_stratum(stratum);
-            self.clock = clock;
-        }
+        self.time.clock = clock;
         self.plan_all();
     }
 
@@ -402,9 +386,10 @@ impl Shard {
         {
             let windows = SlotWindows { shard: self, entry, at: *at, event: Some(event), now: event.row.at };
             let (data, errors) = (&rules.data, &self.errors);
-            let mut offer = Offer::new(entry, event, sequence, self.clock, delivery.mask, hits, &windows, data, errors);
+            let mut offer =
+                Offer::new(entry, event, sequence, self.time.clock, delivery.mask, hits, &windows, data, errors);
             if let Some(closing) = &entry.program.rule.closing {
-                let counted = Counted { event, sequence, clock: self.clock, hits };
+                let counted = Counted { event, sequence, clock: self.time.clock, hits };
                 counted.advance(closing, cell.runs.drain(..).collect(), &mut bound, &mut moved);
             } else if entry.input[event.row.event.0 as usize] & delivery.mask != 0 {
                 offer.advance(cell.runs.drain(..), &mut bound, &mut moved);
@@ -510,7 +495,7 @@ impl Shard {
             self.matches = matches;
         }
         if let Some(more) = &mut cell.more {
-            more.capped.forget(self.clock);
+            more.capped.forget(self.time.clock);
         }
         if entry.timed {
             self.set_timers(at.group, rule, entry, key, &cell);

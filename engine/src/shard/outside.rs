@@ -126,7 +126,7 @@ impl Shard {
         for group in 0..PINNED as u16 {
             for slot in self.groups[group as usize].slots() {
                 let g = &self.groups[group as usize];
-                if rules.spaces[g.space(slot) as usize].stratum != self.stratum {
+                if rules.spaces[g.space(slot) as usize].stratum != self.time.stratum {
                     continue;
                 }
                 if (self.waits_for_time(group, slot) && !bug(Bug::Evicted))
@@ -151,7 +151,7 @@ impl Shard {
     /// Forgets planned looks at slots that are there no more, so that a key that comes and goes does not leave one each time.
     fn look_no_more(&mut self, looks: BTreeMap<Millis, Gone>) {
         for (at, mut gone) in looks {
-            let Some(planned) = self.sweeps.get_mut(&at) else { continue };
+            let Some(planned) = self.time.sweeps.get_mut(&at) else { continue };
             planned.retain(|look| match gone.get_mut(look) {
                 Some(left) if *left > 0 => {
                     *left -= 1;
@@ -160,7 +160,7 @@ impl Shard {
                 _ => true,
             });
             if planned.is_empty() {
-                self.sweeps.remove(&at);
+                self.time.sweeps.remove(&at);
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::bound::BoundEvents;
 use crate::migrate::Fate;
 use crate::output::{Output, Place};
 use crate::planted::{Bug, bug};
-use crate::rule_set::{RuleEntry, RuleSet};
+use crate::rule_set::RuleEntry;
 use crate::run::closing::end_of;
 use crate::run::report::Reporter;
 use crate::slot::{SlotId, group_of};
@@ -22,11 +22,6 @@ use crate::window::next_close;
 
 /// The key group of timers that stand for all rows.
 const ALL_ROWS: u16 = u16::MAX;
-
-/// Whether a rule fires for each row of a list or table.
-fn is_of_rows(entry: &RuleEntry) -> bool {
-    entry.program.rule.closing.as_ref().is_some_and(|c| c.rows.is_some())
-}
 
 impl Timer {
     /// Whether it is for all rows of a rule.
@@ -39,13 +34,13 @@ impl Shard {
     /// Plans the closes of the rules of the stratum at hand, once time is past where it began.
     pub(super) fn plan_rows(&mut self, clock: Millis) {
         let Some(since) = self.span.0.filter(|since| *since < clock) else { return };
-        self.rows_planned = true;
+        self.time.rows_planned = true;
         let rules = self.rules.clone();
-        let own = |entry: &RuleEntry| entry.stratum == self.stratum && is_of_rows(entry);
+        let own = |entry: &RuleEntry| entry.stratum == self.time.stratum && entry.closes_rows();
         let planned: Vec<usize> = (0..rules.rules.len()).filter(|rule| own(&rules.rules[*rule])).collect();
         for rule in planned {
             let rule = rule as u32;
-            let from = self.clock.max(since);
+            let from = self.time.clock.max(since);
             match self.rows_from.iter().find(|(r, _)| *r == rule) {
                 None => self.plan_close(rule, from, Millis::MIN),
                 Some((_, begins)) => self.plan_close(rule, from, *begins),
@@ -62,7 +57,7 @@ impl Shard {
             next = next_close(&closing.reach, last.saturating_add(1)).filter(|(other, _)| *other > first);
         }
         if let Some((_, deadline)) = next {
-            self.timers.insert(Timer { deadline, rule, key: Box::default(), group: ALL_ROWS });
+            self.time.timers.insert(Timer { deadline, rule, key: Box::default(), group: ALL_ROWS });
         }
     }
 
@@ -127,20 +122,19 @@ impl Shard {
 
     /// What becomes of [`Shard::rows_from`] when the present rule set takes the place of another; each rule of that has a fate. What is new waits for
     /// the first window that begins from here on, if time has begun.
-    pub(crate) fn rows_after(&self, old: &RuleSet, fates: &[Fate]) -> Vec<(u32, Millis)> {
+    pub(crate) fn rows_after(&self, fates: &[Fate]) -> Vec<(u32, Millis)> {
         let mut kept = vec![None; self.rules.rules.len()];
         for (rule, fate) in fates.iter().enumerate() {
             if let Fate::Kept(index) = fate {
                 kept[*index as usize] = Some(rule as u32);
             }
         }
-        debug_assert_eq!(old.rules.len(), fates.len(), "each rule has a fate");
         let from = |(rule, entry): (usize, &RuleEntry)| {
             let begins = match kept[rule] {
                 Some(before) => self.rows_from.iter().find(|(r, _)| *r == before).map(|(_, begins)| *begins)?,
-                None => self.clock,
+                None => self.time.clock,
             };
-            (is_of_rows(entry) && begins > Millis::MIN).then_some((rule as u32, begins))
+            (entry.closes_rows() && begins > Millis::MIN).then_some((rule as u32, begins))
         };
         self.rules.rules.iter().enumerate().filter_map(from).collect()
     }

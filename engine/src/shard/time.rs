@@ -22,72 +22,66 @@ pub(crate) struct Timer {
 
 /// What time has still to do in one stratum.
 #[derive(Clone, Debug)]
-pub(super) struct Times {
-    timers: BTreeSet<Timer>,
-    sweeps: BTreeMap<Millis, Vec<(u16, u32)>>,
-    clock: Millis,
-    next_sweep: Millis,
-    rows_planned: bool,
+pub(crate) struct Times {
+    pub(super) stratum: u8,
+    pub(super) timers: BTreeSet<Timer>,
+    /// When to look through which slots: groups with the 32 bits of the hash that find the slot.
+    pub(super) sweeps: BTreeMap<Millis, Vec<(u16, u32)>>,
+    pub(crate) clock: Millis,
+    /// The first of `sweeps`, or earlier.
+    pub(super) next_sweep: Millis,
+    /// Whether the closes for rows are planned.
+    pub(super) rows_planned: bool,
 }
 
 impl Times {
-    /// Nothing to do, for each stratum of a rule set.
-    pub fn of(rules: &RuleSet, clock: Millis) -> Vec<Times> {
-        let none = Times {
+    /// Nothing to do in any stratum of a rule set: in the lowest, and in each of the others.
+    pub fn of(rules: &RuleSet, clock: Millis) -> (Times, Vec<Times>) {
+        let none = |stratum| Times {
+            stratum,
             timers: BTreeSet::new(),
             sweeps: BTreeMap::new(),
             clock,
             next_sweep: Millis::MIN,
             rows_planned: false,
         };
-        vec![none; rules.strata.into()]
+        (none(0), (1..rules.strata).map(none).collect())
     }
 }
 
 impl Shard {
-    /// Puts the timers, sweeps and clock of a stratum in place.
+    /// Puts what time has to do in a stratum at hand.
     pub(crate) fn in_stratum(&mut self, stratum: u8) {
-        if self.stratum == stratum {
-            return;
+        if self.time.stratum != stratum {
+            let other = self.other_times.iter_mut().find(|other| other.stratum == stratum);
+            std::mem::swap(&mut self.time, other.expect("each stratum of the rule set has its own"));
         }
-        self.exchange_times(self.stratum);
-        self.exchange_times(stratum);
-        self.stratum = stratum;
-    }
-
-    fn exchange_times(&mut self, stratum: u8) {
-        let times = &mut self.times[usize::from(stratum)];
-        std::mem::swap(&mut self.timers, &mut times.timers);
-        std::mem::swap(&mut self.sweeps, &mut times.sweeps);
-        std::mem::swap(&mut self.clock, &mut times.clock);
-        std::mem::swap(&mut self.next_sweep, &mut times.next_sweep);
-        std::mem::swap(&mut self.rows_planned, &mut times.rows_planned);
     }
 
     /// Fires what is due strictly before `clock`.
     pub(super) fn pass_time(&mut self, clock: Millis, sequence: u64, out: &mut Vec<Output>) {
-        if self.rules.closes_rows && !self.rows_planned {
+        if self.rules.closes_rows && !self.time.rows_planned {
             self.plan_rows(clock);
         }
-        while let Some(timer) = self.timers.first() {
+        while let Some(timer) = self.time.timers.first() {
             if timer.deadline >= clock {
                 break;
             }
-            let timer = self.timers.pop_first().expect("a first timer was seen");
-            self.clock = self.clock.max(timer.deadline);
+            let timer = self.time.timers.pop_first().expect("a first timer was seen");
+            self.time.clock = self.time.clock.max(timer.deadline);
             match timer.is_for_rows() {
                 true => self.close_rows(&timer, sequence, out),
                 false => self.fire(&timer, sequence, out),
             }
         }
-        self.clock = self.clock.max(clock);
+        self.time.clock = self.time.clock.max(clock);
         // At the end of time everything goes with the shard.
-        if self.clock <= self.next_sweep || clock == Millis::MAX {
+        if self.time.clock <= self.time.next_sweep || clock == Millis::MAX {
             return;
         }
-        while let Some(entry) = self.sweeps.first_entry() {
-            self.next_sweep = *entry.key();
-            if *entry.key() >= self.clock {
+        while let Some(entry) = self.time.sweeps.first_entry() {
+            self.time.next_sweep = *entry.key();
+            if *entry.key() >= self.time.clock {
                 return;
             }
             for (group, tag) in entry.remove() {
@@ -96,7 +90,7 @@ impl Shard {
                 }
             }
         }
-        self.next_sweep = Millis::MAX;
+        self.time.next_sweep = Millis::MAX;
     }
 
     fn fire(&mut self, timer: &Timer, sequence: u64, out: &mut Vec<Output>) {
@@ -119,11 +113,7 @@ impl Shard {
     pub(crate) fn plan_all(&mut self) {
         let rules = self.rules.clone();
         // Between two steps all strata are at one time.
-        self.in_stratum(0);
-        self.timers.clear();
-        self.sweeps.clear();
-        self.rows_planned = false;
-        self.times = Times::of(&rules, self.clock);
+        (self.time, self.other_times) = Times::of(&rules, self.time.clock);
         for g in 0..self.groups.len() {
             for slot in self.groups[g].in_order() {
                 self.in_stratum(rules.spaces[self.groups[g].space(slot) as usize].stratum);
@@ -132,7 +122,7 @@ impl Shard {
                 for record in group.records(slot) {
                     let (rule, deadline) = (record.rule(), record.deadline());
                     if is_timed(&rules.rules[rule as usize], record.state()) {
-                        self.timers.insert(Timer { deadline, rule, key: group.key(slot).into(), group: g as u16 });
+                        self.time.timers.insert(Timer { deadline, rule, key: group.key(slot).into(), group: g as u16 });
                     }
                 }
                 self.plan_sweep(g as u16, slot);
@@ -153,7 +143,7 @@ impl Shard {
     pub(super) fn set_timers(&mut self, group: u16, rule: u32, entry: &RuleEntry, key: &[u8], cell: &Cell) {
         for run in &cell.runs {
             if is_timed(entry, run.state) {
-                self.timers.insert(Timer { deadline: run.deadline, rule, key: key.into(), group });
+                self.time.timers.insert(Timer { deadline: run.deadline, rule, key: key.into(), group });
             }
         }
     }
@@ -171,7 +161,7 @@ impl Shard {
 
     /// The time before which what goes has been swept away, if its key was in memory all the time.
     pub(super) fn swept_until(&self) -> Millis {
-        self.clock.saturating_sub(SWEPT_WITHIN)
+        self.time.clock.saturating_sub(SWEPT_WITHIN)
     }
 
     pub(super) fn plan_sweep(&mut self, group: u16, slot: SlotId) {
@@ -192,20 +182,20 @@ impl Shard {
         });
         let ends = small_ends.chain(window_ends).chain(runs).chain(starts);
         let Some(next) = ends.min().filter(|t| *t < Millis::MAX) else { return };
-        let at = next.max(self.clock).div_euclid(SWEEP_GRAIN).saturating_add(1).saturating_mul(SWEEP_GRAIN);
+        let at = next.max(self.time.clock).div_euclid(SWEEP_GRAIN).saturating_add(1).saturating_mul(SWEEP_GRAIN);
         let tag = g.tag(slot);
         if let Some(at) = g.set_sweep_at(slot, Some(at)) {
-            self.next_sweep = self.next_sweep.min(at);
-            self.sweeps.entry(at).or_default().push((group, tag));
+            self.time.next_sweep = self.time.next_sweep.min(at);
+            self.time.sweeps.entry(at).or_default().push((group, tag));
         }
     }
 
     /// Drops what has gone from a slot, if a look at it is due. Nothing that this does can be seen from outside.
     fn sweep(&mut self, group: u16, slot: SlotId) {
-        let clock = self.clock;
+        let clock = self.time.clock;
         let g = &mut self.groups[group as usize];
         // A key has the same place in each stratum, and those above are not at this time yet.
-        let others = self.rules.spaces[g.space(slot) as usize].stratum != self.stratum;
+        let others = self.rules.spaces[g.space(slot) as usize].stratum != self.time.stratum;
         if others || g.sweep_at(slot).is_none_or(|at| at > clock) {
             return;
         }

@@ -58,7 +58,7 @@ impl Shard {
             several => tuple(several.iter().map(|a| scope.value(a))),
         };
         let moves = moves.map_or(Value::Missing, |m| scope.value(m).into_static());
-        let clock = self.clock;
+        let clock = self.time.clock;
         let group = &mut self.groups[group as usize];
         let only_counts = keeps_times(spec);
         let mut small = Vec::new();
@@ -220,7 +220,7 @@ impl SlotWindows<'_> {
     /// What a window is worth.
     fn read(&self, window: u32, spec: &Window, last: Option<BoundRef<'_>>) -> Value<'static> {
         let empty;
-        let look = Look { now: self.now, clock: self.shard.clock };
+        let look = Look { now: self.now, clock: self.shard.time.clock };
         let Ok(place) = self.place(window, last) else { return Value::Missing };
         if let Some(times) = place.and_then(|(group, slot)| group.small_window(slot, window)) {
             return count_of(times, &spec.kind, look);

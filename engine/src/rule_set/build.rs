@@ -1,24 +1,17 @@
-//! A rule set: all live programs and what they share, the lists and tables they read, immutable, with one generation number.
-//!
-//! What is made of programs is made once and shared by all rule sets that differ in lists and tables alone: such a change costs what is
-//! changed, and touches nothing that is live.
-//!
-//! A key space is what rules with equal keys share: `user`, `card`, `ip`. An extraction is one way to get a key of a
-//! space from an event type's fields. A rule whose windows go by another key is pinned: it and those windows live in one
-//! key group of their own, so that no shard ever reads another's state.
+//! How a rule set is laid out: which rules share keys and windows, what is wanted of each event type, how runs begin.
 
-use std::ops::Deref;
 use std::sync::Arc;
 
-use lapwing_dsl::ir::{StepId, WindowId, WindowKey, WindowKind};
-use lapwing_dsl::nfa::StateId;
+use lapwing_dsl::ir::{WindowKey, WindowKind};
 use lapwing_dsl::program::Program;
 use lapwing_dsl::schema::{EventId, FieldId, Schema};
-use lapwing_dsl::strata::{STRATA_MAX, Unstratified, strata};
-use lapwing_dsl::value::Type;
+use lapwing_dsl::strata::{Unstratified, strata};
 
+use super::{
+    ANY_EVENT, EXTRACTIONS_MAX, EventPlan, Extraction, Gather, LiveRule, Programs, Refused, RuleEntry, Space, Wait,
+    WindowEntry,
+};
 use crate::batch::Layout;
-use crate::data::Data;
 use crate::index::Index;
 use crate::index::asks::Asks;
 use crate::index::uses::Uses;
@@ -27,297 +20,9 @@ use crate::state::record::Begin;
 use crate::state::values::VALUES_MAX;
 use crate::terms::{Terms, TermsBuilder, strip_spans};
 
-/// All live rules, with the lists and tables that they read.
-#[derive(Clone, Debug)]
-pub struct RuleSet {
-    /// Counts changes; every alert names it.
-    pub generation: u64,
-    /// Lists and tables, in the order of the schema.
-    pub data: Arc<Data>,
-    programs: Arc<Programs>,
-}
-
-/// What a rule set is but for its lists and tables.
-#[derive(Clone, Debug)]
-pub struct Programs {
-    /// The generation of the first rule set with just these programs.
-    pub since: u64,
-    /// The event types.
-    pub schema: Schema,
-    /// The columns that the rules read.
-    pub layout: Arc<Layout>,
-    /// The rules, in order of their names.
-    pub rules: Vec<RuleEntry>,
-    /// The key spaces.
-    pub spaces: Vec<Space>,
-    /// For each space its [`Space::seed`].
-    pub seeds: Vec<u64>,
-    /// The windows of all rules, each once.
-    pub windows: Vec<WindowEntry>,
-    /// For each event type.
-    pub events: Vec<EventPlan>,
-    /// Which rules an event may begin.
-    pub index: Index,
-    /// Tells which of the others a rule can use.
-    pub uses: Uses,
-    /// What models are asked of events before any state is looked at.
-    pub asks: Asks,
-    /// Conditions on one event alone, each once for all rules.
-    pub terms: Terms,
-    /// For each rule how a run of it begins, where there is one way and it needs no more than a record.
-    pub begins: Vec<Option<Begin>>,
-    /// For each rule whether its runs can be kept as [`Starts`](crate::state::starts::Starts), and how.
-    pub gathers: Vec<Option<Gather>>,
-    /// What runs wait for: for each rule a stretch of its automaton's states.
-    pub waits: Vec<Wait>,
-    /// Numbers of the conditions that [`Wait::terms`] name.
-    pub wait_terms: Vec<u32>,
-    /// For each of [`RuleSet::waits`] the event type that is awaited, or [`ANY_EVENT`] where it is not simple: what is asked first stands close.
-    pub awaited: Vec<u16>,
-    /// For each rule where its stretch of [`RuleSet::waits`] begins.
-    pub first_wait: Vec<u32>,
-    /// How many strata the rules stand in; at least 1.
-    pub strata: u8,
-    /// Whether a rule derives events.
-    pub derives: bool,
-    /// Whether a rule fires for each row of a list or table.
-    pub closes_rows: bool,
-    /// The windows that such rules read, ascending.
-    pub row_windows: Vec<u32>,
-}
-
-/// In [`RuleSet::awaited`]: events of any type are looked at.
-pub const ANY_EVENT: u16 = u16::MAX;
-
-/// How the runs of a rule are kept where there are many for one key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gather {
-    /// The next event's field that must equal a captured one, and which of these; none where it reads nothing of the first.
-    pub by: Option<(FieldId, usize)>,
-    /// How long after the first event a run ends.
-    pub lasts: i64,
-}
-
-/// What a run waits for in one state, laid out to be looked at often.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Wait {
-    /// Whether nothing but one step is awaited: no absence, no `next`, no `until`, and nothing of it depends on windows.
-    pub simple: bool,
-    /// Whether the step's condition also reads what the run has bound.
-    pub asks_run: bool,
-    /// The extraction that gives the step's key.
-    pub extraction: u8,
-    /// The step's event type.
-    pub event: u16,
-    /// The step.
-    pub step: u16,
-    /// The conditions on the event alone: a stretch of [`RuleSet::wait_terms`].
-    pub terms: (u32, u32),
-}
-
-/// A live rule.
-#[derive(Clone, Debug)]
-pub struct RuleEntry {
-    /// Its program.
-    pub program: Arc<Program>,
-    /// Its version.
-    pub version: u32,
-    /// Its key space.
-    pub space: u16,
-    /// One above the highest rule that derives events that it reads.
-    pub stratum: u8,
-    /// For each step: the extraction, in its event type's plan, that gives its key.
-    pub step_extraction: Vec<u8>,
-    /// Likewise for `stop on`.
-    pub stop_extraction: Option<(EventId, u8)>,
-    /// Indexes of its windows in [`RuleSet::windows`].
-    pub windows: Vec<u32>,
-    /// For each event type the extractions, as a mask, that put an event into the rule's input.
-    pub input: Vec<u64>,
-    /// For each event type the extractions that put it there or may stop the rule.
-    pub sees: Vec<u64>,
-    /// Whether timers, and not only its own events, move its runs.
-    pub timed: bool,
-    /// Whether an event that binds nothing changes no more than the runs it ends: they can be judged where they stand.
-    pub plain: bool,
-}
-
-/// A key space.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Space {
-    /// Names of the key's parts.
-    pub names: Vec<String>,
-    /// Their types.
-    pub types: Vec<Type>,
-    /// Whether a missing part is a key of its own.
-    pub optional: Vec<bool>,
-    /// Whether it lives in the pinned key group.
-    pub pinned: bool,
-    /// The stratum of the rules and windows in it.
-    pub stratum: u8,
-}
-
-impl Space {
-    /// Seeds the hash of its keys: a function of what the space is, not of where it stands, so that keys keep their group
-    /// when rules come and go.
-    pub fn seed(&self) -> u64 {
-        let Space { names, types, optional, pinned, stratum: _ } = self;
-        // FNV-1a over a faithful picture of the space. Strata keep their keys apart by the number of the space.
-        format!("Space {{ names: {names:?}, types: {types:?}, optional: {optional:?}, pinned: {pinned:?} }}")
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
-    }
-}
-
-/// A window that one or more rules read.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WindowEntry {
-    /// What it keeps.
-    pub spec: lapwing_dsl::ir::Window,
-    /// Its key space.
-    pub space: u16,
-    /// The fields that give the counted events their keys: an event counts under each.
-    pub keys: Vec<Vec<FieldId>>,
-}
-
-impl WindowEntry {
-    /// Whether both hold the same of one event type in one key space, whoever asks.
-    pub fn holds_the_same(&self, other: &WindowEntry) -> bool {
-        let (a, b) = (&self.spec, &other.spec);
-        let same_key = match (&a.key, &b.key) {
-            (WindowKey::Rule(_), WindowKey::Rule(_)) => true,
-            (WindowKey::Fields { counted: x, optional: o, .. }, WindowKey::Fields { counted: y, optional: p, .. }) => {
-                x == y && o == p
-            }
-            _ => false,
-        };
-        same_key
-            && a.kind == b.kind
-            && a.args == b.args
-            && a.filter == b.filter
-            && a.ty == b.ty
-            && self.keys == other.keys
-    }
-}
-
-/// What the rule set wants of one event type.
-#[derive(Clone, Debug, Default)]
-pub struct EventPlan {
-    /// The ways to get keys from it.
-    pub extractions: Vec<Extraction>,
-    /// Whether every event of the type must be seen, whatever it holds.
-    pub always: bool,
-}
-
-/// One way to get a key from an event.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Extraction {
-    /// The key space.
-    pub space: u16,
-    /// The fields of the key's parts.
-    pub fields: Vec<FieldId>,
-    /// Windows that count the event under this key; those of `first_seen` come last.
-    pub windows: Vec<u32>,
-}
-
-/// A rule to be live.
-#[derive(Clone, Debug)]
-pub struct LiveRule {
-    /// Its program.
-    pub program: Arc<Program>,
-    /// Its version.
-    pub version: u32,
-}
-
-/// Why rules cannot be live together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// More than [`EXTRACTIONS_MAX`] ways to get a key from one event type.
-    TooManyKeys {
-        /// The event type's name.
-        event: String,
-        /// The rule that asked for one too many.
-        rule: String,
-    },
-    /// Each of these rules reads events that the one before it derives, and the first those of the last.
-    Cycle(Vec<String>),
-    /// The rule is one of more than [`STRATA_MAX`] that build on each other.
-    TooHigh(String),
-}
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Refused::TooManyKeys { event, rule } => {
-                write!(f, "rule `{rule}`: more than {EXTRACTIONS_MAX} different keys of event `{event}`")
-            }
-            Refused::Cycle(rules) => {
-                write!(f, "each of these rules reads what the one before it makes: `{}`", rules.join("` → `"))?;
-                write!(f, " → `{}`; let one of them emit into an event type of another name", rules[0])
-            }
-            Refused::TooHigh(rule) => {
-                write!(f, "rule `{rule}` is one of more than {STRATA_MAX} that build on each other")
-            }
-        }
-    }
-}
-
-impl std::error::Error for Refused {}
-
-/// The most ways to get a key from one event type.
-pub const EXTRACTIONS_MAX: usize = 64;
-
-impl Deref for RuleSet {
-    type Target = Programs;
-
-    #[inline]
-    fn deref(&self) -> &Programs {
-        &self.programs
-    }
-}
-
-impl RuleSet {
-    /// Builds a rule set whose lists and tables are empty. The programs were compiled against `schema`.
-    pub fn new(generation: u64, schema: Schema, rules: Vec<LiveRule>) -> Result<RuleSet, Refused> {
-        let data = Arc::new(Data::empty(&schema));
-        Ok(RuleSet { generation, data, programs: Arc::new(Programs::new(generation, schema, rules)?) })
-    }
-
-    /// The same programs with other lists and tables, which are those of the schema in its order.
-    pub fn with_data(&self, generation: u64, data: Arc<Data>) -> RuleSet {
-        debug_assert_eq!(
-            (data.lists.len(), data.tables.len(), data.models.len()),
-            (self.schema.lists.len(), self.schema.tables.len(), self.schema.models.len()),
-            "the data is of the schema"
-        );
-        RuleSet { generation, data, programs: self.programs.clone() }
-    }
-
-    /// The same with another index, as tests hold one against the other.
-    pub fn with_index(&self, index: Index) -> RuleSet {
-        self.with_programs(|programs| programs.index = index)
-    }
-
-    /// The same with something changed in its programs.
-    pub(crate) fn with_programs(&self, change: impl FnOnce(&mut Programs)) -> RuleSet {
-        let mut programs = Programs::clone(&self.programs);
-        change(&mut programs);
-        RuleSet { programs: Arc::new(programs), ..self.clone() }
-    }
-
-    /// Whether both were made with the very same programs, and differ in lists and tables at most.
-    pub fn shares_programs(&self, other: &RuleSet) -> bool {
-        Arc::ptr_eq(&self.programs, &other.programs)
-    }
-
-    /// A rule set without rules.
-    pub fn empty() -> RuleSet {
-        RuleSet::new(0, Schema::default(), Vec::new()).expect("no rules ask for no keys")
-    }
-}
-
 impl Programs {
-    fn new(since: u64, schema: Schema, mut rules: Vec<LiveRule>) -> Result<Programs, Refused> {
+    /// Lays out rules whose programs were compiled against `schema`.
+    pub(super) fn new(since: u64, schema: Schema, mut rules: Vec<LiveRule>) -> Result<Programs, Refused> {
         rules.sort_by(|a, b| a.program.rule.name.cmp(&b.program.rule.name));
         let mut builder = Builder {
             spaces: Vec::new(),
@@ -341,10 +46,9 @@ impl Programs {
         let layout = Arc::new(Layout::new(&schema, |e, f| read[e.0 as usize][f.0 as usize]));
         let index = Index::new(&schema, &entries);
         let uses = Uses::new(&schema, &entries);
-        let of_rows = |e: &&RuleEntry| e.program.rule.closing.as_ref().is_some_and(|c| c.rows.is_some());
-        let closes_rows = entries.iter().any(|e| of_rows(&e));
+        let closes_rows = entries.iter().any(RuleEntry::closes_rows);
         let mut row_windows: Vec<u32> =
-            entries.iter().filter(of_rows).flat_map(|e| e.windows.iter().copied()).collect();
+            entries.iter().filter(|e| e.closes_rows()).flat_map(|e| e.windows.iter().copied()).collect();
         row_windows.sort_unstable();
         row_windows.dedup();
         let asks = Asks::new(&schema, &entries);
@@ -446,23 +150,6 @@ impl Programs {
             _ => return None,
         };
         Some(Gather { by, lasts: begin.lasts })
-    }
-
-    /// Where in [`RuleSet::waits`] what a run of a rule waits for in a state stands.
-    #[inline]
-    pub fn wait_number(&self, rule: u32, state: StateId) -> usize {
-        (self.first_wait[rule as usize] + u32::from(state.0)) as usize
-    }
-
-    /// What a run of a rule waits for in a state.
-    #[inline]
-    pub fn wait(&self, rule: u32, state: StateId) -> &Wait {
-        &self.waits[self.wait_number(rule, state)]
-    }
-
-    /// The index of a rule's name.
-    pub fn find(&self, name: &str) -> Option<u32> {
-        self.rules.binary_search_by(|r| r.program.rule.name.as_str().cmp(name)).ok().map(|i| i as u32)
     }
 }
 
@@ -724,16 +411,4 @@ fn fields_read(schema: &Schema, rules: &[RuleEntry], builder: &Builder) -> Vec<V
         }
     }
     read
-}
-
-impl RuleEntry {
-    /// Whether a step may take an event that came to the key by the extractions in `mask`.
-    pub fn step_may_take(&self, step: StepId, mask: u64) -> bool {
-        mask & (1 << self.step_extraction[step.0 as usize]) != 0
-    }
-
-    /// The entry of a window of the rule.
-    pub fn window(&self, id: WindowId) -> u32 {
-        self.windows[id.0 as usize]
-    }
 }
