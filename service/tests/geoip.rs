@@ -1,5 +1,7 @@
 //! `geoip` through the real binary, on small databases that are made here.
 
+mod binary;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
@@ -186,14 +188,7 @@ fn folder(name: &str) -> PathBuf {
 
 #[track_caller]
 fn says(folder: &Path, arguments: &str, exit: i32, words: &[&str]) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lapwing"));
-    let output = command.args(arguments.split(' ')).current_dir(folder).output().expect("the binary starts");
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert_eq!(output.status.code(), Some(exit), "{said}");
-    for word in words {
-        assert!(said.contains(word), "it does not say {word:?}:\n{said}");
-    }
-    assert!(!said.contains("panicked"), "{said}");
+    binary::says(binary::lapwing().args(arguments.split(' ')).current_dir(folder), exit, words);
 }
 
 const RUN: &str = "run --quiet --rules rules.lap --input events.jsonl --data data --output alerts";

@@ -1,6 +1,8 @@
 //! Models: what each kind of export answers is what onnxruntime answers, and each model that is no good is refused with the place and the
 //! mend. `tests/models/export.py` made the files.
 
+mod binary;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -218,23 +220,16 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// Runs the binary in a folder: its exit code and all that it says.
-fn lapwing(folder: &Path, arguments: &str, variables: &[(&str, &str)]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lapwing"));
+/// The binary in a folder.
+fn lapwing(folder: &Path, arguments: &str, variables: &[(&str, &str)]) -> Command {
+    let mut command = binary::lapwing();
     command.args(arguments.split(' ')).current_dir(folder).envs(variables.iter().copied());
-    let output = command.output().expect("the binary starts");
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    command
 }
 
 #[track_caller]
 fn says(folder: &Path, arguments: &str, variables: &[(&str, &str)], exit: i32, words: &[&str]) {
-    let (code, said) = lapwing(folder, arguments, variables);
-    assert_eq!(code, Some(exit), "{said}");
-    for word in words {
-        assert!(said.contains(word), "it does not say {word:?}:\n{said}");
-    }
-    assert!(!said.contains("panicked"), "{said}");
+    binary::says(&mut lapwing(folder, arguments, variables), exit, words);
 }
 
 /// The document, followed: its files are written, the model is copied, its command runs, and the lines behind the command are in what it says.
@@ -260,7 +255,7 @@ fn the_document_can_be_followed() {
             let command = lines.next().and_then(|l| l.strip_prefix("$ lapwing ")).expect("a command");
             let words: Vec<&str> = lines.collect();
             says(&folder, command, &[], 0, &words);
-            let (_, said) = lapwing(&folder, command, &[]);
+            let (_, said) = binary::run(&mut lapwing(&folder, command, &[]));
             let count = said.lines().rev().find(|l| l.trim_end().ends_with("likely_takeover")).expect("a count");
             let count: u64 = count.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0);
             assert!(count > 0, "no alert:\n{said}");

@@ -1,9 +1,10 @@
 //! The mistakes of the first day, made through the real binary: each ends with the right exit code and with words that name the
 //! place and the mend.
 
+mod binary;
+
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 const EVENT: &str = "event login { at timestamp  user string  success bool  n int }\n";
 
@@ -16,21 +17,9 @@ fn file(name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-/// Runs the binary: its exit code and all that it says.
-fn lapwing(arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_lapwing")).args(arguments).output().expect("the binary starts");
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
-}
-
 #[track_caller]
 fn says(arguments: &[&str], exit: i32, words: &[&str]) {
-    let (code, said) = lapwing(arguments);
-    assert_eq!(code, Some(exit), "{said}");
-    for word in words {
-        assert!(said.contains(word), "it does not say {word:?}:\n{said}");
-    }
-    assert!(!said.contains("panicked"), "{said}");
+    binary::says(binary::lapwing().args(arguments), exit, words);
 }
 
 /// Checks a rule behind [`EVENT`], so that its first line is line 2.
