@@ -5,7 +5,7 @@
 //! What it leaves out: events derived when a window closes, the clauses `lateness` and `time processing`.
 //!
 //! An input line goes `event` (decode) → `stream` (order, time) → `select` (which matches) → `run` (one run, one
-//! event) → `way` (the pattern) and `eval` (the conditions). Before, `features` writes features out.
+//! event) → `way` (the pattern), `eval` (the conditions) and `over` (the windows). Before, `features` writes features out.
 
 mod aggregates;
 mod closing;
@@ -16,6 +16,7 @@ mod features;
 mod functions;
 mod kept;
 mod migrate;
+mod over;
 mod rule;
 mod run;
 mod select;
