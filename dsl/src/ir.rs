@@ -2,8 +2,11 @@
 //!
 //! Every name is resolved, every expression has a type that holds, every limit is in milliseconds.
 
+use std::sync::Arc;
+
 use rust_decimal::Decimal;
 
+use crate::calendar::Calendar;
 use crate::functions::Function;
 use crate::schema::{EventId, FieldId, ListId, ModelId, Schema, TableId};
 use crate::syntax::Span;
@@ -355,6 +358,8 @@ pub enum Reach {
         origin: i64,
         /// Distance from now in milliseconds.
         offset: i64,
+        /// Where they begin by the clock of a zone; none for UTC. The length is then so many times `every`.
+        calendar: Option<Arc<Calendar>>,
     },
     /// `over session 15m`: counted events that follow each other at no more than the gap.
     Session {

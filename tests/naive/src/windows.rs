@@ -176,11 +176,12 @@ pub fn name(rule: &Rule<'_>, call: &Call, candidate: Option<&str>, types: &[&Eve
             plain(&(key_shape(rule), if named.is_empty() { own() } else { named }))
         }
     };
+    let zone = call.over.as_ref().and_then(|w| w.zone.as_ref()).map_or("", |z| z.value.as_str());
     let sliding = match call.over.as_ref().map(|w| &w.kind) {
         Some(WindowKind::Sliding(length)) if call.name.text != "first_seen" => Some((length.ms, offset)),
         _ => None,
     };
-    Name { sliding, rest: format!("{} {ty} {args:?} {filter:?} {length} {offset} {key}", call.name.text) }
+    Name { sliding, rest: format!("{} {ty} {args:?} {filter:?} {length} {zone} {offset} {key}", call.name.text) }
 }
 
 fn steps_back(call: &Call) -> i64 {
