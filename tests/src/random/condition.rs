@@ -2,6 +2,7 @@
 
 use super::construct::Used;
 use super::rng::Rng;
+use super::times::ZONE;
 
 /// The event types.
 pub const TYPES: [&str; 3] = ["e", "f", "g"];
@@ -411,8 +412,8 @@ impl Writer<'_> {
         };
         let length = self.rng.between(2, 12);
         let (mark, kind, timed) = match self.rng.below(16) {
-            0 | 1 => ("over tumbling", format!("{length}ms tumbling"), true),
-            2 | 3 => ("over every", format!("{length}ms every {}ms", self.rng.between(1, length)), true),
+            0 | 1 => ("over tumbling", self.tumbling(length), true),
+            2 | 3 => ("over every", self.hopping(length), true),
             4 | 5 => ("over session", format!("session {}ms", self.rng.between(1, 4)), false),
             6 | 7 => ("over last", format!("last {}", self.rng.between(1, 6)), false),
             8 | 9 => {
@@ -430,6 +431,26 @@ impl Writer<'_> {
             String::new()
         };
         format!("{by} over {kind}{offset}")
+    }
+
+    /// A window of the calendar that begins where the one before ends.
+    pub fn tumbling(&mut self, length: i64) -> String {
+        // Often a length that divides a day whatever the unit is.
+        let length = if self.rng.percent(50) { *self.rng.pick(&[1, 2, 3, 7]) } else { length };
+        format!("{length}ms tumbling{}", self.zone())
+    }
+
+    /// One of the calendar that begins every so often.
+    pub fn hopping(&mut self, length: i64) -> String {
+        let zone = self.zone();
+        let every = self.rng.between(1, length);
+        // With a zone the length is so many times that.
+        let length = if zone.is_empty() { length } else { every * self.rng.between(1, 4) };
+        format!("{length}ms every {every}ms{zone}")
+    }
+
+    fn zone(&mut self) -> &'static str {
+        if self.rng.percent(70) { ZONE } else { "" }
     }
 
     /// `lag` and `first_seen`.

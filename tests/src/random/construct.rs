@@ -114,6 +114,7 @@ pub const ALL: &[&str] = &[
     "over rate",
     "over topk",
     "over corr",
+    "zone",
     "over tumbling",
     "over every",
     "over session",
