@@ -31,7 +31,7 @@ pub struct Ordered {
     pub until: Millis,
     /// The number of the next event.
     pub next_sequence: u64,
-    /// The time of the earliest event taken so far; none before the first.
+    /// The time of the earliest event taken so far, in arrival order of the first; none before it.
     pub since: Option<Millis>,
     /// The greatest time of an event taken so far, or that time was said to have passed.
     pub newest: Option<Millis>,
@@ -131,7 +131,7 @@ pub struct Sequencer {
 /// From when to when events were taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span {
-    /// The time of the earliest.
+    /// The time of the earliest, in arrival order of the first: what came behind it is not yet known when that is judged.
     pub since: Option<Millis>,
     /// The time of the latest.
     pub newest: Option<Millis>,
@@ -139,8 +139,12 @@ pub(crate) struct Span {
 
 impl Span {
     #[inline]
-    fn take(&mut self, at: Millis) {
-        self.since = Some(self.since.map_or(at, |since| since.min(at)));
+    fn take(&mut self, at: Millis, order: Order) {
+        self.since = match (self.since, order) {
+            (Some(since), Order::Arrival) => Some(since),
+            (Some(since), Order::EventTime) => Some(since.min(at)),
+            (None, _) => Some(at),
+        };
         self.newest = Some(self.newest.map_or(at, |newest| newest.max(at)));
     }
 
@@ -290,7 +294,7 @@ impl Sequencer {
                 aside.push(PutAside { origin, at, reason: Aside::Ahead { limit } });
                 continue;
             }
-            self.span.take(at);
+            self.span.take(at, self.order);
             self.clock = self.clock.max(at.saturating_sub(self.lateness));
             if parts[*part as usize].batch.rows[*row as usize].used {
                 ready.events.push(OrderedEvent {
@@ -337,7 +341,7 @@ impl Sequencer {
                 continue;
             }
             partition.greatest = partition.greatest.max(Some(row.at));
-            self.span.take(row.at);
+            self.span.take(row.at, self.order);
             taken += 1;
             if !row.used {
                 continue;
@@ -463,7 +467,7 @@ impl Sequencer {
 
     /// Time had come so far, if no event tells of an earlier or a later one.
     pub fn begin(&mut self, time: Millis) {
-        self.span.take(time);
+        self.span.take(time, self.order);
     }
 
     /// The end of time: everything that waits is released, everything due fires.
