@@ -51,8 +51,8 @@ impl Shard {
         // What goes on under another length forgets first what the old one has.
         let resized = |window: u32| {
             let to = windows[window as usize]?;
-            let (kind, now) = (&old.windows[window as usize].spec.kind, &new.windows[to as usize].spec.kind);
-            (kind != now).then_some(kind)
+            let (was, is) = (&old.windows[window as usize], &new.windows[to as usize]);
+            (was.spec.kind != is.spec.kind || was.lateness != is.lateness).then_some(was)
         };
         let mut swapped = Swapped::default();
         let clock = self.time.clock;
@@ -108,14 +108,14 @@ impl Shard {
                 let space = spaces[group.space(i) as usize];
                 let window = |window: u32| windows[window as usize].filter(|_| !bug(Bug::Carried));
                 group.rewrite_small(i, |window, times| {
-                    let from = resized(window).and_then(|kind| seen_from(kind, clock));
+                    let from = resized(window).and_then(|was| seen_from(&was.spec.kind, was.clock(clock)));
                     Some(from.map_or(0, |from| times.partition_point(|t| *t < from)))
                 });
                 if let Some(more) = group.more_mut(i) {
                     more.windows.retain_mut(|w| match window(w.window) {
                         Some(index) => {
-                            if let Some(kind) = resized(w.window) {
-                                w.state.expire(kind, clock);
+                            if let Some(was) = resized(w.window) {
+                                w.state.expire(&was.spec.kind, was.clock(clock));
                             }
                             w.window = index;
                             true

@@ -19,6 +19,7 @@ use lapwing_dsl::schema::{EventId, FieldId, Schema};
 use lapwing_dsl::strata::STRATA_MAX;
 use lapwing_dsl::value::Type;
 
+use crate::Millis;
 use crate::batch::Layout;
 use crate::data::Data;
 use crate::index::Index;
@@ -84,6 +85,10 @@ pub struct Programs {
     pub closes_rows: bool,
     /// The windows that such rules read, ascending.
     pub row_windows: Vec<u32>,
+    /// The rules with a `lateness`, ascending.
+    pub revising: Vec<u32>,
+    /// The longest of them, in milliseconds; 0 where there is none.
+    pub lateness: Millis,
 }
 
 /// In [`RuleSet::awaited`]: events of any type are looked at.
@@ -178,6 +183,8 @@ pub struct WindowEntry {
     pub space: u16,
     /// The fields that give the counted events their keys: an event counts under each.
     pub keys: Vec<Vec<FieldId>>,
+    /// The `lateness` of the rules that read it, in milliseconds: its time stands so far behind the clock.
+    pub lateness: Millis,
 }
 
 impl WindowEntry {
@@ -197,6 +204,13 @@ impl WindowEntry {
             && a.filter == b.filter
             && a.ty == b.ty
             && self.keys == other.keys
+            && self.lateness == other.lateness
+    }
+
+    /// The window's time, as of a clock.
+    #[inline]
+    pub fn clock(&self, clock: Millis) -> Millis {
+        clock.saturating_sub(self.lateness)
     }
 }
 

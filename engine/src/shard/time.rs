@@ -103,7 +103,7 @@ impl Shard {
         let mut at = At { group: timer.group, slot: Some(slot), space: entry.space };
         let mut moved = Moved::default();
         let mut bound = std::mem::take(&mut self.groups[at.group as usize].bound);
-        time_passes(std::mem::take(&mut cell.runs), &entry.program, timer.deadline, &mut bound, &mut moved);
+        time_passes(std::mem::take(&mut cell.runs), entry, timer.deadline, &mut bound, &mut moved);
         let now = Now { event: None, at: timer.deadline, sequence, deadline: timer.deadline };
         self.settle(&mut at, timer.rule, entry, &timer.key, cell, moved, now, bound, out);
         self.drop_if_empty(at);
@@ -171,11 +171,14 @@ impl Shard {
         }
         let runs = g.records(slot).map(|r| r.deadline()).min();
         let windows = &self.rules.windows;
-        let window_ends =
-            g.windows(slot).iter().filter_map(|w| w.state.next_expiry(&windows[w.window as usize].spec.kind));
-        let small_ends = g
-            .small_windows(slot)
-            .filter_map(|(window, times)| Some(seen_until(&windows[window as usize].spec.kind, *times.first()?)));
+        let window_ends = g.windows(slot).iter().filter_map(|w| {
+            let entry = &windows[w.window as usize];
+            Some(w.state.next_expiry(&entry.spec.kind)?.saturating_add(entry.lateness))
+        });
+        let small_ends = g.small_windows(slot).filter_map(|(window, times)| {
+            let entry = &windows[window as usize];
+            Some(seen_until(&entry.spec.kind, *times.first()?).saturating_add(entry.lateness))
+        });
         let starts = g.more(slot).into_iter().flat_map(|m| &m.starts).filter_map(|(rule, starts)| {
             let lasts = self.rules.gathers[*rule as usize].map_or(0, |g| g.lasts);
             Some(starts.oldest_at()?.saturating_add(lasts))
@@ -222,7 +225,8 @@ impl Shard {
                 cell.capped.forget(clock);
             }
             for window in &mut more.windows {
-                window.state.expire(&rules.windows[window.window as usize].spec.kind, clock);
+                let entry = &rules.windows[window.window as usize];
+                window.state.expire(&entry.spec.kind, entry.clock(clock));
             }
             more.windows.retain(|w| !w.state.is_empty());
             for (rule, starts) in &mut more.starts {
@@ -232,7 +236,8 @@ impl Shard {
             g.tidy(slot);
         }
         g.rewrite_small(slot, |window, times| {
-            let from = seen_from(&rules.windows[window as usize].spec.kind, clock)?;
+            let entry = &rules.windows[window as usize];
+            let from = seen_from(&entry.spec.kind, entry.clock(clock))?;
             Some(times.partition_point(|t| *t < from))
         });
         let space = g.space(slot);

@@ -12,7 +12,9 @@ use crate::Millis;
 use crate::batch::EventView;
 use crate::bound::{BoundEvents, BoundRef};
 use crate::eval::{Scope, Windows, tuple};
+use crate::planted::{Bug, bug};
 use crate::rule_set::{EventPlan, RuleEntry, RuleSet};
+use crate::run::revise::takes_late;
 use crate::slot::{Group, SMALL_ENTRIES_MAX, SlotId, WindowCell, group_of};
 use crate::window::{Look, WindowState, count_of, keeps_times};
 
@@ -32,6 +34,11 @@ pub(super) fn windows_of(plan: &EventPlan, mask: u64) -> SmallVec<[u32; 4]> {
 }
 
 impl Shard {
+    /// Whether a window takes an event that came behind the watermark.
+    pub(super) fn window_takes_late(&self, window: u32, event: EventView<'_>) -> bool {
+        takes_late(self.rules.windows[window as usize].lateness, event.row.at, self.time.clock) && !bug(Bug::Late)
+    }
+
     /// Counts an event in a window: `first_seen` once the rules have asked, the others before. Returns the slot's number.
     pub(super) fn count(
         &mut self,
@@ -42,7 +49,8 @@ impl Shard {
         slot: SlotId,
         after: bool,
     ) -> SlotId {
-        let spec = &rules.windows[window as usize].spec;
+        let entry = &rules.windows[window as usize];
+        let spec = &entry.spec;
         if matches!(spec.kind, WindowKind::FirstSeen { .. }) != after {
             return slot;
         }
@@ -58,7 +66,7 @@ impl Shard {
             several => tuple(several.iter().map(|a| scope.value(a))),
         };
         let moves = moves.map_or(Value::Missing, |m| scope.value(m).into_static());
-        let clock = self.time.clock;
+        let clock = entry.clock(self.time.clock);
         let group = &mut self.groups[group as usize];
         let only_counts = keeps_times(spec);
         let mut small = Vec::new();
@@ -86,11 +94,12 @@ impl Shard {
             && cell.lost_until >= event.row.at
         {
             // What the cap took was of this session, which goes on.
-            cell.lost_until = cell.lost_until.max(event.row.at.saturating_add(gap));
+            cell.lost_until = cell.lost_until.max(event.row.at.saturating_add(gap + entry.lateness));
         }
         if cell.state.len() > self.limits.window_entries_max {
             // Alerts say so for as long as the entry would have counted.
-            cell.lost_until = cell.lost_until.max(cell.state.next_expiry(&spec.kind).unwrap_or(Millis::MAX));
+            let until = cell.state.next_expiry(&spec.kind).unwrap_or(Millis::MAX);
+            cell.lost_until = cell.lost_until.max(until.saturating_add(entry.lateness));
             cell.state.drop_oldest();
         }
         slot
@@ -220,7 +229,8 @@ impl SlotWindows<'_> {
     /// What a window is worth.
     fn read(&self, window: u32, spec: &Window, last: Option<BoundRef<'_>>) -> Value<'static> {
         let empty;
-        let look = Look { now: self.now, clock: self.shard.time.clock };
+        let clock = self.shard.rules.windows[window as usize].clock(self.shard.time.clock);
+        let look = Look { now: self.now, clock };
         let Ok(place) = self.place(window, last) else { return Value::Missing };
         if let Some(times) = place.and_then(|(group, slot)| group.small_window(slot, window)) {
             return count_of(times, &spec.kind, look);
