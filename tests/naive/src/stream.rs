@@ -547,7 +547,8 @@ fn closed(
     (first, last): (i64, i64),
 ) -> Option<Alert> {
     let at_hand = at_hand(world);
-    let scope = closing::scope(rule, key, world, &at_hand, last);
+    let used = RefCell::default();
+    let scope = Scope { used: Some(&used), ..closing::scope(rule, key, world, &at_hand, last) };
     if rule.when.is_some_and(|when| scope.eval(when).truth() != Some(true)) {
         return None;
     }
@@ -559,7 +560,9 @@ fn closed(
             state.hold_back(by, at, s.duration.ms)?
         }
     };
-    Some(Alert { first_at: first, at, suppressed, ..said(&scope) })
+    rule.risk.map(|risk| scope.eval(risk));
+    let said = said(&scope);
+    Some(Alert { first_at: first, at, suppressed, models: models(used.into_inner()), ..said })
 }
 
 /// What the rule's clauses make of it.
