@@ -306,6 +306,8 @@ pub struct Window {
 pub enum WindowKey {
     /// Those of the rule's key; the fields give it for the counted type.
     Rule(Vec<FieldId>),
+    /// Of the rule's key, at every event of the rule's input: what the arguments are worth then, which read other windows of the rule.
+    Input,
     /// Those with equal values in fields named alike.
     Fields {
         /// In the counted type.
@@ -414,6 +416,7 @@ impl Window {
     /// Whether an event that comes late has its place among the others: by its time, and not by when it is processed.
     pub fn takes_late(&self) -> bool {
         match &self.kind {
+            _ if self.key == WindowKey::Input => false,
             WindowKind::Over { reach, .. } => !matches!(reach, Reach::Last { .. } | Reach::Delta { .. }),
             WindowKind::FirstSeen { .. } => true,
             WindowKind::Lag { .. } => false,

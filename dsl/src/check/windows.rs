@@ -40,6 +40,9 @@ impl RuleCheck<'_> {
             self.some_time(*length)?;
             return self.first_seen(call, length.ms, offset, span, scope);
         }
+        if self.is_of_features(call) {
+            return self.samples(call, window, span);
+        }
         let (aggregate, values) = self.windowed(call)?;
         let event = self.counted_event(call, scope)?;
         let counted = Scope::at(Site::Counted(event));
@@ -304,15 +307,6 @@ impl RuleCheck<'_> {
 
     fn no_counted_event(&mut self, call: &Call, scope: Scope) {
         let Some(arg) = call.args.first().map(|a| &a.value) else { return };
-        let named = self.text(arg.span);
-        if call.name.text == "corr" && self.world.names.features.contains_key(named.as_str()) {
-            let text = "not yet executed by this version: the correlation of two features";
-            let finding = Diagnostic::new(Code::NotYet, arg.span, text);
-            self.error(
-                finding.help("let a rule `emit into` an event with both values, and write `corr` of its two fields"),
-            );
-            return;
-        }
         let text = format!("a window counts events of a type, and `{}` names none", self.text(arg.span));
         let finding = Diagnostic::new(Code::WindowMisuse, arg.span, text);
         let event = self.candidate(scope).map_or("login", |e| &self.event_type(e).name);
@@ -488,7 +482,7 @@ impl RuleCheck<'_> {
     }
 
     /// The value of a window; equal windows of a rule are one.
-    fn window(&mut self, window: Window) -> Expr {
+    pub fn window(&mut self, window: Window) -> Expr {
         let (ty, span) = (window.ty.clone(), window.span);
         let bare = |w: &Window| {
             let mut w = w.clone();

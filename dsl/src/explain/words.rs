@@ -276,13 +276,16 @@ impl Words<'_> {
             window.filter.as_ref().map(|f| format!(" where {}", self.term(f, window.event))).unwrap_or_default();
         let event = self.event(window.event);
         let by = match &window.key {
-            WindowKey::Rule(_) => String::new(),
+            WindowKey::Rule(_) | WindowKey::Input => String::new(),
             WindowKey::Fields { counted, .. } => {
                 let names: Vec<_> = counted.iter().map(|f| format!("`{}`", self.field(window.event, *f))).collect();
                 format!(" of the same {}", names.join(" and "))
             }
         };
         match &window.kind {
+            WindowKind::Over { aggregate, reach } if window.key == WindowKey::Input => {
+                format!("{}, sampled at every event of the rule, {}", aggregated(*aggregate, &args), held(reach, ""))
+            }
             WindowKind::Over { aggregate, reach } => {
                 let what = match (aggregate, args.is_empty()) {
                     (Aggregate::Count, _) => "the number".to_owned(),

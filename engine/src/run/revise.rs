@@ -83,11 +83,7 @@ pub fn judge_window(open: &mut Vec<OpenAlert>, first: Millis, body: Option<Match
 /// Takes an alert back.
 pub fn retract(alert: OpenAlert) -> Option<Match> {
     let body = *alert.body;
-    (body.status != Status::Retracted).then(|| Match {
-        revision: body.revision + 1,
-        status: Status::Retracted,
-        ..body
-    })
+    (body.status != Status::Retracted).then(|| Match { revision: body.revision + 1, status: Status::Retracted, ..body })
 }
 
 /// Whether two revisions of an alert differ in nothing that they say.

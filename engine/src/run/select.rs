@@ -100,8 +100,7 @@ impl Selection<'_> {
         let lateness = self.program.rule.lateness;
         for window in complete {
             let last = window.deadline.unwrap_or(window.first_at);
-            let body =
-                self.reporter.close(window.first_at, end_of(closing, last), window.started_version, self.bound);
+            let body = self.reporter.close(window.first_at, end_of(closing, last), window.started_version, self.bound);
             if lateness == 0 {
                 self.out.extend(body);
             } else {

@@ -6,7 +6,7 @@ use lapwing_dsl::syntax::ast::{By, Call, Expr, Window, WindowKind};
 
 use crate::aggregates;
 use crate::calendar::Shape;
-use crate::eval::{Scope, decimal_literal, find_name};
+use crate::eval::{Scope, World, decimal_literal, find_name};
 use crate::event::Event;
 use crate::kept::is_own_key;
 use crate::rule::{Key, key_by, optional_parts};
@@ -17,6 +17,11 @@ impl Scope<'_> {
     /// `AGG(type.expr where COND) by field over W`
     pub fn over(&self, call: &Call) -> Value {
         let window = call.over.as_ref().expect("the caller saw it");
+        if windows::is_sampled(call) {
+            let input = |e: &&Rc<Event>| self.rule.names(&e.ty) && self.rule.keys(e).contains(self.key);
+            let inside = self.inside(window, self.held(call).into_iter().filter(input).collect());
+            return aggregates::correlation(inside.into_iter().map(|event| self.sample(call, event)).collect());
+        }
         let is_type = |name: &str| self.world.types.iter().any(|t| t.name.text == name);
         let Some(ty) = call.args.iter().find_map(|a| find_name(&a.value, &is_type)) else { return Value::Missing };
         let own = |by: &&By| is_own_key(self.rule, call, by);
@@ -33,16 +38,7 @@ impl Scope<'_> {
             event.ty == ty && in_key && call.filter.as_ref().is_none_or(|c| scope.eval(c).truth() == Some(true))
         };
         let counted: Vec<&Rc<Event>> = self.held(call).into_iter().filter(counts).collect();
-        let offset = window.offset.map(|o| o.ms);
-        let inside = match &window.kind {
-            WindowKind::Sliding(length) => self.sliding(counted, length.ms, offset),
-            WindowKind::Tumbling(_) | WindowKind::Hopping(..) => self.aligned(counted, window),
-            WindowKind::Session(gap) => self.session(counted, gap.ms),
-            WindowKind::Last(n) => counted[counted.len().saturating_sub(*n as usize)..].to_vec(),
-            WindowKind::Delta(of, percent) => {
-                self.since_it_moved(counted, of, percent.text.parse().unwrap_or_default())
-            }
-        };
+        let inside = self.inside(window, counted);
         if call.name.text == "rate" {
             return self.rate(&inside, window);
         }
@@ -58,6 +54,34 @@ impl Scope<'_> {
             "approx_distinct" => aggregates::fold("distinct", values, Value::Missing),
             name => aggregates::fold(name, values, self.zero(call)),
         }
+    }
+
+    /// Those of the counted events that a window holds.
+    fn inside<'e>(&self, window: &Window, counted: Vec<&'e Rc<Event>>) -> Vec<&'e Rc<Event>> {
+        match &window.kind {
+            WindowKind::Sliding(length) => self.sliding(counted, length.ms, window.offset.map(|o| o.ms)),
+            WindowKind::Tumbling(_) | WindowKind::Hopping(..) => self.aligned(counted, window),
+            WindowKind::Session(gap) => self.session(counted, gap.ms),
+            WindowKind::Last(n) => counted[counted.len().saturating_sub(*n as usize)..].to_vec(),
+            WindowKind::Delta(of, percent) => {
+                self.since_it_moved(counted, of, percent.text.parse().unwrap_or_default())
+            }
+        }
+    }
+
+    /// What the arguments of a call were worth when an event had come.
+    fn sample(&self, call: &Call, event: &Rc<Event>) -> Value {
+        let World { types, history, lateness, windows, .. } = self.world;
+        let past = World {
+            types: types.clone(),
+            history: history[..=event.place].to_vec(),
+            clock: self.clock_of(event.place),
+            lateness: *lateness,
+            windows: windows.clone(),
+            data: event.data.clone(),
+        };
+        let nothing = Scope { bound: &[], candidate: None, counted: None, element: None, used: None, ..*self };
+        Scope { world: &past, current: event, now: event.at, ..nothing }.counted_value(call)
     }
 
     /// Up to so long ago, in order of time.
