@@ -119,11 +119,15 @@ fn closing(name: &str, by: Option<String>, mut writer: Writer<'_>) -> (RuleText,
             "rate(TF)",
             "list(T.n, 3F)",
             "count(TF)",
+            "near(n: count(TF), q: avg(T.qF))",
         ]);
         inner.replace('T', ty).replace('F', filter)
     };
     let counted = format!("count({ty}{filter})");
-    if w.rng.percent(70) {
+    if w.rng.percent(25) {
+        w.mark("model of a window");
+        clauses.push(format!("when near(n: {counted}, q: 0.5) > 0 or far(n: 1, x: {counted}, q: 1.5) > 0"));
+    } else if w.rng.percent(70) {
         let n = w.rng.between(0, 2);
         let order = *w.rng.pick(&[">", ">=", "<=", "==", "!="]);
         clauses.push(format!("when {counted} {order} {n}"));

@@ -92,7 +92,7 @@ impl Writer<'_> {
     pub fn simple(&mut self) -> String {
         let (n, s) = (self.int(), self.text());
         let order = self.order();
-        match self.rng.below(35) {
+        match self.rng.below(37) {
             0..=2 => format!("n {order} {n}"),
             3 => format!("s == \"{s}\""),
             4 => format!("s != \"{s}\""),
@@ -236,6 +236,17 @@ impl Writer<'_> {
                 ];
                 self.rng.pick(&terms).to_string()
             }
+            35 | 36 => {
+                self.mark("geoip");
+                let terms = [
+                    "geoip(p).country == \"DE\"",
+                    "geoip(p).city is missing",
+                    "(geoip(p).asn ?? 1) > 0",
+                    "geoip(p).asn == n",
+                    "distance_km(geoip(p).place, geo(1, 1)) < 200",
+                ];
+                self.rng.pick(&terms).to_string()
+            }
             _ => format!("n {order} {n}"),
         }
     }
@@ -245,8 +256,12 @@ impl Writer<'_> {
         let step = self.rng.pick(before).name.clone();
         let order = self.order();
         self.mark("where another step");
-        match self.rng.below(9) {
+        match self.rng.below(10) {
             0 => format!("s == {step}.s"),
+            9 => {
+                self.mark("geoip of a run");
+                format!("(geoip(p).country ?? \"-\") != geoip({step}.p).country")
+            }
             8 => {
                 self.mark("model of a run");
                 format!("near(n: {step}.n, q: q) > 0.25")
@@ -363,6 +378,9 @@ impl Writer<'_> {
             self.mark("feature");
             return (*self.rng.pick(&FEATURES)).to_owned();
         }
+        if self.rng.percent(7) {
+            return self.samples();
+        }
         let (ty, filter) = (self.window_type(candidate), self.window_filter());
         let mut pick = |fields: &[&'static str]| *self.rng.pick(fields);
         let number = pick(&["n", "x", "q", "d"]);
@@ -372,7 +390,11 @@ impl Writer<'_> {
             3 => ("over min", format!("min({ty}.{number}{filter})")),
             4 => ("over max", format!("max({ty}.{number}{filter})")),
             5 => ("over stddev", format!("stddev({ty}.{number}{filter})")),
-            6 => ("over distinct", format!("distinct({ty}.s{filter})")),
+            6 => {
+                let what = self.rng.weighted(&[(3, 's'), (1, 'p')]);
+                let what = if what == 's' { format!("{ty}.s") } else { format!("geoip({ty}.p).city") };
+                ("over distinct", format!("distinct({what}{filter})"))
+            }
             7 => ("over distinct", format!("distinct({ty}.x, {ty}.ok{filter})")),
             8 => ("over first", format!("first({ty}.{number}{filter})")),
             9 => ("over last value", format!("last({ty}.{number}{filter})")),
@@ -400,6 +422,22 @@ impl Writer<'_> {
         self.mark(mark);
         let rest = self.window_rest();
         format!("{inner}{rest}")
+    }
+
+    /// `corr` of two features.
+    fn samples(&mut self) -> String {
+        self.mark("corr of features");
+        let (first, second) = (*self.rng.pick(&FEATURES), *self.rng.pick(&FEATURES));
+        let length = self.rng.between(4, 15);
+        let window = match self.rng.below(6) {
+            0 => self.tumbling(length),
+            1 => self.hopping(length),
+            2 => format!("session {}ms", self.rng.between(1, 6)),
+            3 => format!("last {}", self.rng.between(2, 8)),
+            4 => format!("{length}ms offset {}ms", self.rng.between(1, 3)),
+            _ => format!("{length}ms"),
+        };
+        format!("corr({first}, {second}) over {window}")
     }
 
     /// The key and the kind of a window.
@@ -469,7 +507,10 @@ impl Writer<'_> {
                 self.mark("first_seen where");
                 format!("first_seen(s where ok) over {length}")
             }
-            4 => format!("first_seen(s, n) over {length}"),
+            4 => {
+                let what = self.rng.pick(&["s, n", "geoip(p).country"]);
+                format!("first_seen({what}) over {length}")
+            }
             _ => {
                 self.mark("first_seen");
                 format!("{}first_seen(s) over {length}", self.rng.pick(&["", "not "]))
@@ -489,7 +530,9 @@ impl Writer<'_> {
             self.used.mark(name);
             text
         };
-        match self.rng.below(28) {
+        match self.rng.below(30) {
+            28 => say("geoip in a result", format!("geoip({f}.p).place")),
+            29 => say("geoip in a result", format!("geoip(last({f}).p).country")),
             26 => say("model in a result", format!("near(n: {f}.n, q: {f}.q)")),
             27 => say("model in a result", format!("far(n: count({f}), x: last({f}).n, q: {f}.q)")),
             0 => say("count", format!("count({f})")),
