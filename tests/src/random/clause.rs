@@ -119,7 +119,7 @@ fn closing(name: &str, by: Option<String>, mut writer: Writer<'_>) -> (RuleText,
             "rate(TF)",
             "list(T.n, 3F)",
             "count(TF)",
-            "near(n: count(TF), q: avg(T.qF))",
+            "near(n: count(TF), q: median(T.qF))",
         ]);
         inner.replace('T', ty).replace('F', filter)
     };
