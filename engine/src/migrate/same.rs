@@ -383,14 +383,16 @@ fn set_length(window: &mut WindowEntry, to: i64) {
 
 /// Whether a window's state serves the new rule set's window.
 pub fn same_window(old: &WindowEntry, old_set: &RuleSet, new: &WindowEntry, new_set: &RuleSet) -> bool {
+    if old_set.spaces[old.space as usize] != new_set.spaces[new.space as usize] {
+        return false;
+    }
     if let (Some(a), Some(b)) = (old.sampled, new.sampled) {
+        // What a rule samples goes on with a rule that says the same, and what it reads is numbered alike in both.
         let (a, b) = (&old_set.rules[a as usize], &new_set.rules[b as usize]);
         return a.program.rule.name == b.program.rule.name
             && old.spec.kind == new.spec.kind
             && old.spec.args == new.spec.args
             && Pair::new(a, old_set, b, new_set).means_the_same();
     }
-    old.holds_the_same(new)
-        && same_event(&old_set.schema, old.spec.event, &new_set.schema, new.spec.event)
-        && old_set.spaces[old.space as usize] == new_set.spaces[new.space as usize]
+    old.holds_the_same(new) && same_event(&old_set.schema, old.spec.event, &new_set.schema, new.spec.event)
 }
