@@ -8,6 +8,7 @@ use lapwing_dsl::syntax::ast::{Call, Expr, WindowClause, WindowKind};
 use crate::calendar::Shape;
 use crate::eval::{Scope, World, find_name};
 use crate::event::Event;
+use crate::kept::fields_of;
 use crate::rule::{Key, Rule};
 use crate::value;
 use crate::windows::{calls, expressions};
@@ -30,7 +31,9 @@ pub fn looks_at(rule: &Rule<'_>, types: &[&lapwing_dsl::syntax::ast::EventDecl])
     counted.sort();
     let gap = if let WindowKind::Session(gap) = &clause.window.kind { gap.ms } else { 0 };
     let asked = if gap > 0 { own_calls(rule).first().map(|c| crate::migrate::plain(&c.filter)) } else { None };
-    format!("{:?} {gap} {:?} {counted:?} {asked:?}", Shape::of(&clause.window), clause.rows.as_ref().map(|r| &r.text))
+    let keys: Vec<_> = counted.iter().map(|ty| rule.by.map(|by| fields_of(by, ty))).collect();
+    let rows = clause.rows.as_ref().map(|r| &r.text);
+    format!("{:?} {gap} {rows:?} {counted:?} {keys:?} {asked:?}", Shape::of(&clause.window))
 }
 
 /// The aggregates over the rule's own window.
