@@ -77,7 +77,9 @@ impl Suppressor {
     /// An alert that was held back may be revised for as long as late events are taken, which alerts of later times tell the end of.
     fn silence(&mut self, body: &Match, lateness: Millis) {
         let past = |until: &Millis| *until < body.at;
-        if self.silenced.len() >= SILENCED_KEPT && self.silenced.values().filter(|until| past(until)).count() * 2 > self.silenced.len() {
+        if self.silenced.len() >= SILENCED_KEPT
+            && self.silenced.values().filter(|until| past(until)).count() * 2 > self.silenced.len()
+        {
             self.silenced.retain(|_, until| !past(until));
         }
         self.silenced.insert(body.id, body.at.saturating_add(lateness));

@@ -42,6 +42,11 @@ impl Programs {
                     .sort_by_key(|w| (matches!(windows[*w as usize].spec.kind, WindowKind::FirstSeen { .. }), *w));
             }
         }
+        for (i, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.closes_rows()) {
+            for step in &entry.program.rule.steps {
+                builder.events[step.event.0 as usize].counted_for_rows.push(i as u32);
+            }
+        }
         let read = fields_read(&schema, &entries, &builder);
         let layout = Arc::new(Layout::new(&schema, |e, f| read[e.0 as usize][f.0 as usize]));
         let index = Index::new(&schema, &entries);
@@ -51,9 +56,8 @@ impl Programs {
             entries.iter().filter(|e| e.closes_rows()).flat_map(|e| e.windows.iter().copied()).collect();
         row_windows.sort_unstable();
         row_windows.dedup();
-        let lateness_of = |rule: &RuleEntry| rule.program.rule.lateness;
-        let revising = (0..entries.len() as u32).filter(|i| lateness_of(&entries[*i as usize]) > 0).collect();
-        let lateness = entries.iter().map(lateness_of).max().unwrap_or(0);
+        let revises = |rule: &u32| entries[*rule as usize].program.rule.lateness > 0;
+        let revising = (0..entries.len() as u32).filter(revises).collect();
         let asks = Asks::new(&schema, &entries);
         let Builder { spaces, windows, events } = builder;
         let seeds = spaces.iter().map(Space::seed).collect();
@@ -79,7 +83,6 @@ impl Programs {
             closes_rows,
             row_windows,
             revising,
-            lateness,
             derives: rules.iter().any(|r| r.program.rule.into.is_some()),
             strata: stratum_of.iter().max().map_or(1, |highest| highest + 1),
         };

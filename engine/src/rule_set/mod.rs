@@ -85,10 +85,8 @@ pub struct Programs {
     pub closes_rows: bool,
     /// The windows that such rules read, ascending.
     pub row_windows: Vec<u32>,
-    /// The rules with a `lateness`, ascending.
+    /// The rules with a `lateness`, which take late events, ascending.
     pub revising: Vec<u32>,
-    /// The longest of them, in milliseconds; 0 where there is none.
-    pub lateness: Millis,
 }
 
 /// In [`RuleSet::awaited`]: events of any type are looked at.
@@ -221,6 +219,8 @@ pub struct EventPlan {
     pub extractions: Vec<Extraction>,
     /// Whether every event of the type must be seen, whatever it holds.
     pub always: bool,
+    /// The rules that count it in windows that close for rows.
+    pub counted_for_rows: Vec<u32>,
 }
 
 /// One way to get a key from an event.

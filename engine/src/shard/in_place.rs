@@ -87,7 +87,8 @@ impl Shard {
     fn opens(&self, offered: &Offered<'_>, at: At, hits: &[Hit], closing: &Closing) -> bool {
         let Offered { event, sequence, .. } = *offered;
         let (rule, group) = (hits[0].rule, &self.groups[at.group as usize]);
-        let counted = Counted { entry: &offered.rules.rules[rule as usize], event, sequence, clock: self.time.clock, hits };
+        let counted =
+            Counted { entry: &offered.rules.rules[rule as usize], event, sequence, clock: self.time.clock, hits };
         // Nothing is held of what is read for rows, until late events come.
         if closing.rows.is_some() {
             return counted.windows(&closing.reach).any(|(_, last)| last < self.time.clock);

@@ -14,7 +14,6 @@ use crate::bound::{BoundEvents, BoundRef};
 use crate::eval::{Scope, Windows, tuple};
 use crate::planted::{Bug, bug};
 use crate::rule_set::{EventPlan, RuleEntry, RuleSet};
-use crate::run::revise::takes_late;
 use crate::slot::{Group, SMALL_ENTRIES_MAX, SlotId, WindowCell, group_of};
 use crate::window::{Look, WindowState, count_of, keeps_times};
 
@@ -35,8 +34,8 @@ pub(super) fn windows_of(plan: &EventPlan, mask: u64) -> SmallVec<[u32; 4]> {
 
 impl Shard {
     /// Whether a window takes an event that came behind the watermark.
-    pub(super) fn window_takes_late(&self, window: u32, event: EventView<'_>) -> bool {
-        takes_late(self.rules.windows[window as usize].lateness, event.row.at, self.time.clock) && !bug(Bug::Late)
+    pub(super) fn window_takes_late(&self, window: u32) -> bool {
+        self.rules.windows[window as usize].lateness > 0 && !bug(Bug::Late)
     }
 
     /// Counts an event in a window: `first_seen` once the rules have asked, the others before. Returns the slot's number.

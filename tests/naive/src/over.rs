@@ -146,10 +146,10 @@ impl Scope<'_> {
         since
     }
 
-    /// The clock once the event of this place had come.
+    /// The clock once the event of this place had come, by which windows go: it stands the rule's lateness behind.
     fn clock_of(&self, place: usize) -> i64 {
-        let greatest = self.world.history.iter().take(place + 1).map(|e| e.at).max().unwrap_or(i64::MIN);
-        greatest.saturating_sub(self.world.lateness)
+        let clock = self.world.history.iter().take(place + 1).map(|e| e.clock).max().unwrap_or(i64::MIN);
+        clock.saturating_sub(self.rule.lateness)
     }
 
     /// Whether the clock had passed an event's end in a window of this length when the current event came, which may be behind the clock.
@@ -164,7 +164,11 @@ impl Scope<'_> {
         let held = self.world.windows.get(&name.whole()).expect("the rule set has the windows of its rules");
         let history = self.world.history.get(held.from..).unwrap_or_default();
         let forgotten = |e: &&Rc<Event>| held.forgotten.iter().any(|(place, at)| e.place < *place && e.at < *at);
-        history.iter().filter(|e| !forgotten(e)).collect()
+        // What goes by the order of processing takes no event that came late.
+        let by_time =
+            !matches!(call.over.as_ref().map(|w| &w.kind), None | Some(WindowKind::Last(_) | WindowKind::Delta(..)));
+        let seen = |e: &&Rc<Event>| !e.late || by_time && self.rule.lateness > 0;
+        history.iter().filter(|e| !forgotten(e) && seen(e)).collect()
     }
 
     /// Whether the event counts for the rule's key.

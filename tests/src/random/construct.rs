@@ -93,6 +93,7 @@ pub const ALL: &[&str] = &[
     "over where",
     "offset",
     "feature",
+    "lateness",
     "window tumbling",
     "window every",
     "window session",
