@@ -183,6 +183,8 @@ pub struct WindowEntry {
     pub keys: Vec<Vec<FieldId>>,
     /// The `lateness` of the rules that read it, in milliseconds: its time stands so far behind the clock.
     pub lateness: Millis,
+    /// The rule whose events it samples, where it does that: no other reads it.
+    pub sampled: Option<u32>,
 }
 
 impl WindowEntry {
@@ -221,6 +223,19 @@ pub struct EventPlan {
     pub always: bool,
     /// The rules that count it in windows that close for rows.
     pub counted_for_rows: Vec<u32>,
+    /// What is sampled at each event of the type.
+    pub samples: Vec<Sample>,
+}
+
+/// A window that holds what other windows of a rule are worth at the events of its input.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// The rule.
+    pub rule: u32,
+    /// The extractions of the event that give a key of the rule.
+    pub mask: u64,
+    /// The window.
+    pub window: u32,
 }
 
 /// One way to get a key from an event.

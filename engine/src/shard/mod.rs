@@ -286,6 +286,11 @@ impl Shard {
             }
             places.push(At { group: delivery.group, slot, space: delivery.space });
         }
+        if !plan.samples.is_empty() && !late {
+            for (delivery, at) in deliveries.iter().zip(&mut places) {
+                self.sample(rules, &plan.samples, event, delivery, ahead.key(delivery), at);
+            }
+        }
         for (delivery, at) in deliveries.iter().zip(&mut places) {
             let offered = Offered { rules, delivery, key: ahead.key(delivery), event, sequence, late };
             if late {

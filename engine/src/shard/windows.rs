@@ -7,13 +7,14 @@ use lapwing_dsl::schema::{EventId, FieldId};
 use lapwing_dsl::value::Value;
 use smallvec::SmallVec;
 
+use super::keys::Delivery;
 use super::{At, Shard};
 use crate::Millis;
 use crate::batch::EventView;
 use crate::bound::{BoundEvents, BoundRef};
 use crate::eval::{Scope, Windows, tuple};
 use crate::planted::{Bug, bug};
-use crate::rule_set::{EventPlan, RuleEntry, RuleSet};
+use crate::rule_set::{EventPlan, RuleEntry, RuleSet, Sample, WindowEntry};
 use crate::slot::{Group, SMALL_ENTRIES_MAX, SlotId, WindowCell, group_of};
 use crate::window::{Look, WindowState, count_of, keeps_times};
 
@@ -65,6 +66,47 @@ impl Shard {
             several => tuple(several.iter().map(|a| scope.value(a))),
         };
         let moves = moves.map_or(Value::Missing, |m| scope.value(m).into_static());
+        self.enter(entry, window, event, (group, slot), value, moves)
+    }
+
+    /// Samples what the rules of a key say of their features, once the event is counted everywhere.
+    pub(super) fn sample(
+        &mut self,
+        rules: &RuleSet,
+        samples: &[Sample],
+        event: EventView<'_>,
+        delivery: &Delivery,
+        key: &[u8],
+        at: &mut At,
+    ) {
+        self.read.next(rules.windows.len());
+        for sample in samples.iter().filter(|sample| sample.mask & delivery.mask != 0) {
+            let entry = &rules.windows[sample.window as usize];
+            let value = {
+                let of = &rules.rules[sample.rule as usize];
+                let windows = SlotWindows { shard: self, entry: of, at: *at, event: Some(event), now: event.row.at };
+                let none = BoundEvents::default();
+                let scope = Scope::of_event(event, &none, &rules.data, &self.errors);
+                let scope = Scope { windows: &windows, ..scope };
+                tuple(entry.spec.args.iter().map(|a| scope.value(a)))
+            };
+            let group = &mut self.groups[delivery.group as usize];
+            let slot = at.slot.unwrap_or_else(|| group.find_or_add(delivery.space, delivery.hash, key, 2));
+            at.slot = Some(self.enter(entry, sample.window, event, (delivery.group, slot), value, Value::Missing));
+        }
+    }
+
+    /// Puts an event's value into a window. Returns the slot's number.
+    fn enter(
+        &mut self,
+        entry: &WindowEntry,
+        window: u32,
+        event: EventView<'_>,
+        (group, slot): (u16, SlotId),
+        value: Value<'static>,
+        moves: Value<'static>,
+    ) -> SlotId {
+        let spec = &entry.spec;
         let clock = entry.clock(self.time.clock);
         let group = &mut self.groups[group as usize];
         let only_counts = keeps_times(spec);
@@ -148,7 +190,9 @@ impl SlotWindows<'_> {
     /// Where a window of the current event's key is kept; an error where the event has no such key.
     fn place(&self, window: u32, last: Option<BoundRef<'_>>) -> Result<Option<(&Group, SlotId)>, NoKey> {
         Ok(match &self.shard.rules.windows[window as usize].spec.key {
-            WindowKey::Rule(_) => self.at.slot.map(|slot| (&self.shard.groups[self.at.group as usize], slot)),
+            WindowKey::Rule(_) | WindowKey::Input => {
+                self.at.slot.map(|slot| (&self.shard.groups[self.at.group as usize], slot))
+            }
             WindowKey::Fields { reader, optional, .. } => {
                 let (ty, current) = self.current(last).ok_or(NoKey)?;
                 let (_, fields) = reader.iter().find(|(e, _)| *e == ty).ok_or(NoKey)?;
@@ -200,7 +244,8 @@ impl Windows for SlotWindows<'_> {
         // What an event asks for by its own fields is worth the same to every rule.
         let shared = self.event.is_some()
             && matches!(spec.kind, WindowKind::Over { .. })
-            && (matches!(spec.key, WindowKey::Rule(_)) || matches!(self.current(last), Some((_, Current::AtHand(_)))));
+            && (matches!(spec.key, WindowKey::Rule(_) | WindowKey::Input)
+                || matches!(self.current(last), Some((_, Current::AtHand(_)))));
         let reads = &self.shard.read;
         if shared
             && let Some((turn, value)) = reads.known.borrow().get(window as usize)

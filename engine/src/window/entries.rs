@@ -200,7 +200,7 @@ impl Entries {
                 let average = last.into_iter().rev().reduce(|sum, v| alpha * v + (1.0 - alpha) * sum);
                 average.map_or(Ok(Value::Missing), finite)?
             }
-            Aggregate::Rate => self.rate(reach, from, to),
+            Aggregate::Rate => self.rate(reach, look, from, to),
             _ => return running.read(*aggregate, ty, (lo, hi), self.first, &self.column),
         };
         (running.lo, running.hi) = (lo, hi);
@@ -208,9 +208,9 @@ impl Entries {
     }
 
     /// Entries a second: over the window's length, or where it has none from its first entry to its last.
-    fn rate(&self, reach: &Reach, from: usize, to: usize) -> Value<'static> {
+    fn rate(&self, reach: &Reach, look: Look, from: usize, to: usize) -> Value<'static> {
         let (events, time) = match reach {
-            Reach::Sliding { length, .. } | Reach::Aligned { length, .. } => (to - from, *length),
+            Reach::Sliding { .. } | Reach::Aligned { .. } => (to - from, reach::length_of(reach, look)),
             Reach::Session { .. } | Reach::Last { .. } | Reach::Delta { .. } if to - from > 1 => {
                 (to - from - 1, self.times[to - 1].saturating_sub(self.times[from]))
             }

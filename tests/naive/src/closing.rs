@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use lapwing_dsl::syntax::ast::{Call, Expr, Window, WindowClause, WindowKind};
+use lapwing_dsl::syntax::ast::{Call, Expr, WindowClause, WindowKind};
 
 use crate::Alert;
+use crate::calendar::Shape;
 use crate::eval::{Scope, World, find_name};
 use crate::event::Event;
 use crate::rule::{Key, Rule};
@@ -54,16 +55,6 @@ pub struct Changed {
     pub again: Vec<(Key, i64, i64)>,
 }
 
-/// The length of a window, how far its like begin apart, and a time at which one begins; none for a session.
-fn shape(window: &Window) -> Option<(i64, i64, i64)> {
-    match &window.kind {
-        WindowKind::Tumbling(length) if length.ms % 604_800_000 == 0 => Some((length.ms, length.ms, 345_600_000)),
-        WindowKind::Tumbling(length) => Some((length.ms, length.ms, 0)),
-        WindowKind::Hopping(length, every) => Some((length.ms, every.ms, 0)),
-        _ => None,
-    }
-}
-
 /// What the rule's windows are, as text: rules of which it is the same look at the same.
 pub fn looks_at(rule: &Rule<'_>, types: &[&lapwing_dsl::syntax::ast::EventDecl]) -> String {
     let Some(clause) = rule.closing else { return String::new() };
@@ -71,15 +62,18 @@ pub fn looks_at(rule: &Rule<'_>, types: &[&lapwing_dsl::syntax::ast::EventDecl])
     counted.sort();
     let gap = if let WindowKind::Session(gap) = &clause.window.kind { gap.ms } else { 0 };
     let asked = if gap > 0 { own_calls(rule).first().map(|c| crate::migrate::plain(&c.filter)) } else { None };
-    format!("{:?} {gap} {:?} {counted:?} {asked:?}", shape(&clause.window), clause.rows.as_ref().map(|r| &r.text))
+    format!("{:?} {gap} {:?} {counted:?} {asked:?}", Shape::of(&clause.window), clause.rows.as_ref().map(|r| &r.text))
 }
 
 /// The aggregates over the rule's own window.
 fn own_calls<'a>(rule: &Rule<'a>) -> Vec<&'a Call> {
     let Some(clause) = rule.closing else { return Vec::new() };
     let all: Vec<&Expr> = expressions(rule).into_iter().map(|(e, _)| e).collect();
-    let own =
-        |call: &&Call| call.over.as_ref().is_some_and(|over| over.kind == clause.window.kind && over.offset.is_none());
+    let own = |call: &&Call| {
+        call.over.as_ref().is_some_and(|over| {
+            over.kind == clause.window.kind && over.zone == clause.window.zone && over.offset.is_none()
+        })
+    };
     all.into_iter().flat_map(calls).filter(own).collect()
 }
 
@@ -94,18 +88,6 @@ fn counted(rule: &Rule<'_>, types: &[&lapwing_dsl::syntax::ast::EventDecl]) -> V
     counted.sort();
     counted.dedup();
     counted
-}
-
-/// The windows of a length that hold a time.
-fn holding((length, every, origin): (i64, i64, i64), at: i64) -> Vec<(i64, i64)> {
-    let mut first = origin + (at - origin).div_euclid(every) * every;
-    let mut all = Vec::new();
-    while first + length > at {
-        all.push((first, first + length - 1));
-        first -= every;
-    }
-    all.reverse();
-    all
 }
 
 impl Closes {
@@ -131,8 +113,9 @@ impl Closes {
             }
         }
         let Some(key) = rule.key(event) else { return changed };
-        if let Some(shape) = shape(&clause.window) {
-            for (first, last) in holding(shape, event.at).into_iter().filter(|(_, last)| *last >= past) {
+        if let Some(shape) = Shape::of(&clause.window) {
+            for (first, end) in shape.holding(event.at).into_iter().filter(|(_, end)| *end > past) {
+                let last = end - 1;
                 let known = self.windows.iter().any(|w| w.key == key && w.first == first);
                 let closed = last < world.clock;
                 let counts = match &clause.rows {
@@ -140,7 +123,7 @@ impl Closes {
                     Some(rows) => {
                         let is_row = world.data.keys(&rows.text, last).contains(&key);
                         let begun = self.begins.is_none_or(|begins| first >= begins);
-                        closed && (known || is_row && begun && first >= holding(shape, since)[0].0)
+                        closed && (known || is_row && begun && first >= shape.holding(since)[0].0)
                     }
                 };
                 if counts && !known {
@@ -178,22 +161,22 @@ impl Closes {
 
     /// Finds the first window that closes for rows, at or after a time.
     pub fn plan(&mut self, clause: &WindowClause, from: i64, (since, newest): (i64, i64)) {
-        let Some(shape) = shape(&clause.window).filter(|_| clause.rows.is_some()) else { return };
+        let Some(shape) = Shape::of(&clause.window).filter(|_| clause.rows.is_some()) else { return };
         let mut at = from;
         self.next = loop {
-            let (first, last) = holding(shape, at)[0];
+            let (first, end) = shape.holding(at)[0];
             if first > newest {
                 break None;
             }
             let counted = since.max(self.begins.unwrap_or(since)).max(self.counted.unwrap_or(since));
-            if last - counted > SILENT_WINDOWS * shape.1 {
+            if end - 1 - counted > SILENT_WINDOWS * shape.every {
                 self.stopped = true;
                 break None;
             }
             if self.begins.is_none_or(|begins| first >= begins) {
-                break Some((first, last));
+                break Some((first, end - 1));
             }
-            at = last + 1;
+            at = end;
         };
     }
 

@@ -8,6 +8,7 @@
 //! event) → `way` (the pattern), `eval` (the conditions) and `over` (the windows). Before, `features` writes features out.
 
 mod aggregates;
+mod calendar;
 mod closing;
 mod data;
 mod eval;

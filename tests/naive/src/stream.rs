@@ -615,14 +615,17 @@ fn closed(
     (first, last): (i64, i64),
 ) -> Option<(Alert, Key)> {
     let at_hand = at_hand(world);
-    let scope = closing::scope(rule, key, world, &at_hand, last);
+    let used = RefCell::default();
+    let scope = Scope { used: Some(&used), ..closing::scope(rule, key, world, &at_hand, last) };
     if rule.when.is_some_and(|when| scope.eval(when).truth() != Some(true)) {
         return None;
     }
     let at = if let WindowKind::Session(_) = clause.window.kind { last } else { last + 1 };
     let own: Vec<Value> = rule.suppress.iter().flat_map(|s| &s.by).map(|e| scope.eval(e)).collect();
     let by = if own.is_empty() { key.clone() } else { own };
-    Some((Alert { first_at: first, at, ..said(&scope) }, by))
+    rule.risk.map(|risk| scope.eval(risk));
+    let said = said(&scope);
+    Some((Alert { first_at: first, at, models: models(used.into_inner()), ..said }, by))
 }
 
 /// Whether two revisions of an alert differ in nothing that they say.

@@ -12,7 +12,7 @@ use regex::{Captures, Regex};
 
 use crate::eval::{find_name, parts};
 use crate::kept::{fields_of, is_own_key, key_fields, key_shape};
-use crate::migrate::plain;
+use crate::migrate::{meaning, plain};
 use crate::rule::{Rule, optional_parts};
 
 /// What each window holds, by its whole name.
@@ -79,10 +79,18 @@ pub fn of<'a>(rule: &Rule<'a>) -> Vec<(&'a Call, Option<&'a Step>)> {
     expressions(rule).into_iter().flat_map(|(expr, own)| calls(expr).into_iter().map(move |c| (c, own))).collect()
 }
 
+/// Whether a call samples what other windows are worth: `corr` of two features.
+pub fn is_sampled(call: &Call) -> bool {
+    call.name.text == "corr" && call.args.iter().any(|a| !calls(&a.value).is_empty())
+}
+
 /// The windows in an expression.
 pub fn calls(expr: &Expr) -> Vec<&Call> {
     match &expr.kind {
-        ExprKind::Call(call) if is_window(call) => vec![call],
+        ExprKind::Call(call) if is_window(call) => {
+            let inner = call.args.iter().filter(|_| call.name.text == "corr").flat_map(|a| calls(&a.value));
+            std::iter::once(call).chain(inner).collect()
+        }
         _ => parts(expr).into_iter().flat_map(calls).collect(),
     }
 }
@@ -138,6 +146,14 @@ impl Name {
 
 /// The name of a window.
 pub fn name(rule: &Rule<'_>, call: &Call, candidate: Option<&str>, types: &[&EventDecl]) -> Name {
+    if is_sampled(call) {
+        // What a rule samples is its own, and begins anew when it means something else.
+        return Name {
+            sliding: None,
+            lateness: 0,
+            rest: format!("{} samples {} for {}", rule.name, plain(call), meaning(rule)),
+        };
+    }
     let ty = counted(call, candidate, types).unwrap_or_default();
     let offset = call.over.as_ref().and_then(|w| w.offset).map_or(0, |o| o.ms);
     let length = match call.over.as_ref().map(|w| &w.kind) {
@@ -181,6 +197,7 @@ pub fn name(rule: &Rule<'_>, call: &Call, candidate: Option<&str>, types: &[&Eve
             plain(&(key_shape(rule), if named.is_empty() { own() } else { named }))
         }
     };
+    let zone = call.over.as_ref().and_then(|w| w.zone.as_ref()).map_or("", |z| z.value.as_str());
     let sliding = match call.over.as_ref().map(|w| &w.kind) {
         Some(WindowKind::Sliding(length)) if call.name.text != "first_seen" => Some((length.ms, offset)),
         _ => None,
@@ -188,7 +205,11 @@ pub fn name(rule: &Rule<'_>, call: &Call, candidate: Option<&str>, types: &[&Eve
     let by_time =
         !matches!(call.over.as_ref().map(|w| &w.kind), None | Some(WindowKind::Last(_) | WindowKind::Delta(..)));
     let lateness = if by_time { rule.lateness } else { 0 };
-    Name { sliding, lateness, rest: format!("{} {ty} {args:?} {filter:?} {length} {offset} {key}", call.name.text) }
+    Name {
+        sliding,
+        lateness,
+        rest: format!("{} {ty} {args:?} {filter:?} {length} {zone} {offset} {key}", call.name.text),
+    }
 }
 
 fn steps_back(call: &Call) -> i64 {
