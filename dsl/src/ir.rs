@@ -66,6 +66,8 @@ pub struct Rule {
     pub report: Report,
     /// Ends the key's runs.
     pub stop: Option<Stop>,
+    /// How far behind the clock an event may come and still be taken into account, in milliseconds; 0 where nothing is revised.
+    pub lateness: i64,
     /// The window at whose close the rule fires. Its steps then are the event types that it counts, and its pattern says nothing more.
     pub closing: Option<Closing>,
     /// Aggregates over windows that its expressions read.
@@ -404,6 +406,15 @@ pub enum Aggregate {
 }
 
 impl Window {
+    /// Whether an event that comes late has its place among the others: by its time, and not by when it is processed.
+    pub fn takes_late(&self) -> bool {
+        match &self.kind {
+            WindowKind::Over { reach, .. } => !matches!(reach, Reach::Last { .. } | Reach::Delta { .. }),
+            WindowKind::FirstSeen { .. } => true,
+            WindowKind::Lag { .. } => false,
+        }
+    }
+
     /// The values that are aggregated, and the one whose moves begin the window anew.
     pub fn values(&self) -> (&[Expr], Option<&Expr>) {
         match (&self.kind, self.args.split_last()) {

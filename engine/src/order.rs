@@ -4,7 +4,7 @@
 //! late. Either way each event gets a number, and the time before which everything due has fired.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use crate::Millis;
@@ -31,7 +31,7 @@ pub struct Ordered {
     pub until: Millis,
     /// The number of the next event.
     pub next_sequence: u64,
-    /// The time of the earliest event taken so far; none before the first.
+    /// The time of the earliest event taken so far, in arrival order of the first; none before it.
     pub since: Option<Millis>,
     /// The greatest time of an event taken so far, or that time was said to have passed.
     pub newest: Option<Millis>,
@@ -50,6 +50,8 @@ pub struct OrderedEvent {
     pub sequence: u64,
     /// Time as of the event: what is due strictly before fires first.
     pub clock: Millis,
+    /// Whether it came behind the watermark: only rules with a `lateness` take it, and only to revise.
+    pub late: bool,
 }
 
 /// An event that came behind its partition's watermark, or too far ahead.
@@ -120,6 +122,11 @@ pub struct Sequencer {
     lateness: Millis,
     partitions: BTreeMap<Partition, PartitionTime>,
     waiting: Queue,
+    /// Late events that a rule may take, by the time at which their place is, and as they were read.
+    late: BTreeMap<(Millis, u64), Waiting>,
+    next_late: u64,
+    /// The longest `lateness` of a rule.
+    revised: Millis,
     /// Batches with waiting rows, by number, with how many wait.
     held: BTreeMap<u64, (Arc<Batch>, u32)>,
     next_batch: u64,
@@ -131,7 +138,7 @@ pub struct Sequencer {
 /// From when to when events were taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span {
-    /// The time of the earliest.
+    /// The time of the earliest, in arrival order of the first: what came behind it is not yet known when that is judged.
     pub since: Option<Millis>,
     /// The time of the latest.
     pub newest: Option<Millis>,
@@ -139,8 +146,12 @@ pub(crate) struct Span {
 
 impl Span {
     #[inline]
-    fn take(&mut self, at: Millis) {
-        self.since = Some(self.since.map_or(at, |since| since.min(at)));
+    fn take(&mut self, at: Millis, order: Order) {
+        self.since = match (self.since, order) {
+            (Some(since), Order::Arrival) => Some(since),
+            (Some(since), Order::EventTime) => Some(since.min(at)),
+            (None, _) => Some(at),
+        };
         self.newest = Some(self.newest.map_or(at, |newest| newest.max(at)));
     }
 
@@ -209,12 +220,20 @@ impl Sequencer {
             lateness,
             partitions: BTreeMap::new(),
             waiting: Queue::default(),
+            late: BTreeMap::new(),
+            next_late: 0,
+            revised: 0,
             held: BTreeMap::new(),
             next_batch: 0,
             next_sequence: 0,
             clock: Millis::MIN,
             span: Span::default(),
         }
+    }
+
+    /// The longest `lateness` of a rule, in milliseconds: so far behind the clock late events go to the shards too.
+    pub fn revise(&mut self, lateness: Millis) {
+        self.revised = lateness;
     }
 
     /// Makes a partition known: until its first event it holds the others back.
@@ -240,7 +259,7 @@ impl Sequencer {
 
     /// How many events wait.
     pub fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.late.len()
     }
 
     /// The number of the next event.
@@ -261,7 +280,7 @@ impl Sequencer {
     /// Takes rows in the order in which their lines were read; puts what is ready into `ready` and what is late or
     /// ahead of `limit` into `aside`. Returns how many events were taken.
     pub fn take(&mut self, parts: Vec<Part>, limit: Millis, ready: &mut Ordered, aside: &mut Vec<PutAside>) -> u64 {
-        let in_order = reading_order(&parts);
+        let in_order = reading_order(&parts, self.order);
         let taken = match self.order {
             Order::Arrival => self.take_as_they_come(parts, &in_order, limit, ready, aside),
             Order::EventTime => self.take_by_time(parts, &in_order, limit, aside),
@@ -290,7 +309,7 @@ impl Sequencer {
                 aside.push(PutAside { origin, at, reason: Aside::Ahead { limit } });
                 continue;
             }
-            self.span.take(at);
+            self.span.take(at, self.order);
             self.clock = self.clock.max(at.saturating_sub(self.lateness));
             if parts[*part as usize].batch.rows[*row as usize].used {
                 ready.events.push(OrderedEvent {
@@ -298,6 +317,7 @@ impl Sequencer {
                     row: *row,
                     sequence: self.next_sequence,
                     clock: self.clock,
+                    late: false,
                 });
             }
             self.next_sequence += 1;
@@ -323,32 +343,48 @@ impl Sequencer {
         let lateness = self.lateness;
         for (part, index) in in_order {
             let row = &parts[*part as usize].batch.rows[*index as usize];
+            let own = |at: Millis| parts[*part as usize].takes(at);
             if row.at > limit {
-                aside.push(PutAside { origin: row.origin, at: row.at, reason: Aside::Ahead { limit } });
+                if own(row.at) {
+                    aside.push(PutAside { origin: row.origin, at: row.at, reason: Aside::Ahead { limit } });
+                }
                 continue;
             }
             let partition = self.partitions.entry((row.origin.source, row.origin.partition)).or_default();
-            let own = partition.greatest.map_or(Millis::MIN, |t| t.saturating_sub(lateness));
+            let behind = partition.greatest.map_or(Millis::MIN, |t| t.saturating_sub(lateness));
             // The others may have gone on while it was idle: what is behind them cannot have its place any more.
-            let watermark = own.max(self.clock);
+            let watermark = behind.max(self.clock);
             partition.idle = false;
-            if row.at < watermark || bug(Bug::Watermark) && row.at == watermark {
-                aside.push(PutAside { origin: row.origin, at: row.at, reason: Aside::Late { watermark } });
-                continue;
-            }
-            partition.greatest = partition.greatest.max(Some(row.at));
-            self.span.take(row.at);
-            taken += 1;
-            if !row.used {
-                continue;
-            }
-            self.waiting.push(Waiting {
+            let waiting = Waiting {
                 at: row.at,
                 origin: row.origin,
                 event: row.event.0,
                 batch: first + u64::from(*part),
                 row: *index,
-            });
+            };
+            if row.at < watermark || bug(Bug::Watermark) && row.at == watermark {
+                if own(row.at) {
+                    aside.push(PutAside { origin: row.origin, at: row.at, reason: Aside::Late { watermark } });
+                }
+                // The rule set takes it that is in force where it comes, whichever would have judged it in its time.
+                let place = row.at.max(self.watermark());
+                if row.used && own(place) && row.at >= place.saturating_sub(self.revised) && self.revised > 0 {
+                    self.late.insert((place, self.next_late), waiting);
+                    self.next_late += 1;
+                    held[*part as usize] += 1;
+                }
+                continue;
+            }
+            if !own(row.at) {
+                continue;
+            }
+            partition.greatest = partition.greatest.max(Some(row.at));
+            self.span.take(row.at, self.order);
+            taken += 1;
+            if !row.used {
+                continue;
+            }
+            self.waiting.push(waiting);
             held[*part as usize] += 1;
         }
         for (i, (part, held)) in parts.into_iter().zip(&held).enumerate() {
@@ -364,7 +400,18 @@ impl Sequencer {
         // Batch number → place in `ready`, and how many of it go.
         let mut places: BTreeMap<u64, (u32, u32)> = BTreeMap::new();
         let mut last: Option<(u64, (u32, u32))> = None;
-        while let Some(next) = self.waiting.pop_before(time) {
+        let mut first_late = self.first_late(time);
+        loop {
+            // A late one stands behind all that was before its place.
+            let (next, clock, late) = match (self.waiting.pop_before(first_late.unwrap_or(time)), first_late) {
+                (Some(next), _) => (next, next.at, false),
+                (None, None) => break,
+                (None, Some(place)) => {
+                    let (_, next) = self.late.pop_first().expect("there is a first late one");
+                    first_late = self.first_late(time);
+                    (next, place, true)
+                }
+            };
             // Neighbours mostly stand in one batch.
             if last.as_ref().is_none_or(|(batch, _)| *batch != next.batch) {
                 if let Some((batch, place)) = last.take() {
@@ -378,13 +425,9 @@ impl Sequencer {
             }
             let (_, (place, gone)) = last.as_mut().expect("it was just set");
             *gone += 1;
-            self.clock = self.clock.max(next.at);
-            ready.events.push(OrderedEvent {
-                batch: *place,
-                row: next.row,
-                sequence: self.next_sequence,
-                clock: next.at,
-            });
+            self.clock = self.clock.max(clock);
+            let (row, sequence) = (next.row, self.next_sequence);
+            ready.events.push(OrderedEvent { batch: *place, row, sequence, clock, late });
             self.next_sequence += 1;
         }
         places.extend(last);
@@ -402,12 +445,19 @@ impl Sequencer {
         ready.next_sequence = self.next_sequence;
     }
 
-    /// The events that wait, in their order, with the batches they stand in.
-    pub(crate) fn waiting_rows(&self) -> Vec<(&Row, &Batch)> {
+    /// The place of the first late event, if that is no later than `time`.
+    fn first_late(&self, time: Millis) -> Option<Millis> {
+        self.late.first_key_value().map(|((place, _), _)| *place).filter(|place| *place <= time)
+    }
+
+    /// The events that wait, in their order, with the batches they stand in; behind them the late ones.
+    pub(crate) fn waiting_rows(&self) -> Vec<(&Row, &Batch, bool)> {
         let mut waiting: Vec<&Waiting> = self.waiting.iter().collect();
         waiting.sort_unstable();
         let held = |w: &Waiting| &*self.held[&w.batch].0;
-        waiting.into_iter().map(|w| (&held(w).rows[w.row as usize], held(w))).collect()
+        let row = |w, late| (&held(w).rows[w.row as usize], held(w), late);
+        let late = self.late.values().map(|w| row(w, true));
+        waiting.into_iter().map(|w| row(w, false)).chain(late).collect()
     }
 
     /// From when to when events were taken.
@@ -425,7 +475,8 @@ impl Sequencer {
         self.clock
     }
 
-    /// Goes on from what was saved: all rows of `waiting` wait.
+    /// Goes on from what was saved: all rows of `waiting` wait, of which some are late. The place of these is their own time, since time has
+    /// passed all other places.
     pub(crate) fn go_on(
         &mut self,
         partitions: BTreeMap<Partition, PartitionTime>,
@@ -433,6 +484,7 @@ impl Sequencer {
         next_sequence: u64,
         span: Span,
         waiting: Vec<Batch>,
+        late: &BTreeSet<(Origin, u16)>,
     ) {
         self.span = span;
         self.partitions = partitions;
@@ -443,7 +495,13 @@ impl Sequencer {
             self.next_batch += 1;
             for (i, row) in batch.rows.iter().enumerate() {
                 let (at, origin, event) = (row.at, row.origin, row.event.0);
-                self.waiting.push(Waiting { at, origin, event, batch: number, row: i as u32 });
+                let waiting = Waiting { at, origin, event, batch: number, row: i as u32 };
+                if late.contains(&(origin, event)) {
+                    self.late.insert((at, self.next_late), waiting);
+                    self.next_late += 1;
+                } else {
+                    self.waiting.push(waiting);
+                }
             }
             let held = batch.rows.len() as u32;
             if held > 0 {
@@ -463,7 +521,7 @@ impl Sequencer {
 
     /// Time had come so far, if no event tells of an earlier or a later one.
     pub fn begin(&mut self, time: Millis) {
-        self.span.take(time);
+        self.span.take(time, self.order);
     }
 
     /// The end of time: everything that waits is released, everything due fires.
@@ -472,11 +530,12 @@ impl Sequencer {
     }
 }
 
-/// The rows that the parts take, as (part, row), in the order in which their lines were read.
-fn reading_order(parts: &[Part]) -> Vec<(u32, u32)> {
+/// The rows, as (part, row), in the order in which their lines were read; in arrival order those that the parts take.
+fn reading_order(parts: &[Part], order: Order) -> Vec<(u32, u32)> {
     let mut all = Vec::with_capacity(parts.iter().map(|p| p.batch.rows.len()).sum());
     for (p, part) in parts.iter().enumerate() {
-        let rows = part.batch.rows.iter().enumerate().filter(|(_, row)| part.takes(row.at));
+        let all_of = order == Order::EventTime;
+        let rows = part.batch.rows.iter().enumerate().filter(|(_, row)| all_of || part.takes(row.at));
         all.extend(rows.map(|(r, _)| (p as u32, r as u32)));
     }
     let place = |(part, row): &(u32, u32)| {

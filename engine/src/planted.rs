@@ -60,11 +60,15 @@ pub enum Bug {
     Closing,
     /// A row is left out when a window closes without an event of its key.
     Rows,
+    /// What a late event makes false is not taken back.
+    Retracted,
+    /// A late event is counted in no window.
+    Late,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 27] = [
+    pub const ALL: [Bug; 29] = [
         Bug::Deadline,
         Bug::AbsenceLimit,
         Bug::Skip,
@@ -92,6 +96,8 @@ impl Bug {
         Bug::Derived,
         Bug::Closing,
         Bug::Rows,
+        Bug::Retracted,
+        Bug::Late,
     ];
 }
 

@@ -218,7 +218,7 @@ impl Derived {
         let timed = self.place.deadline != Millis::MAX;
         // A window's end is behind its last moment, at which it closes.
         let clock = if timed { self.place.deadline.max(self.at) } else { clock };
-        OrderedEvent { batch, row: self.row, sequence: 0, clock }
+        OrderedEvent { batch, row: self.row, sequence: 0, clock, late: false }
     }
 }
 

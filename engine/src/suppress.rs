@@ -1,6 +1,6 @@
 //! Holds alerts back: `suppress`. It stands behind the merge, where alerts are in their one order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::Millis;
 use crate::migrate::suppresses_on;
@@ -10,6 +10,9 @@ use crate::rule_set::RuleSet;
 
 /// The most values remembered; the ones let through longest ago go first.
 pub const SUPPRESSED_MAX: usize = 1_000_000;
+
+/// Up to so many alerts that were held back are remembered without looking whether they can still be revised.
+const SILENCED_KEPT: usize = 1_024;
 
 /// What is remembered of a rule's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +28,9 @@ pub struct Held {
 pub struct Suppressor {
     /// By rule and value.
     pub held: BTreeMap<(String, Vec<u8>), Held>,
-    /// Alerts that were held back and may be revised.
-    pub silenced: BTreeSet<AlertId>,
+    /// Alerts that were held back and may be revised, with the time of an alert after which they are not any more; [`Millis::MAX`] where the
+    /// last revision says so.
+    pub silenced: BTreeMap<AlertId, Millis>,
 }
 
 /// What becomes of a match.
@@ -45,7 +49,7 @@ impl Suppressor {
         let (Some(by), Some(suppress)) = (&body.suppress_by, &rule.suppress) else { return Verdict::Passes(0) };
         if body.revision > 0 {
             // Revisions follow their first alert.
-            let silent = self.silenced.contains(&body.id);
+            let silent = self.silenced.contains_key(&body.id);
             if body.status == Status::Closed {
                 self.silenced.remove(&body.id);
             }
@@ -57,7 +61,9 @@ impl Suppressor {
         {
             held.count += 1;
             if rule.report == lapwing_dsl::syntax::ast::Report::Updates {
-                self.silenced.insert(body.id);
+                self.silenced.insert(body.id, Millis::MAX);
+            } else if rule.lateness > 0 {
+                self.silence(body, rule.lateness);
             }
             return Verdict::Held;
         }
@@ -66,6 +72,17 @@ impl Suppressor {
             self.forget_oldest();
         }
         Verdict::Passes(before.map_or(0, |h| h.count))
+    }
+
+    /// An alert that was held back may be revised for as long as late events are taken, which alerts of later times tell the end of.
+    fn silence(&mut self, body: &Match, lateness: Millis) {
+        let past = |until: &Millis| *until < body.at;
+        if self.silenced.len() >= SILENCED_KEPT
+            && self.silenced.values().filter(|until| past(until)).count() * 2 > self.silenced.len()
+        {
+            self.silenced.retain(|_, until| !past(until));
+        }
+        self.silenced.insert(body.id, body.at.saturating_add(lateness));
     }
 
     /// Forgets rules that are gone, and those that no longer suppress by the same value.

@@ -31,7 +31,7 @@ pub(super) struct Clauses<'a> {
     pub skip: Option<(&'a Skip, Span)>,
     pub report: Option<(Report, Span)>,
     pub stop: Option<&'a StopClause>,
-    pub lateness: Option<Span>,
+    pub lateness: Option<(DurationLit, Span)>,
     pub processing: Option<Span>,
 }
 
@@ -73,7 +73,7 @@ impl<'a> Clauses<'a> {
             ClauseKind::Skip(s) => self.skip = Some((s, span)),
             ClauseKind::Report(r) => self.report = Some((*r, span)),
             ClauseKind::StopOn(s) => self.stop = Some(s),
-            ClauseKind::Lateness(_) => self.lateness = Some(span),
+            ClauseKind::Lateness(d) => self.lateness = Some((*d, span)),
             ClauseKind::TimeProcessing => self.processing = Some(span),
         }
     }
@@ -194,6 +194,33 @@ impl<'a> RuleCheck<'a> {
             Some((Skip::ToFirst(step), _)) => self.skip_step(step).map_or(ir::Skip::ToNext, ir::Skip::ToFirst),
             Some((Skip::ToLast(step), _)) => self.skip_step(step).map_or(ir::Skip::ToNext, ir::Skip::ToLast),
         }
+    }
+
+    /// `lateness`, and what does not go with it; 0 where the clause is not there.
+    pub fn lateness(&mut self, clauses: &Clauses<'a>) -> i64 {
+        let Some((lateness, span)) = clauses.lateness else { return 0 };
+        let into = clauses.emit.and_then(|(emit, _)| emit.into.as_ref());
+        let clashes = [
+            (into.map(|into| into.span), "emit into", "an event that was derived cannot be taken back"),
+            (
+                clauses.report.filter(|(r, _)| *r != Report::Early).map(|(_, s)| s),
+                "report",
+                "what was reported is revised for late events: it is reported early",
+            ),
+        ];
+        for (place, name, help) in clashes {
+            if let Some(place) = place {
+                let text = format!("`{name}` does not go with `lateness`");
+                self.error(Diagnostic::new(Code::LatenessClash, place, text).also(span, "the lateness").help(help));
+            }
+        }
+        let by_time = |w: &ir::Window| w.takes_late();
+        if clauses.window.is_none() && self.ends_in_absence.is_none() && !self.windows.iter().any(by_time) {
+            let text = "a late event changes nothing of this rule";
+            let finding = Diagnostic::new(Code::IdleLateness, span, text);
+            self.error(finding.help("windows of time and absences at the end are revised: take the line away"));
+        }
+        lateness.ms
     }
 
     fn refuse_mode(&mut self, clauses: &Clauses<'a>, mode: &str) {

@@ -152,7 +152,9 @@ impl<'a> RuleCheck<'a> {
         steps: Vec<ir::Step>,
         pattern: ir::Pattern,
     ) -> Option<Rule> {
+        let lateness = self.lateness(clauses);
         Some(Rule {
+            lateness,
             name: decl.name.text.clone(),
             title: clauses.title.map(|t| t.value.clone()).unwrap_or_default(),
             severity: results.severity?,

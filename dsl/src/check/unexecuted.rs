@@ -13,9 +13,6 @@ pub(super) fn not_yet(span: Span, what: &str, found: &mut Vec<Diagnostic>) {
 
 /// Clauses.
 pub(super) fn clauses(clauses: &Clauses<'_>, found: &mut Vec<Diagnostic>) {
-    if let Some(span) = clauses.lateness {
-        not_yet(span, "`lateness`, revisions for late events", found);
-    }
     if let Some(span) = clauses.processing {
         not_yet(span, "`time processing`", found);
     }

@@ -80,6 +80,7 @@ codes! {
     Unreachable = "E0312", "a step that can never be reached, and that every match needs";
     ModeClash = "E0313", "a clause that does not go with `match each` or `match last`";
     WindowClash = "E0314", "a clause that does not go with `window`";
+    LatenessClash = "E0315", "a clause that does not go with `lateness`";
     NeverHolds = "E0401", "a condition that never holds";
     KeyField = "E0501", "a key whose fields are missing or differ";
     KeyType = "E0502", "a key of a type that gives no key";
@@ -98,6 +99,7 @@ codes! {
     UnguardedRegex = "W0104", "a regular expression that no literal guards";
     CoveredRule = "W0105", "a rule whose every match another rule finds too";
     DeadStep = "W0106", "a way of several that is never taken";
+    IdleLateness = "W0107", "a `lateness` that revises nothing";
 }
 
 impl Code {

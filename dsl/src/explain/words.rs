@@ -77,6 +77,12 @@ impl Words<'_> {
                 duration_text(suppress.duration)
             ));
         }
+        if rule.lateness > 0 {
+            lines.push(format!(
+                "An event up to {} late is still counted by time: what was said of it is said again as it is then, or taken back.",
+                duration_text(rule.lateness)
+            ));
+        }
         lines
     }
 

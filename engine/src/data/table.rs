@@ -40,13 +40,21 @@ impl Table {
         keys
     }
 
-    /// A column of the row of a key: missing where a part of the key is, where there is no such row, and where the row has none there.
-    pub fn column<'a>(&'a self, key: &[Value<'_>], column: u16) -> Value<'a> {
-        let row = match key {
+    fn row(&self, key: &[Value<'_>]) -> Option<&[u8]> {
+        match key {
             [Value::Text(text)] if self.by_text => self.rows.get(text.as_bytes()),
             parts => bytes(parts).and_then(|bytes| self.rows.get(&bytes)),
-        };
-        let Some(row) = row else { return Value::Missing };
+        }
+    }
+
+    /// Whether there is a row of a key.
+    pub fn holds(&self, key: &[Value<'_>]) -> bool {
+        self.row(key).is_some()
+    }
+
+    /// A column of the row of a key: missing where a part of the key is, where there is no such row, and where the row has none there.
+    pub fn column<'a>(&'a self, key: &[Value<'_>], column: u16) -> Value<'a> {
+        let Some(row) = self.row(key) else { return Value::Missing };
         let mut reader = Reader::new(row);
         let value = (0..=column).try_fold(Value::Missing, |_, _| reader.value_here());
         value.expect("a row has all columns of its table")

@@ -331,7 +331,8 @@ fn content(window: &Window) -> Window {
 }
 
 /// For each window of the old rule set the one of the new that goes on from it. Each goes on from one: from its like, or, of those that differ
-/// in length alone and that nobody asks for any more, from the shortest that is as long, else from the longest.
+/// in length and lateness alone and that nobody asks for any more, from the shortest that is as long, else from the longest, then from that of
+/// the longest lateness.
 pub fn windows_that_go_on(old: &RuleSet, new: &RuleSet) -> Vec<Option<u32>> {
     let mut goes_on: Vec<Option<u32>> = vec![None; old.windows.len()];
     let mut taken = vec![false; new.windows.len()];
@@ -342,20 +343,20 @@ pub fn windows_that_go_on(old: &RuleSet, new: &RuleSet) -> Vec<Option<u32>> {
         to.iter().for_each(|i| taken[*i as usize] = true);
     }
     let mut left: Vec<(i64, usize)> =
-        new.windows.iter().enumerate().filter_map(|(i, w)| Some((length(w)?, i))).collect();
+        new.windows.iter().enumerate().map(|(i, w)| (length(w).unwrap_or(0), i)).collect();
     left.retain(|(_, i)| !taken[*i]);
     left.sort_unstable();
     for (wanted, i) in left {
         let alike = |w: &WindowEntry| {
-            let mut resized = w.clone();
+            let mut resized = WindowEntry { lateness: new.windows[i].lateness, ..w.clone() };
             set_length(&mut resized, wanted);
             same_window(&resized, old, &new.windows[i], new)
         };
         let free = old.windows.iter().enumerate().filter(|(j, w)| goes_on[*j].is_none() && alike(w));
-        let free = free.filter_map(|(j, w)| Some((length(w)?, j)));
+        let free = free.map(|(j, w)| (length(w).unwrap_or(0), -w.lateness, j));
         // The long enough ones first, ascending; then the others, descending.
-        let best = free.min_by_key(|(has, j)| (*has < wanted, (*has - wanted).abs(), *j));
-        if let Some((_, j)) = best {
+        let best = free.min_by_key(|(has, late, j)| (*has < wanted, (*has - wanted).abs(), *late, *j));
+        if let Some((.., j)) = best {
             goes_on[j] = Some(i as u32);
         }
     }

@@ -52,15 +52,15 @@ impl Shard {
         // What goes on under another length forgets first what the old one has.
         let resized = |window: u32| {
             let to = windows[window as usize]?;
-            let (kind, now) = (&old.windows[window as usize].spec.kind, &new.windows[to as usize].spec.kind);
-            (kind != now).then_some(kind)
+            let (was, is) = (&old.windows[window as usize], &new.windows[to as usize]);
+            (was.spec.kind != is.spec.kind || was.lateness != is.lateness).then_some(was)
         };
         let window = |window: u32| windows[window as usize].filter(|_| !bug(Bug::Carried));
         let (clock, hasher) = (self.time.clock, self.hasher);
         let goes_on = |cell: &mut WindowCell| {
             let Some(index) = window(cell.window) else { return false };
-            if let Some(kind) = resized(cell.window) {
-                cell.state.expire(kind, clock);
+            if let Some(was) = resized(cell.window) {
+                cell.state.expire(&was.spec.kind, was.clock(clock));
             }
             cell.window = index;
             true
@@ -168,9 +168,8 @@ fn go_on_together(
         let window = family.windows[member];
         let index = goes_on(window)?;
         let (number, place) = new.family_of[index as usize]?;
-        if old.windows[window as usize].spec.kind != new.windows[index as usize].spec.kind
-            || *to.get_or_insert(number) != number
-        {
+        let (was, is) = (&old.windows[window as usize], &new.windows[index as usize]);
+        if was.spec.kind != is.spec.kind || was.lateness != is.lateness || *to.get_or_insert(number) != number {
             return None;
         }
         members |= 1 << place;

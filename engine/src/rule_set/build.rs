@@ -52,6 +52,9 @@ impl Programs {
             entries.iter().filter(|e| e.closes_rows()).flat_map(|e| e.windows.iter().copied()).collect();
         row_windows.sort_unstable();
         row_windows.dedup();
+        let lateness_of = |rule: &RuleEntry| rule.program.rule.lateness;
+        let revising = (0..entries.len() as u32).filter(|i| lateness_of(&entries[*i as usize]) > 0).collect();
+        let lateness = entries.iter().map(lateness_of).max().unwrap_or(0);
         let asks = Asks::new(&schema, &entries);
         let Builder { spaces, windows, events } = builder;
         let (families, family_of) = families(&windows);
@@ -79,6 +82,8 @@ impl Programs {
             first_wait: Vec::new(),
             closes_rows,
             row_windows,
+            revising,
+            lateness,
             derives: rules.iter().any(|r| r.program.rule.into.is_some()),
             strata: stratum_of.iter().max().map_or(1, |highest| highest + 1),
         };
@@ -277,7 +282,8 @@ impl Builder {
             WindowKey::Rule(fields) => fields.clear(),
             WindowKey::Fields { reader, .. } => readers = std::mem::take(reader),
         }
-        let entry = WindowEntry { spec: bare, space, keys: keys.clone() };
+        let lateness = if spec.takes_late() { program.rule.lateness } else { 0 };
+        let entry = WindowEntry { spec: bare, space, keys: keys.clone(), lateness };
         let same = |w: &WindowEntry| w.space == space && w.spec.event == entry.spec.event && w.holds_the_same(&entry);
         let window = self.windows.iter().position(same).unwrap_or_else(|| {
             self.windows.push(entry);

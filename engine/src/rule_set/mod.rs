@@ -92,6 +92,10 @@ pub struct Programs {
     pub closes_rows: bool,
     /// The windows that such rules read, ascending.
     pub row_windows: Vec<u32>,
+    /// The rules with a `lateness`, ascending.
+    pub revising: Vec<u32>,
+    /// The longest of them, in milliseconds; 0 where there is none.
+    pub lateness: Millis,
 }
 
 /// In [`RuleSet::awaited`]: events of any type are looked at.
@@ -186,6 +190,8 @@ pub struct WindowEntry {
     pub space: u16,
     /// The fields that give the counted events their keys: an event counts under each.
     pub keys: Vec<Vec<FieldId>>,
+    /// The `lateness` of the rules that read it, in milliseconds: its time stands so far behind the clock.
+    pub lateness: Millis,
 }
 
 impl WindowEntry {
@@ -205,7 +211,13 @@ impl WindowEntry {
             }
             _ => false,
         };
-        same_key && a.filter == b.filter && self.keys == other.keys
+        same_key && a.filter == b.filter && self.keys == other.keys && self.lateness == other.lateness
+    }
+
+    /// The window's time, as of a clock.
+    #[inline]
+    pub fn clock(&self, clock: Millis) -> Millis {
+        clock.saturating_sub(self.lateness)
     }
 }
 
@@ -353,8 +365,8 @@ impl Programs {
     pub fn family_seen_from(&self, family: u32, set: u32, now: Millis) -> Millis {
         let family = &self.families[family as usize];
         let from = |member: usize| {
-            let kind = &self.windows[family.windows[member] as usize].spec.kind;
-            seen_from(kind, now).unwrap_or(Millis::MIN)
+            let entry = &self.windows[family.windows[member] as usize];
+            seen_from(&entry.spec.kind, entry.clock(now)).unwrap_or(Millis::MIN)
         };
         family.members(set).map(from).min().unwrap_or(Millis::MIN)
     }

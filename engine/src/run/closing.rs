@@ -3,15 +3,19 @@
 //! Its deadline is the last moment of the window. The event that it holds stands for the window: it has the time of the window's
 //! beginning, so that all that is kept of a run (records, snapshots, caps) serves a window too.
 
-use lapwing_dsl::ir::{Closing, Reach};
+use lapwing_dsl::ir::{Closing, Reach, StepId};
 use lapwing_dsl::nfa::StateId;
 
+use smallvec::SmallVec;
+
+use super::revise::SETTLED;
 use super::step::{Moved, Transition};
-use super::{NO_DECISION, Run};
+use super::{NO_DECISION, Run, RunMore};
 use crate::Millis;
-use crate::batch::{EventView, Hit};
+use crate::batch::{EventView, Hit, Origin};
 use crate::bound::BoundEvents;
 use crate::planted::{Bug, bug};
+use crate::rule_set::RuleEntry;
 use crate::window::open_at;
 
 /// Where an open window waits, in the automaton of every such rule.
@@ -19,6 +23,8 @@ pub const OPEN: StateId = StateId(1);
 
 /// An event of a type that the rule counts, as one key sees it.
 pub struct Counted<'a> {
+    /// The rule.
+    pub entry: &'a RuleEntry,
     /// The event.
     pub event: EventView<'a>,
     /// Its number in processing order.
@@ -30,13 +36,18 @@ pub struct Counted<'a> {
 }
 
 impl Counted<'_> {
-    /// The windows that the event stands in and that are still to close, as their first and last moments.
-    pub fn windows(&self, reach: &Reach) -> impl Iterator<Item = (Millis, Millis)> {
-        let clock = self.clock;
-        open_at(reach, self.event.row.at).filter(move |(_, last)| *last >= clock)
+    /// The time before which windows have closed for good.
+    fn closed_for_good(&self) -> Millis {
+        self.clock.saturating_sub(self.entry.program.rule.lateness)
     }
 
-    /// Opens windows, and lets sessions go on.
+    /// The windows that the event stands in and that have not closed for good, as their first and last moments.
+    pub fn windows(&self, reach: &Reach) -> impl Iterator<Item = (Millis, Millis)> {
+        let closed = self.closed_for_good();
+        open_at(reach, self.event.row.at).filter(move |(_, last)| *last >= closed)
+    }
+
+    /// Opens windows, lets sessions go on, and says which windows that closed before have changed.
     pub fn advance(&self, closing: &Closing, runs: Vec<Run>, bound: &mut BoundEvents, moved: &mut Moved) {
         let at = self.event.row.at;
         moved.runs = runs;
@@ -44,8 +55,11 @@ impl Counted<'_> {
             Reach::Session { gap } => self.go_on(at, *gap, bound, moved),
             reach => {
                 for (first, last) in self.windows(reach) {
-                    if !moved.runs.iter().any(|run| run.deadline == last) {
+                    if closing.rows.is_none() && !moved.runs.iter().any(|run| self.entry.last_moment(run) == last) {
                         self.open(first, last, bound, moved);
+                    }
+                    if last < self.clock {
+                        moved.revised.push((first, last));
                     }
                 }
             }
@@ -56,45 +70,82 @@ impl Counted<'_> {
     fn go_on(&self, at: Millis, gap: Millis, bound: &mut BoundEvents, moved: &mut Moved) {
         let gap = gap - Millis::from(bug(Bug::Closing));
         let (mut first, mut last) = (at, at.saturating_add(gap));
-        if last < self.clock {
+        if last < self.closed_for_good() {
             return;
         }
-        let joins = |run: &Run| run.first_at.saturating_sub(gap) <= at && at <= run.deadline;
-        let holds = |run: &Run| run.first_at <= at && joins(run) && last <= run.deadline;
-        if moved.runs.iter().any(holds) {
+        let ends = |run: &Run| self.entry.last_moment(run);
+        let joins = |run: &Run| run.first_at.saturating_sub(gap) <= at && at <= ends(run);
+        let holds = |run: &&Run| run.first_at <= at && joins(run) && last <= ends(run);
+        if let Some(run) = moved.runs.iter().find(holds) {
+            if ends(run) < self.clock {
+                moved.revised.push((run.first_at, ends(run)));
+            }
             return;
         }
+        let mut joined_firsts: SmallVec<[Millis; 2]> = SmallVec::new();
         moved.runs.retain(|run| {
             let joined = joins(run);
             if joined {
-                first = first.min(run.first_at);
-                last = last.max(run.deadline);
+                joined_firsts.push(run.first_at);
+                last = last.max(ends(run));
                 bound.release(run.last);
             }
             !joined
         });
+        first = joined_firsts.iter().copied().fold(first, Millis::min);
+        moved.withdrawn.extend(joined_firsts.into_iter().filter(|joined| *joined != first));
         self.open(first, last, bound, moved);
+        if last < self.clock {
+            moved.revised.push((first, last));
+        }
     }
 
     fn open(&self, first: Millis, last: Millis, bound: &mut BoundEvents, moved: &mut Moved) {
         let Some(hit) = self.hits.first() else { return };
-        let step = lapwing_dsl::ir::StepId(hit.step);
-        let origin = self.event.row.origin;
-        let held = bound.add(None, step, NO_DECISION, origin, first, self.sequence, Box::default());
-        moved.runs.push(Run {
-            state: OPEN,
-            rank: NO_DECISION,
-            fresh: true,
-            last: held,
-            count: 0,
-            first_at: first,
-            first_sequence: self.sequence,
-            deadline: last,
-            more: None,
+        let window = Window { first, last, step: StepId(hit.step), origin: self.event.row.origin };
+        moved.runs.push(match last < self.clock {
+            true => window.settled(self.entry, self.sequence, bound),
+            false => window.open(self.sequence, bound),
         });
         if let Some(taken) = &mut moved.taken {
             taken.push(Transition { from: StateId(0), leaf: hit.step, fork: 0 });
         }
+    }
+}
+
+/// A window of a rule for a key.
+pub struct Window {
+    /// Its first moment.
+    pub first: Millis,
+    /// Its last moment.
+    pub last: Millis,
+    /// The step of the event that opened it.
+    pub step: StepId,
+    /// Where that came from.
+    pub origin: Origin,
+}
+
+impl Window {
+    /// The run that it is.
+    fn open(&self, sequence: u64, bound: &mut BoundEvents) -> Run {
+        Run {
+            state: OPEN,
+            rank: NO_DECISION,
+            fresh: true,
+            last: bound.add(None, self.step, NO_DECISION, self.origin, self.first, sequence, Box::default()),
+            count: 0,
+            first_at: self.first,
+            first_sequence: sequence,
+            deadline: self.last,
+            more: None,
+        }
+    }
+
+    /// The run that it is once it has closed, for as long as the rule takes late events.
+    pub fn settled(&self, entry: &RuleEntry, sequence: u64, bound: &mut BoundEvents) -> Run {
+        let more = RunMore { tag: SETTLED, ..RunMore::default() };
+        let deadline = self.last.saturating_add(entry.program.rule.lateness);
+        Run { deadline, more: Some(Box::new(more)), ..self.open(sequence, bound) }
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod closing;
 pub mod report;
+pub mod revise;
 pub mod select;
 pub mod step;
 
@@ -47,7 +48,8 @@ pub struct RunMore {
     pub counts: Vec<u32>,
     /// Time of each limited group's first event.
     pub registers: Vec<Option<Millis>>,
-    /// `report updates`: the alert it may revise; 0: none.
+    /// `report updates`: the alert it may revise. With a `lateness`: that of a match that a late event may take back, or
+    /// [`SETTLED`](revise::SETTLED). 0: none.
     pub tag: u32,
     /// The version of the rule it began under, where that is not the present one.
     pub started_version: Option<u32>,
@@ -72,6 +74,7 @@ impl Run {
     /// The match that it is, complete.
     pub fn complete(self, deadline: Option<Millis>) -> Complete {
         Complete {
+            state: self.state,
             first_at: self.first_at,
             first_sequence: self.first_sequence,
             last: self.last,
@@ -79,6 +82,25 @@ impl Run {
             tag: self.tag(),
             deadline,
             started_version: self.started_version(),
+        }
+    }
+}
+
+impl Complete {
+    /// The run that stays behind a match that time completed, until a time. It holds the last event once more.
+    pub fn settled(&self, tag: u32, until: Millis, bound: &mut BoundEvents) -> Run {
+        bound.hold(self.last);
+        let more = RunMore { tag, started_version: self.started_version, ..RunMore::default() };
+        Run {
+            state: self.state,
+            rank: self.rank,
+            fresh: false,
+            last: self.last,
+            count: 0,
+            first_at: self.first_at,
+            first_sequence: self.first_sequence,
+            deadline: until,
+            more: Some(Box::new(more)),
         }
     }
 }
@@ -188,6 +210,8 @@ impl Memory {
 /// A match, complete.
 #[derive(Clone, Debug)]
 pub struct Complete {
+    /// Where its run waited.
+    pub state: StateId,
     /// Time of the first event.
     pub first_at: Millis,
     /// Number of the first event.

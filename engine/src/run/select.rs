@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::closing::end_of;
 use super::report::Reporter;
+use super::revise::{SETTLED, judge_window, retract};
 use super::step::{Moved, WaitPlace, place};
 use super::{Complete, Run, prefer, trace};
 use crate::bound::{BoundEvents, BoundId};
@@ -27,52 +28,59 @@ pub fn settle(
     out: &mut Vec<Match>,
 ) -> u64 {
     let program = &*reporter.entry.program;
+    let Moved { mut runs, complete, retracted, said, .. } = moved;
+    let revises = program.rule.lateness > 0;
+    let settled = if revises && program.rule.closing.is_none() {
+        runs.extract_if(.., |run| reporter.entry.is_settled(run)).collect()
+    } else {
+        Vec::new()
+    };
+    let mut selection = Selection { cell, runs, settled, program, reporter, bound, out };
     if let Some(closing) = &program.rule.closing {
-        close(moved.complete, closing, reporter, bound, out);
-        let runs = moved.runs;
-        let mut selection = Selection { cell, runs, program, reporter, bound, out };
+        selection.out.extend(said);
+        selection.close(complete, closing);
         let capped = selection.cap(limits);
+        selection.forget_alerts();
         cell.runs = selection.runs;
+        tidy(cell);
         return capped;
     }
-    let mut selection = Selection { cell, runs: moved.runs, program, reporter, bound, out };
     match (program.rule.mode, program.rule.report) {
-        (MatchMode::One, Report::Final) => selection.finally(moved.complete),
-        (MatchMode::One, _) => selection.one(moved.complete),
-        (MatchMode::Each, _) => selection.distinct(moved.complete, false),
+        (MatchMode::One, Report::Final) => selection.finally(complete),
+        (MatchMode::One, _) => selection.one(complete),
+        (MatchMode::Each, _) => selection.distinct(complete, false),
         (MatchMode::Last, _) => {
-            selection.distinct(moved.complete, true);
+            selection.distinct(complete, true);
             selection.keep_newest();
         }
     }
-    selection.close_alerts();
-    let capped = selection.cap(limits);
-    let runs = selection.runs;
-    cell.runs = runs;
-    if cell.more.as_ref().is_some_and(|m| m.is_empty()) {
-        cell.more = None;
+    let settled = std::mem::take(&mut selection.settled);
+    selection.runs.extend(settled);
+    if revises {
+        selection.retract(&retracted);
+    } else {
+        selection.close_alerts();
     }
+    let capped = selection.cap(limits);
+    if revises {
+        selection.forget_alerts();
+    }
+    cell.runs = selection.runs;
+    tidy(cell);
     capped
 }
 
-/// Windows that closed: each is reported for which `when` holds.
-fn close(
-    complete: Vec<Complete>,
-    closing: &Closing,
-    reporter: &Reporter<'_>,
-    bound: &mut BoundEvents,
-    out: &mut Vec<Match>,
-) {
-    for window in complete {
-        let end = end_of(closing, window.deadline.unwrap_or(window.first_at));
-        out.extend(reporter.close(window.first_at, end, window.started_version, bound));
-        bound.release(window.last);
+fn tidy(cell: &mut Cell) {
+    if cell.more.as_ref().is_some_and(|m| m.is_empty()) {
+        cell.more = None;
     }
 }
 
 struct Selection<'a> {
     cell: &'a mut Cell,
     runs: Vec<Run>,
+    /// Runs that stay behind what time completed.
+    settled: Vec<Run>,
     program: &'a Program,
     reporter: &'a Reporter<'a>,
     bound: &'a mut BoundEvents,
@@ -87,6 +95,53 @@ struct Ranked {
 }
 
 impl Selection<'_> {
+    /// Windows that closed: each is reported for which `when` holds.
+    fn close(&mut self, complete: Vec<Complete>, closing: &Closing) {
+        let lateness = self.program.rule.lateness;
+        for window in complete {
+            let last = window.deadline.unwrap_or(window.first_at);
+            let body = self.reporter.close(window.first_at, end_of(closing, last), window.started_version, self.bound);
+            if lateness == 0 {
+                self.out.extend(body);
+            } else {
+                let more = self.cell.more.get_or_insert_default();
+                self.out.extend(judge_window(&mut more.open, window.first_at, body));
+                self.runs.push(window.settled(SETTLED, last.saturating_add(lateness), self.bound));
+            }
+            self.bound.release(window.last);
+        }
+    }
+
+    /// What time completed stays behind its alert for as long as late events are taken.
+    fn settle(&mut self, complete: &Complete, body: &Match) {
+        let lateness = self.program.rule.lateness;
+        let Some(deadline) = complete.deadline.filter(|_| lateness > 0) else { return };
+        let open = &mut self.cell.more.get_or_insert_default().open;
+        let tag = next_tag(open);
+        open.push(OpenAlert { tag, body: Box::new(body.clone()) });
+        self.settled.push(complete.settled(tag, deadline.saturating_add(lateness), self.bound));
+    }
+
+    /// Alerts that turned out false are taken back.
+    fn retract(&mut self, tags: &[u32]) {
+        let Some(more) = &mut self.cell.more else { return };
+        for tag in tags {
+            if let Some(i) = more.open.iter().position(|o| o.tag == *tag) {
+                self.out.extend(retract(more.open.remove(i)));
+            }
+        }
+    }
+
+    /// Alerts that no late event can change any more are no longer remembered.
+    fn forget_alerts(&mut self) {
+        let Some(more) = &mut self.cell.more else { return };
+        let runs = &self.runs;
+        more.open.retain(|open| match open.tag {
+            SETTLED => runs.iter().any(|r| r.first_at == open.body.first_at),
+            tag => runs.iter().any(|r| r.tag() == tag),
+        });
+    }
+
     /// The one that began first, then the preferred one.
     fn ranked(&mut self, mut complete: Vec<Complete>) -> Vec<Ranked> {
         // A match for which `when` does not hold is no candidate.
@@ -150,6 +205,7 @@ impl Selection<'_> {
         let mut body = self.reporter.report(complete, self.bound);
         self.mark_caps(&mut body);
         if self.program.rule.report != Report::Updates {
+            self.settle(complete, &body);
             self.out.push(body);
             return 0;
         }
@@ -162,7 +218,7 @@ impl Selection<'_> {
             self.out.push(body);
             return complete.tag;
         }
-        let tag = more.open.iter().map(|o| o.tag).max().unwrap_or(0) + 1;
+        let tag = next_tag(&more.open);
         more.open.push(OpenAlert { tag, body: Box::new(body.clone()) });
         let bound = &*self.bound;
         let same = |run: &Run| run.last == complete.last || same_set(&trace(bound, run.last, run.rank).1, bindings);
@@ -220,6 +276,7 @@ impl Selection<'_> {
             if !seen.contains(&bindings) {
                 let mut body = self.reporter.report(&complete, self.bound);
                 self.mark_caps(&mut body);
+                self.settle(&complete, &body);
                 self.out.push(body);
                 if ends_its_runs {
                     self.end_runs_with(complete.last, &bindings);
@@ -378,6 +435,10 @@ impl Selection<'_> {
             body.caps |= more.capped.at(body.at);
         }
     }
+}
+
+fn next_tag(open: &[OpenAlert]) -> u32 {
+    open.iter().map(|o| o.tag).max().unwrap_or(0) + 1
 }
 
 /// Whether two matches have the same set of bindings.

@@ -16,6 +16,7 @@ use crate::bound::{BoundEvents, BoundRef};
 use crate::data::Data;
 use crate::data::model::Score;
 use crate::eval::{Scope, Windows};
+use crate::output::Match;
 use crate::planted::{Bug, bug};
 use crate::rule_set::RuleEntry;
 
@@ -104,6 +105,14 @@ pub struct Moved {
     pub runs: Vec<Run>,
     /// Complete matches.
     pub complete: Vec<Complete>,
+    /// The tags of alerts that turned out false; of a window that closed its beginning stands in `withdrawn`.
+    pub retracted: Vec<u32>,
+    /// Windows that are no more: they are part of a longer session.
+    pub withdrawn: Vec<Millis>,
+    /// Windows that closed before, and that the event changes: their first and last moments.
+    pub revised: Vec<(Millis, Millis)>,
+    /// What is said of these.
+    pub said: Vec<Match>,
 }
 
 impl<'a> Offer<'a> {
@@ -135,7 +144,26 @@ impl<'a> Offer<'a> {
         }
     }
 
+    /// Lets a late event end what it makes false; nothing else comes of it.
+    pub fn revise(&mut self, runs: impl Iterator<Item = Run>, bound: &mut BoundEvents, moved: &mut Moved) {
+        for run in runs {
+            self.revise_one(run, true, bound, moved);
+        }
+    }
+
+    fn revise_one(&mut self, run: Run, late: bool, bound: &mut BoundEvents, moved: &mut Moved) {
+        if self.makes_false(&run, late, bound) && !bug(Bug::Retracted) {
+            moved.retracted.push(run.tag());
+            bound.release(run.last);
+        } else {
+            moved.runs.push(run);
+        }
+    }
+
     fn advance_one(&mut self, mut run: Run, bound: &mut BoundEvents, moved: &mut Moved) {
+        if self.entry.is_settled(&run) {
+            return self.revise_one(run, false, bound, moved);
+        }
         let waiting = Waiting {
             state: run.state,
             fresh: run.fresh,
@@ -245,7 +273,7 @@ impl<'a> Offer<'a> {
     }
 
     /// Whether the event can be the step's, as far as the run is concerned.
-    fn fits(&mut self, step: StepId, last: Option<BoundRef<'_>>, bound: &BoundEvents) -> bool {
+    pub(super) fn fits(&mut self, step: StepId, last: Option<BoundRef<'_>>, bound: &BoundEvents) -> bool {
         let program = self.program();
         let condition = &program.conditions[step.0 as usize];
         let spec = &program.rule.steps[step.0 as usize];
@@ -378,12 +406,13 @@ impl<'a> Offer<'a> {
     }
 }
 
-/// Splits off the runs whose deadline is `now` or earlier: those that only waited for time are complete, the others end.
-pub fn time_passes(runs: Vec<Run>, program: &Program, now: Millis, bound: &mut BoundEvents, moved: &mut Moved) {
+/// Splits off the runs whose deadline is `now` or earlier: those that only waited for time are complete, the others end, as do
+/// those that were settled.
+pub fn time_passes(runs: Vec<Run>, entry: &RuleEntry, now: Millis, bound: &mut BoundEvents, moved: &mut Moved) {
     for run in runs {
         if run.deadline > now {
             moved.runs.push(run);
-        } else if program.nfa.state(run.state).is_pending() {
+        } else if entry.program.nfa.state(run.state).is_pending() && !entry.is_settled(&run) {
             let deadline = run.deadline;
             moved.complete.push(run.complete(Some(deadline)));
         } else {

@@ -87,16 +87,17 @@ impl Shard {
     fn opens(&self, offered: &Offered<'_>, at: At, hits: &[Hit], closing: &Closing) -> bool {
         let Offered { event, sequence, .. } = *offered;
         let (rule, group) = (hits[0].rule, &self.groups[at.group as usize]);
-        // Nothing is held of what is read for rows.
+        let counted =
+            Counted { entry: &offered.rules.rules[rule as usize], event, sequence, clock: self.time.clock, hits };
+        // Nothing is held of what is read for rows, until late events come.
         if closing.rows.is_some() {
-            return false;
+            return counted.windows(&closing.reach).any(|(_, last)| last < self.time.clock);
         }
-        let known = |last: Millis| {
+        let known = |(first, last): (Millis, Millis)| {
             let mut records = at.slot.into_iter().flat_map(|slot| group.records(slot));
-            records.any(|r| r.rule() == rule && r.deadline() == last)
+            last >= self.time.clock && records.any(|r| r.rule() == rule && r.first_at() == first)
         };
-        let counted = Counted { event, sequence, clock: self.time.clock, hits };
-        matches!(closing.reach, Reach::Session { .. }) || counted.windows(&closing.reach).any(|(_, last)| !known(last))
+        matches!(closing.reach, Reach::Session { .. }) || counted.windows(&closing.reach).any(|window| !known(window))
     }
 
     /// Decides what becomes of each run of a slot, and which rules' runs are to be taken out.

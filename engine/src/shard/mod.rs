@@ -7,6 +7,7 @@ mod caps;
 mod in_place;
 mod keys;
 pub mod outside;
+mod revise;
 mod rows;
 mod time;
 mod windows;
@@ -244,7 +245,8 @@ impl Shard {
             for (event, of) in events.iter().zip(&now.of_event) {
                 self.pass_time(event.clock, event.sequence, out);
                 self.judged.next_event(&rules.terms);
-                self.event(&rules, view(event), event.sequence, &now.deliveries[of.clone()], &now, out);
+                let place = (event.sequence, event.late);
+                self.event(&rules, view(event), place, &now.deliveries[of.clone()], &now, out);
             }
             (now, next, later) = (next, later, now);
         }
@@ -258,7 +260,7 @@ impl Shard {
         &mut self,
         rules: &RuleSet,
         event: EventView<'_>,
-        sequence: u64,
+        (sequence, late): (u64, bool),
         deliveries: &[Delivery],
         ahead: &Ahead,
         out: &mut Vec<Output>,
@@ -266,7 +268,10 @@ impl Shard {
         let plan = &rules.events[event.row.event.0 as usize];
         let mut places: SmallVec<[At; 4]> = SmallVec::new();
         for delivery in deliveries {
-            let windows = windows_of(plan, delivery.mask);
+            let mut windows = windows_of(plan, delivery.mask);
+            if late {
+                windows.retain(|window| self.window_takes_late(*window, event));
+            }
             let group = &mut self.groups[delivery.group as usize];
             let key = ahead.key(delivery);
             let mut slot = if windows.is_empty() {
@@ -281,11 +286,18 @@ impl Shard {
             places.push(At { group: delivery.group, slot, space: delivery.space });
         }
         for (delivery, at) in deliveries.iter().zip(&mut places) {
-            let offered = Offered { rules, delivery, key: ahead.key(delivery), event, sequence };
-            self.offer(&offered, at, out);
+            let offered = Offered { rules, delivery, key: ahead.key(delivery), event, sequence, late };
+            if late {
+                self.offer_late(&offered, at, out);
+            } else {
+                self.offer(&offered, at, out);
+            }
         }
         for (delivery, mut at) in deliveries.iter().zip(places) {
             for window in windows_of(plan, delivery.mask) {
+                if late && !self.window_takes_late(window, event) {
+                    continue;
+                }
                 at.slot = at.slot.map(|slot| self.count(rules, window, event, delivery.group, slot, true));
             }
             if let Some(slot) = self.drop_if_empty(at) {
@@ -380,7 +392,7 @@ impl Shard {
     }
 
     fn offer_to(&mut self, offered: &Offered<'_>, mut cell: Cell, at: &mut At, hits: &[Hit], out: &mut Vec<Output>) {
-        let Offered { rules, delivery, key, event, sequence } = *offered;
+        let Offered { rules, delivery, key, event, sequence, late } = *offered;
         let rule = cell.rule;
         let entry = &rules.rules[rule as usize];
         let mut bound = std::mem::take(&mut self.groups[at.group as usize].bound);
@@ -392,15 +404,22 @@ impl Shard {
             let mut offer =
                 Offer::new(entry, event, sequence, self.time.clock, delivery.mask, hits, &windows, data, errors);
             if let Some(closing) = &entry.program.rule.closing {
-                let counted = Counted { event, sequence, clock: self.time.clock, hits };
+                let counted = Counted { entry, event, sequence, clock: self.time.clock, hits };
                 counted.advance(closing, cell.runs.drain(..).collect(), &mut bound, &mut moved);
+                if !moved.revised.is_empty() || !moved.withdrawn.is_empty() {
+                    self.judge_again(entry, closing, key, *at, (&mut cell, &mut moved), (sequence, &mut bound));
+                }
+            } else if late {
+                offer.revise(cell.runs.drain(..), &mut bound, &mut moved);
             } else if entry.input[event.row.event.0 as usize] & delivery.mask != 0 {
                 offer.advance(cell.runs.drain(..), &mut bound, &mut moved);
             } else {
                 // An event that only stops is not part of the input.
                 moved.runs.append(&mut cell.runs);
             }
-            if self.stops(entry, delivery.mask, event) {
+            if late {
+                // It ends nothing else, and begins nothing.
+            } else if self.stops(entry, delivery.mask, event) {
                 moved.runs.drain(..).for_each(|r| bound.release(r.last));
             } else if !hits.is_empty() && entry.program.rule.closing.is_none() {
                 offer.begin(&mut bound, &mut moved);
@@ -456,7 +475,7 @@ impl Shard {
         mut bound: BoundEvents,
         out: &mut Vec<Output>,
     ) {
-        if moved.complete.is_empty() && cell.more.is_none() && moved.runs.len() <= 1 {
+        if moved.complete.is_empty() && moved.said.is_empty() && cell.more.is_none() && moved.runs.len() <= 1 {
             cell.runs = moved.runs;
         } else {
             let mut matches = std::mem::take(&mut self.matches);
@@ -524,6 +543,8 @@ struct Offered<'a> {
     event: EventView<'a>,
     /// Its number in processing order.
     sequence: u64,
+    /// Whether it came behind the watermark.
+    late: bool,
 }
 
 /// Where a key's state stands.

@@ -170,7 +170,10 @@ impl Shard {
 /// The time past which nothing of a key counts any more.
 fn ends(group: &Group, slot: SlotId, rules: &RuleSet) -> Millis {
     let runs = group.records(slot).map(|r| r.deadline());
-    let end = |window: u32, newest: Option<Millis>| last_end(&rules.windows[window as usize].spec.kind, newest);
+    let end = |window: u32, newest: Option<Millis>| {
+        let entry = &rules.windows[window as usize];
+        last_end(&entry.spec.kind, newest).saturating_add(entry.lateness)
+    };
     let small_ends = |p: Packed<'_>| rules.windows_of(p).map(|w| end(w, Some(p.newest()))).max();
     let small = group.packed(slot).filter_map(small_ends);
     let windows = group.windows(slot).iter().map(|w| end(w.window, w.state.newest()).max(w.lost_until));

@@ -4,20 +4,23 @@
 //! keys, by each shard those of its own key groups. One timer a rule stands for all of its rows. When the next window closes follows from the
 //! clock, so that a state holds nothing of it; only a rule that has come while events flow waits for the first window that begins after that.
 
-use lapwing_dsl::ir::Rows;
+use lapwing_dsl::ir::{Rows, StepId};
 
 use super::time::Timer;
 use super::windows::SlotWindows;
 use super::{At, Shard};
 use crate::Millis;
+use crate::batch::Origin;
 use crate::bound::BoundEvents;
 use crate::migrate::Fate;
-use crate::output::{Output, Place};
+use crate::output::{Match, Output, Place};
 use crate::planted::{Bug, bug};
 use crate::rule_set::RuleEntry;
-use crate::run::closing::end_of;
+use crate::run::closing::{Window, end_of};
 use crate::run::report::Reporter;
+use crate::run::revise::judge_window;
 use crate::slot::{SlotId, group_of};
+use crate::state::record;
 use crate::window::next_close;
 
 /// The key group of timers that stand for all rows.
@@ -114,10 +117,40 @@ impl Shard {
                 key: key.clone(),
                 index: 0,
             };
+            let lateness = entry.program.rule.lateness;
+            if lateness > 0 {
+                self.settle_row(at, entry, timer.rule, (hash, &key), (first, last), (sequence, &body));
+            }
             out.push(Output { place, body });
         }
-        self.rows_from.retain(|(rule, begins)| *rule != timer.rule || *begins > first);
+        // For as long as late events come it is known which windows nobody was asked of.
+        let known = first.saturating_sub(entry.program.rule.lateness);
+        self.rows_from.retain(|(rule, begins)| *rule != timer.rule || *begins > known);
         self.plan_close(timer.rule, last.saturating_add(1), Millis::MIN);
+    }
+
+    /// The alert of a window that closed for a row is remembered with the row's key for as long as a late event may revise it.
+    fn settle_row(
+        &mut self,
+        at: At,
+        entry: &RuleEntry,
+        rule: u32,
+        (hash, key): (u64, &[u8]),
+        (first, last): (Millis, Millis),
+        (sequence, body): (u64, &Match),
+    ) {
+        let rules = self.rules.clone();
+        let group = &mut self.groups[at.group as usize];
+        let slot = at.slot.unwrap_or_else(|| group.find_or_add(at.space, hash, key, record::LONGEST_BARE));
+        let mut cell = group.take_cell(slot, rule, &rules, std::mem::take(&mut self.spare));
+        judge_window(&mut cell.more.get_or_insert_default().open, first, Some(body.clone()));
+        let window = Window { first, last, step: StepId(0), origin: Origin::default() };
+        cell.runs.push(window.settled(entry, sequence, &mut group.bound));
+        self.set_timers(at.group, rule, entry, key, &cell);
+        let (slot, spare) = self.groups[at.group as usize].put_cell(slot, cell);
+        self.spare = spare;
+        self.check_rule(At { slot: Some(slot), ..at }, rule);
+        self.plan_sweep(at.group, slot);
     }
 
     /// What becomes of [`Shard::rows_from`] when the present rule set takes the place of another; each rule of that has a fate. What is new waits for

@@ -103,7 +103,7 @@ impl Shard {
         let mut at = At { group: timer.group, slot: Some(slot), space: entry.space };
         let mut moved = Moved::default();
         let mut bound = std::mem::take(&mut self.groups[at.group as usize].bound);
-        time_passes(std::mem::take(&mut cell.runs), &entry.program, timer.deadline, &mut bound, &mut moved);
+        time_passes(std::mem::take(&mut cell.runs), entry, timer.deadline, &mut bound, &mut moved);
         let now = Now { event: None, at: timer.deadline, sequence, deadline: timer.deadline };
         self.settle(&mut at, timer.rule, entry, &timer.key, cell, moved, now, bound, out);
         self.drop_if_empty(at);
@@ -171,12 +171,15 @@ impl Shard {
         }
         let runs = g.records(slot).map(|r| r.deadline()).min();
         let windows = &self.rules.windows;
-        let window_ends =
-            g.windows(slot).iter().filter_map(|w| w.state.next_expiry(&windows[w.window as usize].spec.kind));
+        let window_ends = g.windows(slot).iter().filter_map(|w| {
+            let entry = &windows[w.window as usize];
+            Some(w.state.next_expiry(&entry.spec.kind)?.saturating_add(entry.lateness))
+        });
         // An event that comes drops what has gone itself: a look is worth while once an eighth has.
         let small_ends = g.packed(slot).filter_map(|p| {
             let eighth = p.time(p.len() / 8);
-            self.rules.windows_of(p).map(|w| seen_until(&windows[w as usize].spec.kind, eighth)).max()
+            let entries = self.rules.windows_of(p).map(|w| &windows[w as usize]);
+            entries.map(|entry| seen_until(&entry.spec.kind, eighth).saturating_add(entry.lateness)).max()
         });
         let starts = g.more(slot).into_iter().flat_map(|m| &m.starts).filter_map(|(rule, starts)| {
             let lasts = self.rules.gathers[*rule as usize].map_or(0, |g| g.lasts);
@@ -224,7 +227,8 @@ impl Shard {
                 cell.capped.forget(clock);
             }
             for window in &mut more.windows {
-                window.state.expire(&rules.windows[window.window as usize].spec.kind, clock);
+                let entry = &rules.windows[window.window as usize];
+                window.state.expire(&entry.spec.kind, entry.clock(clock));
             }
             more.windows.retain(|w| !w.state.is_empty());
             for (rule, starts) in &mut more.starts {

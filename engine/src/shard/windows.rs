@@ -12,7 +12,9 @@ use crate::Millis;
 use crate::batch::EventView;
 use crate::bound::{BoundEvents, BoundRef};
 use crate::eval::{Scope, Windows, tuple};
+use crate::planted::{Bug, bug};
 use crate::rule_set::{EventPlan, RuleEntry, RuleSet};
+use crate::run::revise::takes_late;
 use crate::slot::{Group, SlotId, WindowCell, group_of};
 use crate::window::family::{Raw, Raws};
 use crate::window::packed::{self, ENTRIES_MAX};
@@ -34,6 +36,11 @@ pub(super) fn windows_of(plan: &EventPlan, mask: u64) -> SmallVec<[u32; 4]> {
 }
 
 impl Shard {
+    /// Whether a window takes an event that came behind the watermark.
+    pub(super) fn window_takes_late(&self, window: u32, event: EventView<'_>) -> bool {
+        takes_late(self.rules.windows[window as usize].lateness, event.row.at, self.time.clock) && !bug(Bug::Late)
+    }
+
     /// Counts an event in a window, or where this is the first of a family in all of it: `first_seen` once the rules have asked, the others
     /// before. Returns the slot's number.
     pub(super) fn count(
@@ -149,13 +156,14 @@ impl Shard {
 
     /// Counts an event in a window that keeps its entries itself.
     fn count_in_large(&mut self, rules: &RuleSet, window: u32, event: EventView<'_>, group: u16, slot: SlotId) {
-        let spec = &rules.windows[window as usize].spec;
+        let entry = &rules.windows[window as usize];
+        let spec = &entry.spec;
         let none = BoundEvents::default();
         let scope = Scope::of_event(event, &none, &rules.data, &self.errors);
         let (values, moves) = spec.values();
         let value = value_of(&scope, values).into_static();
         let moves = moves.map_or(Value::Missing, |m| scope.value(m).into_static());
-        let clock = self.time.clock;
+        let clock = entry.clock(self.time.clock);
         let more = self.groups[group as usize].more_or_add(slot);
         let i = more.windows.iter().position(|w| w.window == window).unwrap_or_else(|| {
             more.windows.reserve_exact(1);
@@ -171,11 +179,12 @@ impl Shard {
             && cell.lost_until >= event.row.at
         {
             // What the cap took was of this session, which goes on.
-            cell.lost_until = cell.lost_until.max(event.row.at.saturating_add(gap));
+            cell.lost_until = cell.lost_until.max(event.row.at.saturating_add(gap + entry.lateness));
         }
         if cell.state.len() > self.limits.window_entries_max {
             // Alerts say so for as long as the entry would have counted.
-            cell.lost_until = cell.lost_until.max(cell.state.next_expiry(&spec.kind).unwrap_or(Millis::MAX));
+            let until = cell.state.next_expiry(&spec.kind).unwrap_or(Millis::MAX);
+            cell.lost_until = cell.lost_until.max(until.saturating_add(entry.lateness));
             cell.state.drop_oldest();
         }
     }
@@ -313,7 +322,8 @@ impl SlotWindows<'_> {
     /// What a window is worth.
     fn read(&self, window: u32, spec: &Window, last: Option<BoundRef<'_>>) -> Value<'static> {
         let empty;
-        let look = Look { now: self.now, clock: self.shard.time.clock };
+        let clock = self.shard.rules.windows[window as usize].clock(self.shard.time.clock);
+        let look = Look { now: self.now, clock };
         let Ok(place) = self.place(window, last) else { return Value::Missing };
         let fault = |_| {
             self.shard.errors.set(self.shard.errors.get() + 1);

@@ -14,9 +14,10 @@ pub fn unpacked(packed: Packed<'_>, rules: &RuleSet, hasher: KeyHasher, clock: M
     let mut cells = Vec::new();
     for member in family.members(packed.members()) {
         let window = family.windows[member];
-        let spec = &rules.windows[window as usize].spec;
+        let entry = &rules.windows[window as usize];
+        let spec = &entry.spec;
         let mut w = Writer::default();
-        packed.save(family, member, spec, seen_from(&spec.kind, clock).unwrap_or(Millis::MIN), &mut w);
+        packed.save(family, member, spec, seen_from(&spec.kind, entry.clock(clock)).unwrap_or(Millis::MIN), &mut w);
         let state = WindowState::load(&mut Reader::new(&w.bytes), spec, hasher).expect("what was written is read");
         if !state.is_empty() {
             cells.push(WindowCell { window, state, lost_until: Millis::MIN });

@@ -199,6 +199,7 @@ impl Pipeline {
             .collect();
         let mut sequencer = Sequencer::new(options.order, options.lateness);
         sequencer.add_partition((0, 0));
+        sequencer.revise(rules.lateness);
         Pipeline {
             generations: VecDeque::from([Generation::new(rules, Millis::MIN)]),
             sequencer,
@@ -347,6 +348,13 @@ impl Pipeline {
         let newest = self.generations.back().expect("there is a live generation");
         let next = newest.next(rules, above);
         self.generations.push_back(next);
+        self.revise();
+    }
+
+    /// Late events are for the rules of all generations.
+    pub(super) fn revise(&mut self) {
+        let longest = self.generations.iter().map(|g| g.rules.lateness).max();
+        self.sequencer.revise(longest.unwrap_or(0));
     }
 
     /// Hands the next generation to the shards.

@@ -67,6 +67,7 @@ impl Pipeline {
         }
         pipeline.totals = load_totals(&mut r)?;
         pipeline.counted = load_counters(&mut r)?;
+        pipeline.revise();
         let judges: Vec<Judge> = pipeline.generations.iter().map(judge).collect();
         load_sequencer(r.slice()?, &judges, &mut pipeline.sequencer)?;
         pipeline.suppressor = load_suppressor(r.slice()?)?;

@@ -267,11 +267,11 @@ impl<'t> Bench<'t> {
     }
 
     fn event(&mut self, event: &'t TestEvent) -> Step {
-        if self.clock < self.greatest {
+        let late = self.clock < self.greatest;
+        if late {
             self.late += 1;
-            return Ok(());
         }
-        self.greatest = self.clock;
+        self.greatest = self.greatest.max(self.clock);
         let rules = self.rules.clone();
         let Some(id) = rules.schema.find(&event.event.text) else {
             return fail(event.event.span, format!("there is no event `{}`", event.event.text));
@@ -307,12 +307,12 @@ impl<'t> Bench<'t> {
         }
         let errors = std::cell::Cell::new(0);
         rules.index.look_up(&mut batch, 0, &mut rules.index.scratch(), &rules.data, &errors);
-        let event = OrderedEvent { batch: 0, row: 0, sequence: self.sequence, clock: self.clock };
+        let event = OrderedEvent { batch: 0, row: 0, sequence: self.sequence, clock: self.greatest, late };
         self.sequence += 1;
         self.pass(Ordered {
             batches: vec![Arc::new(batch)],
             events: vec![event],
-            until: self.clock,
+            until: self.greatest,
             next_sequence: self.sequence,
             ..Ordered::default()
         });

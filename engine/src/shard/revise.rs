@@ -1,0 +1,100 @@
+//! Late events, for rules with a `lateness`: what was reported before is said again, or taken back.
+
+use lapwing_dsl::ir::{Closing, Rows, StepId};
+use lapwing_dsl::value::Value;
+
+use super::windows::SlotWindows;
+use super::{At, Offered, Shard, hits_of};
+use crate::Millis;
+use crate::batch::Origin;
+use crate::bound::BoundEvents;
+use crate::output::Output;
+use crate::rule_set::RuleEntry;
+use crate::run::closing::{Window, end_of};
+use crate::run::report::Reporter;
+use crate::run::revise::{judge_window, retract};
+use crate::run::step::Moved;
+use crate::slot::Cell;
+use crate::window::next_close;
+
+impl Shard {
+    /// Offers an event that came behind the watermark to the rules of one key that may take it.
+    pub(super) fn offer_late(&mut self, offered: &Offered<'_>, at: &mut At, out: &mut Vec<Output>) {
+        let Offered { rules, delivery, event, .. } = *offered;
+        self.read.next(rules.windows.len());
+        for rule in &rules.revising {
+            let entry = &rules.rules[*rule as usize];
+            let sees = entry.sees[event.row.event.0 as usize] & delivery.mask != 0;
+            if !sees || entry.space != delivery.space || !entry.takes_late(event.row.at, self.time.clock) {
+                continue;
+            }
+            let runs = std::mem::take(&mut self.spare);
+            let cell = match at.slot {
+                Some(slot) => self.groups[at.group as usize].take_cell(slot, *rule, rules, runs),
+                None => Cell { rule: *rule, runs, more: None },
+            };
+            self.offer_to(offered, cell, at, hits_of(event.hits(), *rule), out);
+        }
+    }
+
+    /// Judges the windows again that closed before, and that the event at hand has changed.
+    pub(super) fn judge_again(
+        &self,
+        entry: &RuleEntry,
+        closing: &Closing,
+        key: &[u8],
+        at: At,
+        (cell, moved): (&mut Cell, &mut Moved),
+        (sequence, bound): (u64, &mut BoundEvents),
+    ) {
+        let open = &mut cell.more.get_or_insert_default().open;
+        for first in moved.withdrawn.drain(..) {
+            if let Some(i) = open.iter().position(|o| o.body.first_at == first) {
+                moved.said.extend(retract(open.remove(i)));
+            }
+        }
+        let rules = &*self.rules;
+        let values = crate::key::decode(key, &rules.spaces[at.space as usize].types);
+        let none = BoundEvents::default();
+        for (first, last) in moved.revised.drain(..) {
+            let run = moved.runs.iter().find(|run| run.first_at == first);
+            let known = run.is_some();
+            if !known && !self.is_row(cell.rule, closing, &values, (first, last)) {
+                continue;
+            }
+            let windows = SlotWindows { shard: self, entry, at, event: None, now: last };
+            let reporter = Reporter {
+                rule: cell.rule,
+                entry,
+                key: &values,
+                key_bytes: key,
+                sources: &self.sources,
+                event: None,
+                windows: &windows,
+                data: &rules.data,
+                now: last,
+                errors: &self.errors,
+            };
+            let version = run.and_then(|run| run.started_version());
+            let said = judge_window(open, first, reporter.close(first, end_of(closing, last), version, &none));
+            if !known && said.is_some() {
+                let window = Window { first, last, step: StepId(0), origin: Origin::default() };
+                moved.runs.push(window.settled(entry, sequence, bound));
+            }
+            moved.said.extend(said);
+        }
+    }
+
+    /// Whether a window that closed was one of a row of the rule's list or table, as far as that is still known.
+    fn is_row(&self, rule: u32, closing: &Closing, key: &[Value<'_>], (first, last): (Millis, Millis)) -> bool {
+        let data = &self.rules.data;
+        let holds = match &closing.rows {
+            Some(Rows::List { id, .. }) => data.lists[id.0 as usize].holds(&key[0], last) == Some(true),
+            Some(Rows::Table { id, .. }) => data.tables[id.0 as usize].holds(key),
+            None => false,
+        };
+        let since = self.span.0.and_then(|since| next_close(&closing.reach, since));
+        let begins = self.rows_from.iter().find(|(r, _)| *r == rule).map_or(Millis::MIN, |(_, begins)| *begins);
+        holds && first >= begins && since.is_some_and(|(begin, _)| first >= begin)
+    }
+}
