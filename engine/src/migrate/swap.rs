@@ -1,6 +1,7 @@
 //! Puts a rule set in place of another, in one shard.
 
 use std::cell::Cell as Count;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::renumber::in_numbers_of;
@@ -18,9 +19,9 @@ use crate::run::report::Reporter;
 use crate::run::select::settle;
 use crate::run::step::Moved;
 use crate::shard::Shard;
-use crate::slot::Cell;
+use crate::slot::{Cell, WindowCell, unpacked};
 use crate::state::starts::Starts;
-use crate::window::seen_from;
+use crate::window::packed::Packed;
 
 /// How many runs a swap kept, and how many it ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,8 +56,19 @@ impl Shard {
             let (was, is) = (&old.windows[window as usize], &new.windows[to as usize]);
             (was.spec.kind != is.spec.kind || was.lateness != is.lateness).then_some(was)
         };
+        let window = |window: u32| windows[window as usize].filter(|_| !bug(Bug::Carried));
+        let (clock, hasher) = (self.time.clock, self.hasher);
+        let goes_on = |cell: &mut WindowCell| {
+            let Some(index) = window(cell.window) else { return false };
+            if let Some(was) = resized(cell.window) {
+                cell.state.expire(&was.spec.kind, was.clock(clock));
+            }
+            cell.window = index;
+            true
+        };
+        // Windows that go on as they are stay together.
+        let mut together: BTreeMap<(u32, u32), Option<(u32, u32)>> = BTreeMap::new();
         let mut swapped = Swapped::default();
-        let clock = self.time.clock;
         let runs_max = self.limits.runs_per_key_max;
         for group in &mut self.groups {
             let index = |rule: &u32| match &fates[*rule as usize] {
@@ -110,25 +122,22 @@ impl Shard {
                     moved.extend(cell);
                 }
                 let space = spaces[group.space(i) as usize];
-                let window = |window: u32| windows[window as usize].filter(|_| !bug(Bug::Carried));
-                group.rewrite_small(i, |window, times| {
-                    let from = resized(window).and_then(|was| seen_from(&was.spec.kind, was.clock(clock)));
-                    Some(from.map_or(0, |from| times.partition_point(|t| *t < from)))
-                });
+                let mut small = Vec::new();
+                group.renumber_small(
+                    i,
+                    |p| {
+                        *together
+                            .entry((p.family(), p.members()))
+                            .or_insert_with(|| go_on_together(p, &old, &new, window))
+                    },
+                    |p| small.extend(unpacked(p, &old, hasher, clock)),
+                );
                 if let Some(more) = group.more_mut(i) {
-                    more.windows.retain_mut(|w| match window(w.window) {
-                        Some(index) => {
-                            if let Some(was) = resized(w.window) {
-                                w.state.expire(&was.spec.kind, was.clock(clock));
-                            }
-                            w.window = index;
-                            true
-                        }
-                        None => false,
-                    });
+                    more.windows.retain_mut(goes_on);
                 }
                 group.tidy(i);
-                i = group.renumber_small(i, window);
+                small.retain_mut(goes_on);
+                i = group.put_windows(i, small, &new);
                 // A slot without its space has nothing left: all that it held had the space's key.
                 if let Some(space) = space {
                     group.set_space(i, space);
@@ -156,6 +165,33 @@ fn make_final(cell: &mut Cell, entry: &RuleEntry, bound: &mut BoundEvents) {
         bound.release(run.last);
     }
     cell.more.iter_mut().for_each(|more| more.open.clear());
+}
+
+/// The new numbers of the family and the windows whose entries stand together; none where they do not all go on as they are.
+fn go_on_together(
+    packed: Packed<'_>,
+    old: &RuleSet,
+    new: &RuleSet,
+    goes_on: impl Fn(u32) -> Option<u32>,
+) -> Option<(u32, u32)> {
+    let family = &old.families[packed.family() as usize];
+    let (mut to, mut members, mut columns) = (None, 0, Vec::new());
+    for member in family.members(packed.members()) {
+        let window = family.windows[member];
+        let index = goes_on(window)?;
+        let (number, place) = new.family_of[index as usize]?;
+        let (was, is) = (&old.windows[window as usize], &new.windows[index as usize]);
+        if was.spec.kind != is.spec.kind || was.lateness != is.lateness || *to.get_or_insert(number) != number {
+            return None;
+        }
+        members |= 1 << place;
+        columns.push((family.column_of[member], new.families[number as usize].column_of[usize::from(place)]));
+    }
+    columns.sort_unstable();
+    columns.dedup();
+    let columns: Vec<_> = columns.into_iter().filter(|(before, _)| before.is_some()).collect();
+    let in_order = columns.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1);
+    to.filter(|_| in_order).map(|number| (number, members))
 }
 
 /// Moves what one rule holds of one key.

@@ -20,6 +20,7 @@ use crate::run::{Memory, NO_DECISION};
 use crate::state::record::Begin;
 use crate::state::values::VALUES_MAX;
 use crate::terms::{Terms, TermsBuilder, strip_spans};
+use crate::window::family::{Family, form_of};
 
 impl Programs {
     /// Lays out rules whose programs were compiled against `schema`.
@@ -61,6 +62,7 @@ impl Programs {
         let revising = (0..entries.len() as u32).filter(revises).collect();
         let asks = Asks::new(&schema, &entries);
         let Builder { spaces, windows, events } = builder;
+        let (families, family_of) = families(&windows);
         let seeds = spaces.iter().map(Space::seed).collect();
         let mut set = Programs {
             since,
@@ -70,6 +72,8 @@ impl Programs {
             spaces,
             seeds,
             windows,
+            families,
+            family_of,
             events,
             index,
             uses,
@@ -326,6 +330,30 @@ impl Builder {
         }
         Some(window)
     }
+}
+
+/// Puts windows together that count the same events; gives for each its family, and its place there.
+fn families(windows: &[WindowEntry]) -> (Vec<Family>, Vec<Option<(u32, u8)>>) {
+    let mut families: Vec<Family> = Vec::new();
+    let mut family_of = Vec::with_capacity(windows.len());
+    for (i, window) in windows.iter().enumerate() {
+        let Some(form) = form_of(&window.spec) else {
+            family_of.push(None);
+            continue;
+        };
+        let alike = |family: &Family| {
+            let first = &windows[family.windows[0] as usize];
+            let same_place = (first.space, first.spec.event) == (window.space, window.spec.event);
+            family.has_room() && same_place && first.counts_the_same(window)
+        };
+        let number = families.iter().position(alike).unwrap_or_else(|| {
+            families.push(Family::new());
+            families.len() - 1
+        });
+        family_of.push(Some((number as u32, families[number].windows.len() as u8)));
+        families[number].add(i as u32, &window.spec, form);
+    }
+    (families, family_of)
 }
 
 /// The stratum of each rule.

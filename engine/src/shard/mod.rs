@@ -101,6 +101,8 @@ pub struct Shard {
     begun: Vec<u64>,
     /// What windows are worth as of the event at hand, for the key at hand.
     read: WindowReads,
+    /// What windows hold of a key, on its way.
+    packing: Vec<u64>,
 }
 
 impl Shard {
@@ -143,6 +145,7 @@ impl Shard {
             fates: Vec::new(),
             begun: Vec::new(),
             read: WindowReads::default(),
+            packing: Vec::new(),
         }
     }
 

@@ -229,6 +229,7 @@ impl Shard {
         }
         let group = &self.groups[group as usize];
         let read = |window: u32| self.rules.row_windows.contains(&window);
-        group.windows(slot).iter().any(|w| read(w.window)) || group.small_windows(slot).any(|(window, _)| read(window))
+        group.windows(slot).iter().any(|w| read(w.window))
+            || group.packed(slot).any(|p| self.rules.windows_of(p).any(read))
     }
 }

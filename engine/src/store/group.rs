@@ -20,7 +20,9 @@ use crate::shard::RowsOf;
 use crate::slot::{Candidate, Capped, Cell, CellMore, Group, KeyHasher, OpenAlert, SlotId, WindowCell};
 use crate::state::record::{self, Record};
 use crate::state::starts::Starts;
-use crate::window::{WindowState, keeps_times};
+use crate::window::WindowState;
+use crate::window::family::Family;
+use crate::window::packed::Packed;
 
 /// The first version that says from when on rules close windows for rows.
 const ROWS_VERSION: u16 = 6;
@@ -171,20 +173,25 @@ pub(super) fn save_slot(w: &mut Writer, rules: &RuleSet, group: &Group, slot: Sl
         });
     });
     // Small or not makes no difference to who reads it.
-    let small = group.small_windows(slot).map(|(window, times)| (window, Held::Small(times)));
+    let small = group.packed(slot).flat_map(|packed| {
+        let family = &rules.families[packed.family() as usize];
+        let members = family.members(packed.members()).filter(move |member| packed.has_entries(family, *member));
+        members.map(move |member| (family.windows[member], Held::Small(packed, family, member)))
+    });
     let large = group.windows(slot).iter().map(|cell| (cell.window, Held::Large(cell)));
     let mut windows: Vec<(u32, Held<'_>)> = small.chain(large).collect();
     windows.sort_by_key(|(window, _)| *window);
     w.list(windows.iter(), |w, (window, held)| {
         w.u64((*window).into());
+        let spec = &rules.windows[*window as usize].spec;
         match held {
-            Held::Small(times) => {
+            Held::Small(packed, family, member) => {
                 w.i64(Millis::MIN);
-                w.list(times.iter(), |w, t| w.i64(*t));
+                packed.save(family, *member, spec, Millis::MIN, w);
             }
             Held::Large(cell) => {
                 w.i64(cell.lost_until);
-                cell.state.save(w, &rules.windows[*window as usize].spec.kind);
+                cell.state.save(w, &spec.kind);
             }
         }
     });
@@ -192,7 +199,8 @@ pub(super) fn save_slot(w: &mut Writer, rules: &RuleSet, group: &Group, slot: Sl
 
 /// What a window holds of a key.
 enum Held<'a> {
-    Small(&'a [Millis]),
+    /// With others of its family.
+    Small(Packed<'a>, &'a Family, usize),
     Large(&'a WindowCell),
 }
 
@@ -235,23 +243,7 @@ pub(super) fn load_slot(
     if !windows.is_sorted_by(|a, b| a.window < b.window) {
         return Err(Corrupt("a window stands twice with one key"));
     }
-    let spec = |window: u32| &rules.windows[window as usize].spec;
-    for window in windows {
-        match &window.state {
-            WindowState::Entries(entries)
-                if !entries.is_empty()
-                    && keeps_times(spec(window.window))
-                    && window.lost_until == Millis::MIN
-                    && group.has_room_for_small(slot, entries.len()) =>
-            {
-                for at in entries.times() {
-                    let added = group.add_to_small(slot, window.window, at);
-                    slot = added.ok_or(Corrupt("a key has too many small windows"))?;
-                }
-            }
-            _ => group.more_or_add(slot).windows.push(window),
-        }
-    }
+    slot = group.put_windows(slot, windows, rules);
     if group.holds_nothing(slot) { Err(Corrupt("a key holds nothing")) } else { Ok(slot) }
 }
 
