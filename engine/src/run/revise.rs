@@ -53,7 +53,7 @@ impl Offer<'_> {
 }
 
 /// A window is judged, for the first time or again: what is to be said of it beside what was.
-pub fn judge_window(open: &mut Vec<OpenAlert>, first: Millis, body: Option<Match>) -> Option<Match> {
+pub fn say_of_window(open: &mut Vec<OpenAlert>, first: Millis, body: Option<Match>) -> Option<Match> {
     let Some(known) = open.iter_mut().find(|o| o.body.first_at == first) else {
         let body = body?;
         open.push(OpenAlert { tag: SETTLED, body: Box::new(body.clone()) });

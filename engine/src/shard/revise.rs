@@ -3,16 +3,14 @@
 use lapwing_dsl::ir::{Closing, Rows, StepId};
 use lapwing_dsl::value::Value;
 
-use super::windows::SlotWindows;
 use super::{At, Offered, Shard, hits_of};
 use crate::Millis;
 use crate::batch::Origin;
 use crate::bound::BoundEvents;
 use crate::output::Output;
 use crate::rule_set::RuleEntry;
-use crate::run::closing::{Window, end_of};
-use crate::run::report::Reporter;
-use crate::run::revise::{judge_window, retract};
+use crate::run::closing::Window;
+use crate::run::revise::{retract, say_of_window};
 use crate::run::step::Moved;
 use crate::slot::Cell;
 use crate::window::next_close;
@@ -53,30 +51,16 @@ impl Shard {
                 moved.said.extend(retract(open.remove(i)));
             }
         }
-        let rules = &*self.rules;
-        let values = crate::key::decode(key, &rules.spaces[at.space as usize].types);
-        let none = BoundEvents::default();
+        let values = crate::key::decode(key, &self.rules.spaces[at.space as usize].types);
         for (first, last) in moved.revised.drain(..) {
             let run = moved.runs.iter().find(|run| run.first_at == first);
             let known = run.is_some();
             if !known && !self.is_row(cell.rule, closing, &values, (first, last)) {
                 continue;
             }
-            let windows = SlotWindows { shard: self, entry, at, event: None, now: last };
-            let reporter = Reporter {
-                rule: cell.rule,
-                entry,
-                key: &values,
-                key_bytes: key,
-                sources: &self.sources,
-                event: None,
-                windows: &windows,
-                data: &rules.data,
-                now: last,
-                errors: &self.errors,
-            };
             let version = run.and_then(|run| run.started_version());
-            let said = judge_window(open, first, reporter.close(first, end_of(closing, last), version, &none));
+            let body = self.judge_window(cell.rule, at, key, (first, last), version);
+            let said = say_of_window(open, first, body);
             if !known && said.is_some() {
                 let window = Window { first, last, step: StepId(0), origin: Origin::default() };
                 moved.runs.push(window.settled(entry, sequence, bound));

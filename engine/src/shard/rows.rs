@@ -18,7 +18,7 @@ use crate::planted::{Bug, bug};
 use crate::rule_set::RuleEntry;
 use crate::run::closing::{Window, end_of};
 use crate::run::report::Reporter;
-use crate::run::revise::judge_window;
+use crate::run::revise::say_of_window;
 use crate::slot::{SlotId, group_of};
 use crate::state::record;
 use crate::window::next_close;
@@ -134,7 +134,6 @@ impl Shard {
             Some(Rows::Table { id, .. }) => rules.data.tables[id.0 as usize].keys(),
             None => return,
         };
-        let none = BoundEvents::default();
         for key in rows {
             let hash = self.hasher.hash(seed, &key);
             let group = group_of(hash, pinned);
@@ -146,21 +145,7 @@ impl Shard {
                 continue;
             }
             let at = At { group: group as u16, slot, space: entry.space };
-            let values = crate::key::decode(&key, &rules.spaces[entry.space as usize].types);
-            let windows = SlotWindows { shard: self, entry, at, event: None, now: last };
-            let reporter = Reporter {
-                rule: timer.rule,
-                entry,
-                key: &values,
-                key_bytes: &key,
-                sources: &self.sources,
-                event: None,
-                windows: &windows,
-                data: &rules.data,
-                now: last,
-                errors: &self.errors,
-            };
-            let Some(body) = reporter.close(first, end_of(closing, last), None, &none) else { continue };
+            let Some(body) = self.judge_window(timer.rule, at, &key, (first, last), None) else { continue };
             let place = Place {
                 sequence,
                 deadline: last,
@@ -179,6 +164,34 @@ impl Shard {
         self.plan_close(timer.rule, last.saturating_add(1));
     }
 
+    /// What leaves of a window that closed; none where `when` does not hold.
+    pub(super) fn judge_window(
+        &self,
+        rule: u32,
+        at: At,
+        key: &[u8],
+        (first, last): (Millis, Millis),
+        version: Option<u32>,
+    ) -> Option<Match> {
+        let entry = &self.rules.rules[rule as usize];
+        let end = end_of(entry.program.rule.closing.as_ref()?, last);
+        let values = crate::key::decode(key, &self.rules.spaces[at.space as usize].types);
+        let windows = SlotWindows { shard: self, entry, at, event: None, now: last };
+        let reporter = Reporter {
+            rule,
+            entry,
+            key: &values,
+            key_bytes: key,
+            sources: &self.sources,
+            event: None,
+            windows: &windows,
+            data: &self.rules.data,
+            now: last,
+            errors: &self.errors,
+        };
+        reporter.close(first, end, version, &BoundEvents::default())
+    }
+
     /// The alert of a window that closed for a row is remembered with the row's key for as long as a late event may revise it.
     fn settle_row(
         &mut self,
@@ -193,7 +206,7 @@ impl Shard {
         let group = &mut self.groups[at.group as usize];
         let slot = at.slot.unwrap_or_else(|| group.find_or_add(at.space, hash, key, record::LONGEST_BARE));
         let mut cell = group.take_cell(slot, rule, &rules, std::mem::take(&mut self.spare));
-        judge_window(&mut cell.more.get_or_insert_default().open, first, Some(body.clone()));
+        say_of_window(&mut cell.more.get_or_insert_default().open, first, Some(body.clone()));
         let window = Window { first, last, step: StepId(0), origin: Origin::default() };
         cell.runs.push(window.settled(entry, sequence, &mut group.bound));
         self.set_timers(at.group, rule, entry, key, &cell);
