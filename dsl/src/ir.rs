@@ -2,8 +2,11 @@
 //!
 //! Every name is resolved, every expression has a type that holds, every limit is in milliseconds.
 
+use std::sync::Arc;
+
 use rust_decimal::Decimal;
 
+use crate::calendar::Calendar;
 use crate::functions::Function;
 use crate::schema::{EventId, FieldId, ListId, ModelId, Schema, TableId};
 use crate::syntax::Span;
@@ -66,7 +69,7 @@ pub struct Rule {
     pub report: Report,
     /// Ends the key's runs.
     pub stop: Option<Stop>,
-    /// How far behind the clock an event may come and still be taken into account, in milliseconds; 0 where nothing is revised.
+    /// For how long after a window closed, or an absence's time was up, a late event still counts, in milliseconds; 0 where nothing is revised.
     pub lateness: i64,
     /// The window at whose close the rule fires. Its steps then are the event types that it counts, and its pattern says nothing more.
     pub closing: Option<Closing>,
@@ -303,6 +306,8 @@ pub struct Window {
 pub enum WindowKey {
     /// Those of the rule's key; the fields give it for the counted type.
     Rule(Vec<FieldId>),
+    /// Of the rule's key, at every event of the rule's input: what the arguments are worth then, which read other windows of the rule.
+    Input,
     /// Those with equal values in fields named alike.
     Fields {
         /// In the counted type.
@@ -357,6 +362,8 @@ pub enum Reach {
         origin: i64,
         /// Distance from now in milliseconds.
         offset: i64,
+        /// Where they begin by the clock of a zone; none for UTC. The length is then so many times `every`.
+        calendar: Option<Arc<Calendar>>,
     },
     /// `over session 15m`: counted events that follow each other at no more than the gap.
     Session {
@@ -409,6 +416,7 @@ impl Window {
     /// Whether an event that comes late has its place among the others: by its time, and not by when it is processed.
     pub fn takes_late(&self) -> bool {
         match &self.kind {
+            _ if self.key == WindowKey::Input => false,
             WindowKind::Over { reach, .. } => !matches!(reach, Reach::Last { .. } | Reach::Delta { .. }),
             WindowKind::FirstSeen { .. } => true,
             WindowKind::Lag { .. } => false,

@@ -4,6 +4,7 @@
 //! become programs (`compile`). This crate does no IO, reads no clock, starts no thread and never
 //! lets hash order reach a result.
 
+pub mod calendar;
 pub mod check;
 pub mod compile;
 pub mod diagnostics;

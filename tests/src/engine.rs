@@ -14,12 +14,13 @@ use lapwing_dsl::program::Program;
 use lapwing_dsl::schema::Schema;
 use lapwing_dsl::syntax::Sources;
 use lapwing_engine::Millis;
+use lapwing_engine::data::Data;
 use lapwing_engine::index::Index;
 use lapwing_engine::rule_set::{LiveRule, RuleSet};
 use lapwing_engine::shard::outside::{Cold, KeyName};
 use serde_json::Value as Json;
 
-use crate::onnx;
+use crate::{onnx, places};
 
 /// Collects what comes out.
 #[derive(Debug, Default)]
@@ -100,7 +101,7 @@ pub fn fill(contents: &mut Contents, schema: &Schema, message: &Json) -> Result<
 /// How lines go through the engine. No way may change what comes out.
 #[derive(Clone, Debug, Default)]
 pub struct Way {
-    /// What lists and tables hold at the start, as control messages. (Not a way, but it goes with each.)
+    /// What lists and tables hold at the start, as control messages, and what is known of addresses. (Not a way, but it goes with each.)
     pub data: Vec<Json>,
     /// Threads; 0 is 1.
     pub threads: usize,
@@ -148,7 +149,7 @@ pub fn judge_in(text: &str, lines: &[String], options: &Options, way: &Way) -> R
     if way.all_asked {
         rules = rules.with_index(Index::without_witnesses(&rules.schema, &rules.rules));
     }
-    rules = rules.with_data(1, Arc::new(way.contents(&rules.schema)?.data(&rules.schema)));
+    rules = rules.with_data(1, way.data(&way.contents(&rules.schema)?, &rules.schema));
     let mut pipeline = Pipeline::new(Arc::new(rules), options.clone(), way.threads.max(1));
     way.begin(&mut pipeline);
     let mut collected = Collected::default();
@@ -188,7 +189,7 @@ pub fn judge_changed(
     };
     let mut rules = rule_set(text, 1)?;
     let mut contents = way.contents(&rules.schema)?;
-    rules = rules.with_data(1, Arc::new(contents.data(&rules.schema)));
+    rules = rules.with_data(1, way.data(&contents, &rules.schema));
     let mut pipeline = Pipeline::new(Arc::new(rules.clone()), options.clone(), way.threads.max(1));
     way.begin(&mut pipeline);
     let mut collected = Collected::default();
@@ -203,7 +204,7 @@ pub fn judge_changed(
                 Change::Rules(text) => rules = rule_set(text, generation)?,
                 Change::Data(message) => fill(&mut contents, &rules.schema, message)?,
             }
-            rules = rules.with_data(generation, Arc::new(contents.data(&rules.schema)));
+            rules = rules.with_data(generation, way.data(&contents, &rules.schema));
             pipeline.swap(Arc::new(rules.clone()), &mut collected);
         }
         pipeline = way.between(pipeline, options)?;
@@ -216,8 +217,13 @@ pub fn judge_changed(
 impl Way {
     fn contents(&self, schema: &Schema) -> Result<Contents, String> {
         let mut contents = Contents::default();
-        self.data.iter().try_for_each(|message| fill(&mut contents, schema, message))?;
+        let messages = self.data.iter().filter(|message| message["kind"] != "geoip");
+        messages.into_iter().try_for_each(|message| fill(&mut contents, schema, message))?;
         Ok(contents)
+    }
+
+    fn data(&self, contents: &Contents, schema: &Schema) -> Arc<Data> {
+        Arc::new(Data { geoip: places::of(&self.data), ..contents.data(schema) })
     }
 
     fn begin(&self, pipeline: &mut Pipeline) {

@@ -2,5 +2,6 @@
 
 pub mod engine;
 pub mod onnx;
+mod places;
 pub mod random;
 pub mod scenario;

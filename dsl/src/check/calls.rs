@@ -1,10 +1,13 @@
 //! Calls: functions, `if`, and where the other calls are checked.
 
+use jiff::tz::TimeZone;
+
 use super::expr::{is_flexible, widen};
 use super::names::unknown;
 use super::reach::{Scope, Site};
 use super::rule::RuleCheck;
-use crate::diagnostics::{Code, Diagnostic};
+use crate::calendar;
+use crate::diagnostics::{Code, Diagnostic, nearest};
 use crate::functions::{self, Definition, Function, Signature};
 use crate::ir::{Expr, ExprKind, Of};
 use crate::schema::EventId;
@@ -155,12 +158,26 @@ impl RuleCheck<'_> {
 
     /// A zone as written is one that is known.
     fn known_zone(&mut self, zone: Option<&Expr>) {
-        if let Some(Expr { kind: ExprKind::Const(Value::Text(name)), span, .. }) = zone
-            && functions::time::zone(name).is_none()
-        {
-            let finding = Diagnostic::new(Code::UnknownName, *span, format!("unknown time zone `{name}`"));
-            self.error(finding.help("zones are named as in `Europe/Paris`; without one it is UTC"));
+        if let Some(Expr { kind: ExprKind::Const(Value::Text(name)), span, .. }) = zone {
+            self.zone(name, *span);
         }
+    }
+
+    /// The zone of a name.
+    pub fn zone(&mut self, name: &str, span: Span) -> Option<TimeZone> {
+        let found = calendar::zone(name);
+        if found.is_none() {
+            let finding = Diagnostic::new(Code::UnknownName, span, format!("unknown time zone `{name}`"));
+            let zones = calendar::zones();
+            // `Paris` is the zone that ends with it.
+            let city = zones.iter().find(|z| z.rsplit('/').next().is_some_and(|last| last.eq_ignore_ascii_case(name)));
+            let near = city.map(String::as_str).or_else(|| nearest(name, zones.iter().map(String::as_str)));
+            self.error(match near {
+                Some(near) => finding.help(format!("did you mean `{near}`?")).fix(span, format!("\"{near}\"")),
+                None => finding.help("zones are named as in `Europe/Paris`; without one it is UTC"),
+            });
+        }
+        found
     }
 
     /// Typed arguments, literals with a point last: they take what the others are.

@@ -7,9 +7,8 @@ use super::clauses::Clauses;
 use super::names::suggest;
 use super::reach::Scope;
 use super::rule::RuleCheck;
-use crate::compile::walk::each_expr;
 use crate::diagnostics::{Code, Diagnostic};
-use crate::ir::{Closing, Expr, ExprKind, Pattern, Reach, Rows, Rule, Step, StepId, Window, WindowKind};
+use crate::ir::{Closing, Expr, ExprKind, Pattern, Reach, Rows, Step, StepId, Window, WindowKind};
 use crate::schema::EventId;
 use crate::syntax::Span;
 use crate::syntax::ast::{self, Call, Ident, Report, WindowClause};
@@ -186,19 +185,6 @@ impl<'a> RuleCheck<'a> {
         if !counts && !self.found.iter().any(Diagnostic::is_error) {
             let finding = Diagnostic::new(Code::NoMatch, place, "the rule counts nothing in its window");
             self.error(finding.help("write an aggregate: `when count(share) > 100`"));
-        }
-    }
-
-    /// Models are asked for events.
-    pub fn refuse_models(&mut self, rule: &Rule) {
-        let mut asked = Vec::new();
-        each_expr(rule, &mut |e| {
-            if let ExprKind::Score { .. } = e.kind {
-                asked.push(e.span);
-            }
-        });
-        for place in asked {
-            super::unexecuted::not_yet(place, "the run of a model when a window closes", &mut self.found);
         }
     }
 

@@ -26,6 +26,7 @@ mod operators;
 mod pattern;
 mod reach;
 mod rule;
+mod samples;
 mod schema;
 mod steps;
 mod tests;

@@ -120,9 +120,7 @@ impl<'a> RuleCheck<'a> {
         let closing = closing.filter(|_| !self.broken)?;
         let (steps, pattern) = self.closing_steps(&closing.reach, place)?;
         let closing = Some(closing);
-        let rule = Rule { skip: ir::Skip::None, closing, ..self.finished(decl, clauses, results, steps, pattern)? };
-        self.refuse_models(&rule);
-        Some(rule)
+        Some(Rule { skip: ir::Skip::None, closing, ..self.finished(decl, clauses, results, steps, pattern)? })
     }
 
     /// The clauses that say what an alert holds.

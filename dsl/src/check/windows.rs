@@ -1,10 +1,13 @@
 //! Values over windows: aggregates with `over`, `first_seen`, `lag`.
 
+use std::sync::Arc;
+
 use rust_decimal::Decimal;
 
 use super::aggregates::by_name;
 use super::reach::{Scope, Site};
 use super::rule::RuleCheck;
+use crate::calendar::Calendar;
 use crate::diagnostics::{Code, Diagnostic};
 use crate::ir::{Aggregate, Expr, ExprKind, Reach, Window, WindowId, WindowKey, WindowKind};
 use crate::schema::{EventId, FieldId};
@@ -28,6 +31,7 @@ impl RuleCheck<'_> {
         self.stands_alone(call, span, scope)?;
         let offset = window.offset.map_or(0, |o| o.ms);
         if call.name.text == "first_seen" {
+            self.without_zone(window)?;
             let ast::WindowKind::Sliding(length) = &window.kind else {
                 let finding = Diagnostic::new(Code::WindowMisuse, window.span, "`first_seen` looks back over a time");
                 self.error(finding.help("write `first_seen(country) over 30d`"));
@@ -35,6 +39,9 @@ impl RuleCheck<'_> {
             };
             self.some_time(*length)?;
             return self.first_seen(call, length.ms, offset, span, scope);
+        }
+        if self.is_of_features(call) {
+            return self.samples(call, window, span);
         }
         let (aggregate, values) = self.windowed(call)?;
         let event = self.counted_event(call, scope)?;
@@ -61,6 +68,9 @@ impl RuleCheck<'_> {
             self.error(finding.help("`over 1h`, `over 1h tumbling` and `over 1h every 5m` have one"));
             return None;
         }
+        if !matches!(window.kind, K::Tumbling(_) | K::Hopping(..)) {
+            self.without_zone(window)?;
+        }
         let reach = match &window.kind {
             K::Sliding(length) => {
                 self.some_time(*length)?;
@@ -69,7 +79,8 @@ impl RuleCheck<'_> {
             K::Tumbling(length) => {
                 self.some_time(*length)?;
                 let origin = if length.ms % WEEK == 0 { FIRST_MONDAY } else { 0 };
-                Reach::Aligned { length: length.ms, every: length.ms, origin, offset }
+                let calendar = self.calendar(window, length.ms, origin)?;
+                Reach::Aligned { length: length.ms, every: length.ms, origin, offset, calendar }
             }
             K::Hopping(length, every) => {
                 self.some_time(*length)?;
@@ -80,7 +91,14 @@ impl RuleCheck<'_> {
                     self.error(finding.help("what stands behind `every` is at most the window's length"));
                     return None;
                 }
-                Reach::Aligned { length: length.ms, every: every.ms, origin: 0, offset }
+                if window.zone.is_some() && length.ms % every.ms != 0 {
+                    let text = "with a time zone the length is so many times what stands behind `every`";
+                    let finding = Diagnostic::new(Code::WindowMisuse, every.span, text);
+                    self.error(finding.help("as in `7d every 1d \"Europe/Paris\"`, which are seven local days"));
+                    return None;
+                }
+                let calendar = self.calendar(window, every.ms, 0)?;
+                Reach::Aligned { length: length.ms, every: every.ms, origin: 0, offset, calendar }
             }
             K::Session(gap) => {
                 self.some_time(*gap)?;
@@ -112,6 +130,24 @@ impl RuleCheck<'_> {
             }
         };
         Some((reach, None))
+    }
+
+    /// Where windows begin by the clock of the zone that is written; the outer none where the zone is unknown.
+    #[expect(clippy::option_option, reason = "no zone is no mistake")]
+    fn calendar(&mut self, window: &ast::Window, every: i64, origin: i64) -> Option<Option<Arc<Calendar>>> {
+        let Some(name) = &window.zone else { return Some(None) };
+        let zone = self.zone(&name.value, name.span)?;
+        Some(Some(Calendar::new(&zone, every, origin)))
+    }
+
+    /// Refuses a zone where no calendar is.
+    fn without_zone(&mut self, window: &ast::Window) -> Option<()> {
+        let Some(zone) = &window.zone else { return Some(()) };
+        let finding = Diagnostic::new(Code::WindowMisuse, zone.span, "only a calendar window has a time zone");
+        self.error(
+            finding.help(format!("`over 1d tumbling \"{0}\"` and `over 1h every 5m \"{0}\"` have one", zone.value)),
+        );
+        None
     }
 
     fn some_time(&mut self, length: ast::DurationLit) -> Option<()> {
@@ -271,15 +307,6 @@ impl RuleCheck<'_> {
 
     fn no_counted_event(&mut self, call: &Call, scope: Scope) {
         let Some(arg) = call.args.first().map(|a| &a.value) else { return };
-        let named = self.text(arg.span);
-        if call.name.text == "corr" && self.world.names.features.contains_key(named.as_str()) {
-            let text = "not yet executed by this version: the correlation of two features";
-            let finding = Diagnostic::new(Code::NotYet, arg.span, text);
-            self.error(
-                finding.help("let a rule `emit into` an event with both values, and write `corr` of its two fields"),
-            );
-            return;
-        }
         let text = format!("a window counts events of a type, and `{}` names none", self.text(arg.span));
         let finding = Diagnostic::new(Code::WindowMisuse, arg.span, text);
         let event = self.candidate(scope).map_or("login", |e| &self.event_type(e).name);
@@ -455,7 +482,7 @@ impl RuleCheck<'_> {
     }
 
     /// The value of a window; equal windows of a rule are one.
-    fn window(&mut self, window: Window) -> Expr {
+    pub fn window(&mut self, window: Window) -> Expr {
         let (ty, span) = (window.ty.clone(), window.span);
         let bare = |w: &Window| {
             let mut w = w.clone();

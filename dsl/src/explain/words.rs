@@ -2,6 +2,7 @@
 
 use rust_decimal::Decimal;
 
+use crate::calendar::Calendar;
 use crate::functions::{duration_text, text_of};
 use crate::ir::{
     Aggregate, Arithmetic, Closing, Comparison, Element, Expr, ExprKind, Loop, Of, Pattern, Pick, Reach, Rows, Rule,
@@ -79,7 +80,7 @@ impl Words<'_> {
         }
         if rule.lateness > 0 {
             lines.push(format!(
-                "An event up to {} late is still counted by time: what was said of it is said again as it is then, or taken back.",
+                "For {} after a window has closed or an absence has held, a late event still counts: the alert is corrected, or taken back.",
                 duration_text(rule.lateness)
             ));
         }
@@ -89,10 +90,15 @@ impl Words<'_> {
     /// What a rule looks at that fires when a window closes.
     fn closing(&self, closing: &Closing) -> String {
         let window = match &closing.reach {
-            Reach::Aligned { length, every, .. } if length == every => format!("window of {}", duration_text(*length)),
-            Reach::Aligned { length, every, .. } => {
-                format!("window of {}, of which one begins every {},", duration_text(*length), duration_text(*every))
+            Reach::Aligned { length, every, calendar, .. } if length == every => {
+                format!("window of {}{}", duration_text(*length), by_clock(calendar.as_deref()))
             }
+            Reach::Aligned { length, every, calendar, .. } => format!(
+                "window of {}, of which one begins every {}{},",
+                duration_text(*length),
+                duration_text(*every),
+                by_clock(calendar.as_deref())
+            ),
             Reach::Session { gap } => format!("session with gaps of at most {}", duration_text(*gap)),
             Reach::Sliding { .. } | Reach::Last { .. } | Reach::Delta { .. } => "window".to_owned(),
         };
@@ -270,13 +276,16 @@ impl Words<'_> {
             window.filter.as_ref().map(|f| format!(" where {}", self.term(f, window.event))).unwrap_or_default();
         let event = self.event(window.event);
         let by = match &window.key {
-            WindowKey::Rule(_) => String::new(),
+            WindowKey::Rule(_) | WindowKey::Input => String::new(),
             WindowKey::Fields { counted, .. } => {
                 let names: Vec<_> = counted.iter().map(|f| format!("`{}`", self.field(window.event, *f))).collect();
                 format!(" of the same {}", names.join(" and "))
             }
         };
         match &window.kind {
+            WindowKind::Over { aggregate, reach } if window.key == WindowKey::Input => {
+                format!("{}, sampled at every event of the rule, {}", aggregated(*aggregate, &args), held(reach, ""))
+            }
             WindowKind::Over { aggregate, reach } => {
                 let what = match (aggregate, args.is_empty()) {
                     (Aggregate::Count, _) => "the number".to_owned(),
@@ -439,6 +448,11 @@ fn arithmetic(op: Arithmetic) -> &'static str {
     }
 }
 
+/// By which clock windows begin, where it is not UTC.
+fn by_clock(calendar: Option<&Calendar>) -> String {
+    calendar.map(|c| format!(" by the clock of {}", c.zone())).unwrap_or_default()
+}
+
 /// Which events a window holds.
 fn held(reach: &Reach, moves: &str) -> String {
     let time = duration_text;
@@ -446,14 +460,16 @@ fn held(reach: &Reach, moves: &str) -> String {
     match reach {
         Reach::Sliding { length, offset: 0 } => format!("in the last {}", time(*length)),
         Reach::Sliding { length, offset } => format!("in the {} that ended {} ago", time(*length), time(*offset)),
-        Reach::Aligned { length, every, offset, .. } if length == every => {
-            format!("in the calendar's {} so far (UTC){}", time(*length), ago(*offset))
+        Reach::Aligned { length, every, offset, calendar, .. } if length == every => {
+            let zone = calendar.as_ref().map_or("UTC", |c| c.zone());
+            format!("in the calendar's {} so far ({zone}){}", time(*length), ago(*offset))
         }
-        Reach::Aligned { length, every, offset, .. } => {
+        Reach::Aligned { length, every, offset, calendar, .. } => {
             format!(
-                "in that window of {} which closes next, of those that begin every {}{}",
+                "in that window of {} which closes next, of those that begin every {}{}{}",
                 time(*length),
                 time(*every),
+                by_clock(calendar.as_deref()),
                 ago(*offset)
             )
         }

@@ -3,12 +3,8 @@
 use jiff::tz::TimeZone;
 
 use super::{Definition, EvalError, Signature};
+use crate::calendar::zone;
 use crate::value::{Type, Value};
-
-/// The zone of a name such as `Europe/Paris`.
-pub fn zone(name: &str) -> Option<TimeZone> {
-    TimeZone::get(name).ok()
-}
 
 fn local(args: &[Value<'_>]) -> Result<jiff::Zoned, EvalError> {
     let (ms, zone) = match args {

@@ -568,11 +568,13 @@ pub struct Arg {
     pub value: Expr,
 }
 
-/// A window: `10m`, `1h tumbling`, `1h every 5m`, `session 15m`, `last 100`, `delta(price, 5%)`, each with `offset D`.
+/// A window: `10m`, `1h tumbling`, `1h every 5m`, `session 15m`, `last 100`, `delta(price, 5%)`, each with a zone and with `offset D`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window {
     /// Which.
     pub kind: WindowKind,
+    /// `"Europe/Paris"`
+    pub zone: Option<StringLit>,
     /// `offset 1d`
     pub offset: Option<DurationLit>,
     /// The whole window.
@@ -715,7 +717,7 @@ pub enum TestStepKind {
     Expect {
         /// How many.
         count: u32,
-        /// Values of the last alert's emitted fields, key, `severity`, `message`, `risk`, `status`, `suppressed`.
+        /// Values of the last alert's emitted fields, key, `severity`, `message`, `risk`, `status`, `revision`, `suppressed`.
         fields: Vec<(Ident, Expr)>,
     },
     /// `expect late 2`: late events since the `expect late` before.

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use lapwing_dsl::ir::Expr;
+use lapwing_dsl::ir::{Expr, WindowKey};
 use lapwing_dsl::program::Program;
 use lapwing_dsl::schema::{EventId, Schema};
 
@@ -87,6 +87,10 @@ fn uses<'p>(program: &'p Program, mut each: impl FnMut(EventId, &'p [Expr])) {
         each(stop.event, stop.filter.as_slice());
     }
     for window in &program.rule.windows {
-        each(window.event, window.filter.as_slice());
+        match window.key {
+            // Every event of the input is sampled.
+            WindowKey::Input => program.rule.steps.iter().for_each(|step| each(step.event, &[])),
+            _ => each(window.event, window.filter.as_slice()),
+        }
     }
 }

@@ -112,6 +112,7 @@ impl Renumber {
         window.filter.iter_mut().chain(&mut window.args).for_each(|e| self.expr(e, Some(event), None, &[]));
         match &mut window.key {
             WindowKey::Rule(fields) => self.all(fields, event),
+            WindowKey::Input => {}
             WindowKey::Fields { counted, reader, .. } => {
                 self.all(counted, event);
                 reader.iter_mut().for_each(|(event, fields)| self.all(fields, *event));

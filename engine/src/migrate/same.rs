@@ -85,6 +85,13 @@ pub fn fate(old: &RuleEntry, old_set: &RuleSet, new_set: &RuleSet) -> Fate {
     Fate::Changed(index, Box::new(pair.change()))
 }
 
+/// Whether a rule of the old set, which goes on, fires as windows close in another way than before: then what it has reported is final.
+pub fn closes_otherwise(old: &RuleEntry, old_set: &RuleSet, new_set: &RuleSet) -> bool {
+    let new = new_set.find(&old.program.rule.name).map(|index| &new_set.rules[index as usize]);
+    let same = |new: &RuleEntry| Pair::new(old, old_set, new, new_set).means_the_same();
+    old.program.rule.closing.is_some() && old.program.rule.lateness > 0 && !new.is_some_and(same)
+}
+
 /// Whether what was let through under the old rule set still holds alerts of the rule back under the new one.
 pub fn suppresses_on(name: &str, old_set: &RuleSet, new_set: &RuleSet) -> bool {
     let old_set = &*in_numbers_of(old_set, &new_set.schema);
@@ -270,8 +277,12 @@ impl<'a> Pair<'a> {
                 *step = self.back[step.0 as usize].unwrap_or(StepId(u16::MAX));
             }
             ExprKind::Window(id) => {
-                let window = &self.new.rule.windows[id.0 as usize];
-                let same = |old: &Window| self.same_event(old.event, window.event) && content(old) == content(window);
+                let mut window = self.new.rule.windows[id.0 as usize].clone();
+                if window.key == WindowKey::Input {
+                    window.args.iter_mut().for_each(|e| self.renumber(e));
+                }
+                let same_event = |old: &Window| old.key == WindowKey::Input || self.same_event(old.event, window.event);
+                let same = |old: &Window| same_event(old) && content(old) == content(&window);
                 let found = self.old.rule.windows.iter().position(same);
                 *id = WindowId(found.map_or(u16::MAX, |i| i as u16));
             }
@@ -379,6 +390,13 @@ fn set_length(window: &mut WindowEntry, to: i64) {
 
 /// Whether a window's state serves the new rule set's window.
 pub fn same_window(old: &WindowEntry, old_set: &RuleSet, new: &WindowEntry, new_set: &RuleSet) -> bool {
+    if let (Some(a), Some(b)) = (old.sampled, new.sampled) {
+        let (a, b) = (&old_set.rules[a as usize], &new_set.rules[b as usize]);
+        return a.program.rule.name == b.program.rule.name
+            && old.spec.kind == new.spec.kind
+            && old.spec.args == new.spec.args
+            && Pair::new(a, old_set, b, new_set).means_the_same();
+    }
     old.holds_the_same(new)
         && same_event(&old_set.schema, old.spec.event, &new_set.schema, new.spec.event)
         && old_set.spaces[old.space as usize] == new_set.spaces[new.space as usize]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::renumber::in_numbers_of;
 use super::replay::Replay;
-use super::same::{Change, Fate, fate, windows_that_go_on};
+use super::same::{Change, Fate, closes_otherwise, fate, windows_that_go_on};
 use crate::Millis;
 use crate::bound::BoundEvents;
 use crate::eval::NoWindows;
@@ -46,6 +46,7 @@ impl Shard {
         self.judged.forget();
         let alike = in_numbers_of(&old, &new.schema);
         let fates: Vec<Fate> = alike.rules.iter().map(|r| fate(r, &alike, &new)).collect();
+        let otherwise: Vec<bool> = alike.rules.iter().map(|r| closes_otherwise(r, &alike, &new)).collect();
         let spaces: Vec<Option<u16>> =
             old.spaces.iter().map(|s| new.spaces.iter().position(|t| t == s).map(|i| i as u16)).collect();
         let windows = windows_that_go_on(&alike, &new);
@@ -84,6 +85,9 @@ impl Shard {
                 for rule in group.rules(i) {
                     let starts = group.take_starts(i, rule);
                     let mut cell = group.take_cell(i, rule, &old, Vec::new());
+                    if otherwise[rule as usize] {
+                        make_final(&mut cell, &old.rules[rule as usize], &mut group.bound);
+                    }
                     let mut before = cell.runs.len();
                     if let Some(mut starts) = starts {
                         before += starts.len();
@@ -152,10 +156,18 @@ impl Shard {
                 }
             }
         }
-        self.rows_from = self.rows_after(&fates);
+        self.rows = self.rows_after(&fates);
         self.plan_all();
         swapped
     }
+}
+
+/// What was reported of windows is not revised any more.
+fn make_final(cell: &mut Cell, entry: &RuleEntry, bound: &mut BoundEvents) {
+    for run in cell.runs.extract_if(.., |run| entry.is_settled(run)) {
+        bound.release(run.last);
+    }
+    cell.more.iter_mut().for_each(|more| more.open.clear());
 }
 
 /// How windows whose entries stand together go on, where those that do go on as they are.

@@ -8,9 +8,10 @@ use lapwing_dsl::schema::{EventId, FieldId, Schema};
 use lapwing_dsl::strata::{Unstratified, strata};
 
 use super::{
-    ANY_EVENT, EXTRACTIONS_MAX, EventPlan, Extraction, Gather, LiveRule, Programs, Refused, RuleEntry, Space, Wait,
-    WindowEntry,
+    ANY_EVENT, EXTRACTIONS_MAX, EventPlan, Extraction, Gather, LiveRule, Programs, Refused, RuleEntry, Sample, Space,
+    Wait, WindowEntry,
 };
+use crate::Millis;
 use crate::batch::Layout;
 use crate::index::Index;
 use crate::index::asks::Asks;
@@ -33,7 +34,7 @@ impl Programs {
         let mut entries = Vec::with_capacity(rules.len());
         let stratum_of = stratify(&rules)?;
         for (rule, stratum) in rules.iter().zip(&stratum_of) {
-            entries.push(builder.add(rule, *stratum, &schema)?);
+            entries.push(builder.add(rule, entries.len() as u32, *stratum, &schema)?);
         }
         for plan in &mut builder.events {
             for extraction in &mut plan.extractions {
@@ -41,6 +42,11 @@ impl Programs {
                 extraction
                     .windows
                     .sort_by_key(|w| (matches!(windows[*w as usize].spec.kind, WindowKind::FirstSeen { .. }), *w));
+            }
+        }
+        for (i, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.closes_rows()) {
+            for step in &entry.program.rule.steps {
+                builder.events[step.event.0 as usize].counted_for_rows.push(i as u32);
             }
         }
         let read = fields_read(&schema, &entries, &builder);
@@ -52,9 +58,8 @@ impl Programs {
             entries.iter().filter(|e| e.closes_rows()).flat_map(|e| e.windows.iter().copied()).collect();
         row_windows.sort_unstable();
         row_windows.dedup();
-        let lateness_of = |rule: &RuleEntry| rule.program.rule.lateness;
-        let revising = (0..entries.len() as u32).filter(|i| lateness_of(&entries[*i as usize]) > 0).collect();
-        let lateness = entries.iter().map(lateness_of).max().unwrap_or(0);
+        let revises = |rule: &u32| entries[*rule as usize].program.rule.lateness > 0;
+        let revising = (0..entries.len() as u32).filter(revises).collect();
         let asks = Asks::new(&schema, &entries);
         let Builder { spaces, windows, events } = builder;
         let (families, family_of) = families(&windows);
@@ -83,7 +88,6 @@ impl Programs {
             closes_rows,
             row_windows,
             revising,
-            lateness,
             derives: rules.iter().any(|r| r.program.rule.into.is_some()),
             strata: stratum_of.iter().max().map_or(1, |highest| highest + 1),
         };
@@ -169,7 +173,7 @@ struct Builder {
 }
 
 impl Builder {
-    fn add(&mut self, live: &LiveRule, stratum: u8, schema: &Schema) -> Result<RuleEntry, Refused> {
+    fn add(&mut self, live: &LiveRule, index: u32, stratum: u8, schema: &Schema) -> Result<RuleEntry, Refused> {
         let rule = &live.program.rule;
         let pinned = rule.windows.iter().any(|w| matches!(w.key, WindowKey::Fields { .. }));
         let space = self.space(Space {
@@ -193,11 +197,21 @@ impl Builder {
         };
         let mut windows = Vec::new();
         for window in &rule.windows {
-            windows.push(self.window(window, &live.program, space, schema).ok_or_else(|| refuse(window.event))?);
+            windows.push(match window.key {
+                WindowKey::Input => self.sampled(window, index, space, rule.lateness),
+                _ => self.window(window, &live.program, space, schema).ok_or_else(|| refuse(window.event))?,
+            });
         }
         let mut input = vec![0u64; schema.events.len()];
         for (step, extraction) in rule.steps.iter().zip(&step_extraction) {
             input[step.event.0 as usize] |= 1 << extraction;
+        }
+        for (window, spec) in windows.iter().zip(&rule.windows).filter(|(_, spec)| spec.key == WindowKey::Input) {
+            debug_assert!(spec.filter.is_none(), "every event of the input is sampled");
+            for (plan, mask) in self.events.iter_mut().zip(&input).filter(|(_, mask)| **mask != 0) {
+                plan.always = true;
+                plan.samples.push(Sample { rule: index, mask: *mask, window: *window });
+            }
         }
         let mut sees = input.clone();
         if let Some((event, extraction)) = stop_extraction {
@@ -242,6 +256,15 @@ impl Builder {
         }
     }
 
+    /// A window of what a rule samples; each has its own. Its time stands as far behind as that of what it samples.
+    fn sampled(&mut self, spec: &lapwing_dsl::ir::Window, rule: u32, space: u16, lateness: Millis) -> u32 {
+        let mut spec = spec.clone();
+        spec.span = Default::default();
+        spec.args.iter_mut().for_each(strip_spans);
+        self.windows.push(WindowEntry { spec, space, keys: Vec::new(), lateness, sampled: Some(rule) });
+        self.windows.len() as u32 - 1
+    }
+
     fn window(
         &mut self,
         spec: &lapwing_dsl::ir::Window,
@@ -251,6 +274,7 @@ impl Builder {
     ) -> Option<u32> {
         let (space, fields) = match &spec.key {
             WindowKey::Rule(fields) => (rule_space, fields.clone()),
+            WindowKey::Input => unreachable!("what is sampled is counted nowhere"),
             WindowKey::Fields { counted, optional, .. } => {
                 let event = schema.event(spec.event);
                 let names = counted.iter().map(|f| event.field(*f).name.clone()).collect();
@@ -280,10 +304,11 @@ impl Builder {
         let mut readers = Vec::new();
         match &mut bare.key {
             WindowKey::Rule(fields) => fields.clear(),
+            WindowKey::Input => {}
             WindowKey::Fields { reader, .. } => readers = std::mem::take(reader),
         }
         let lateness = if spec.takes_late() { program.rule.lateness } else { 0 };
-        let entry = WindowEntry { spec: bare, space, keys: keys.clone(), lateness };
+        let entry = WindowEntry { spec: bare, space, keys: keys.clone(), lateness, sampled: None };
         let same = |w: &WindowEntry| w.space == space && w.spec.event == entry.spec.event && w.holds_the_same(&entry);
         let window = self.windows.iter().position(same).unwrap_or_else(|| {
             self.windows.push(entry);

@@ -92,10 +92,8 @@ pub struct Programs {
     pub closes_rows: bool,
     /// The windows that such rules read, ascending.
     pub row_windows: Vec<u32>,
-    /// The rules with a `lateness`, ascending.
+    /// The rules with a `lateness`, which take late events, ascending.
     pub revising: Vec<u32>,
-    /// The longest of them, in milliseconds; 0 where there is none.
-    pub lateness: Millis,
 }
 
 /// In [`RuleSet::awaited`]: events of any type are looked at.
@@ -192,6 +190,8 @@ pub struct WindowEntry {
     pub keys: Vec<Vec<FieldId>>,
     /// The `lateness` of the rules that read it, in milliseconds: its time stands so far behind the clock.
     pub lateness: Millis,
+    /// The rule whose events it samples, where it does that: no other reads it.
+    pub sampled: Option<u32>,
 }
 
 impl WindowEntry {
@@ -228,6 +228,21 @@ pub struct EventPlan {
     pub extractions: Vec<Extraction>,
     /// Whether every event of the type must be seen, whatever it holds.
     pub always: bool,
+    /// The rules that count it in windows that close for rows.
+    pub counted_for_rows: Vec<u32>,
+    /// What is sampled at each event of the type.
+    pub samples: Vec<Sample>,
+}
+
+/// A window that holds what other windows of a rule are worth at the events of its input.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// The rule.
+    pub rule: u32,
+    /// The extractions of the event that give a key of the rule.
+    pub mask: u64,
+    /// The window.
+    pub window: u32,
 }
 
 /// One way to get a key from an event.

@@ -104,17 +104,23 @@ impl Reporter<'_> {
     /// What leaves when a window closes that began at `first`; none where `when` does not hold. Of `bound` nothing is read.
     pub fn close(&self, first: Millis, end: Millis, version: Option<u32>, bound: &BoundEvents) -> Option<Match> {
         let rule = &self.entry.program.rule;
-        let scope = self.scope_at(None, bound);
+        let told = RefCell::default();
+        let asking = self.entry.program.asks_models.then_some(Asking::Used(&told));
+        let scope = Scope { asking, ..self.scope_at(None, bound) };
         if rule.when.as_ref().is_some_and(|when| !scope.holds(when)) {
             return None;
         }
+        let values = self.values(&scope);
+        let mut scores = told.take();
+        Score::sort(&mut scores);
         Some(Match {
             started_version: version,
             id: AlertId::of_window(&rule.name, version.unwrap_or(self.entry.version), self.key_bytes, first),
             first_at: first,
             at: end,
             caps: self.caps(None),
-            ..self.values(&scope)
+            scores,
+            ..values
         })
     }
 

@@ -21,6 +21,7 @@ use smallvec::SmallVec;
 use self::caps::Tally;
 use self::in_place::{Marks, begins};
 use self::keys::{Ahead, Delivery};
+pub use self::rows::{RowsOf, SILENT_WINDOWS_MAX};
 use self::time::Times;
 use self::windows::{SlotWindows, WindowReads, windows_of};
 use crate::Millis;
@@ -73,8 +74,8 @@ pub struct Shard {
     counters: Counters,
     /// The earliest and the latest time of an event that was taken.
     span: (Option<Millis>, Option<Millis>),
-    /// Of rules that came while events flowed: their first window for rows begins no earlier.
-    pub(crate) rows_from: Vec<(u32, Millis)>,
+    /// What is known of rules that close windows for rows.
+    pub(crate) rows: Vec<RowsOf>,
     /// The keys of the events ahead, in three stretches.
     ahead: [Ahead; 3],
     matches: Vec<Match>,
@@ -128,7 +129,7 @@ impl Shard {
             errors: Count::new(0),
             counters: Counters::default(),
             span: (None, None),
-            rows_from: Vec::new(),
+            rows: Vec::new(),
             ahead: Default::default(),
             matches: Vec::new(),
             traced: None,
@@ -194,14 +195,14 @@ impl Shard {
     /// Writes the state of a key group; none where it is not this shard's or holds nothing.
     pub fn save_group(&self, group: usize) -> Option<Vec<u8>> {
         let g = &self.groups[group];
-        let holds = !g.is_empty() || !g.all_capped().is_empty() || !self.rows_from.is_empty();
-        (self.owns(group) && holds).then(|| crate::store::group::save(g, &self.rows_from, &self.rules))
+        let holds = !g.is_empty() || !g.all_capped().is_empty() || !self.rows.is_empty();
+        (self.owns(group) && holds).then(|| crate::store::group::save(g, &self.rows, &self.rules))
     }
 
     /// Takes over the state of a key group that was saved under the present rule set.
     pub fn load_group(&mut self, group: usize, bytes: &[u8]) -> Result<(), Corrupt> {
         let place = self.groups.get_mut(group).ok_or(Corrupt("a key group of a number too high"))?;
-        let (loaded, rows_from) = crate::store::group::load(bytes, &self.rules, self.hasher)?;
+        let (loaded, rows) = crate::store::group::load(bytes, &self.rules, self.hasher)?;
         let belongs = |slot: &SlotId| {
             let space = loaded.space(*slot) as usize;
             let hash = self.hasher.hash(self.rules.seeds[space], loaded.key(*slot));
@@ -211,7 +212,7 @@ impl Shard {
             return Err(Corrupt("a key stands in another key group: the secret of the key hash has changed"));
         }
         *place = loaded;
-        self.rows_from = rows_from;
+        self.rows = rows;
         Ok(())
     }
 
@@ -266,11 +267,14 @@ impl Shard {
         out: &mut Vec<Output>,
     ) {
         let plan = &rules.events[event.row.event.0 as usize];
+        if !late && !plan.counted_for_rows.is_empty() {
+            self.counted_for_rows(&plan.counted_for_rows, event.row.at);
+        }
         let mut places: SmallVec<[At; 4]> = SmallVec::new();
         for delivery in deliveries {
             let mut windows = windows_of(plan, delivery.mask);
             if late {
-                windows.retain(|window| self.window_takes_late(*window, event));
+                windows.retain(|window| self.window_takes_late(*window));
             }
             let group = &mut self.groups[delivery.group as usize];
             let key = ahead.key(delivery);
@@ -285,6 +289,11 @@ impl Shard {
             }
             places.push(At { group: delivery.group, slot, space: delivery.space });
         }
+        if !plan.samples.is_empty() && !late {
+            for (delivery, at) in deliveries.iter().zip(&mut places) {
+                self.sample(rules, &plan.samples, event, delivery, ahead.key(delivery), at);
+            }
+        }
         for (delivery, at) in deliveries.iter().zip(&mut places) {
             let offered = Offered { rules, delivery, key: ahead.key(delivery), event, sequence, late };
             if late {
@@ -295,7 +304,7 @@ impl Shard {
         }
         for (delivery, mut at) in deliveries.iter().zip(places) {
             for window in windows_of(plan, delivery.mask) {
-                if late && !self.window_takes_late(window, event) {
+                if late && !self.window_takes_late(window) {
                     continue;
                 }
                 at.slot = at.slot.map(|slot| self.count(rules, window, event, delivery.group, slot, true));
@@ -421,7 +430,9 @@ impl Shard {
             if late {
                 // It ends nothing else, and begins nothing.
             } else if self.stops(entry, delivery.mask, event) {
-                moved.runs.drain(..).for_each(|r| bound.release(r.last));
+                for run in moved.runs.extract_if(.., |run| !entry.is_settled(run)) {
+                    bound.release(run.last);
+                }
             } else if !hits.is_empty() && entry.program.rule.closing.is_none() {
                 offer.begin(&mut bound, &mut moved);
             }

@@ -25,7 +25,7 @@ impl Shard {
         for rule in &rules.revising {
             let entry = &rules.rules[*rule as usize];
             let sees = entry.sees[event.row.event.0 as usize] & delivery.mask != 0;
-            if !sees || entry.space != delivery.space || !entry.takes_late(event.row.at, self.time.clock) {
+            if !sees || entry.space != delivery.space {
                 continue;
             }
             let runs = std::mem::take(&mut self.spare);
@@ -94,7 +94,6 @@ impl Shard {
             None => false,
         };
         let since = self.span.0.and_then(|since| next_close(&closing.reach, since));
-        let begins = self.rows_from.iter().find(|(r, _)| *r == rule).map_or(Millis::MIN, |(_, begins)| *begins);
-        holds && first >= begins && since.is_some_and(|(begin, _)| first >= begin)
+        holds && first >= self.rows_of(rule).begins && since.is_some_and(|(begin, _)| first >= begin)
     }
 }

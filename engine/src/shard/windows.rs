@@ -7,14 +7,14 @@ use lapwing_dsl::schema::{EventId, FieldId};
 use lapwing_dsl::value::Value;
 use smallvec::SmallVec;
 
+use super::keys::Delivery;
 use super::{At, Shard};
 use crate::Millis;
 use crate::batch::EventView;
 use crate::bound::{BoundEvents, BoundRef};
 use crate::eval::{Scope, Windows, tuple};
 use crate::planted::{Bug, bug};
-use crate::rule_set::{EventPlan, RuleEntry, RuleSet};
-use crate::run::revise::takes_late;
+use crate::rule_set::{EventPlan, RuleEntry, RuleSet, Sample};
 use crate::slot::{Group, SlotId, WindowCell, group_of};
 use crate::window::family::{Raw, Raws};
 use crate::window::packed::{self, ENTRIES_MAX};
@@ -37,8 +37,8 @@ pub(super) fn windows_of(plan: &EventPlan, mask: u64) -> SmallVec<[u32; 4]> {
 
 impl Shard {
     /// Whether a window takes an event that came behind the watermark.
-    pub(super) fn window_takes_late(&self, window: u32, event: EventView<'_>) -> bool {
-        takes_late(self.rules.windows[window as usize].lateness, event.row.at, self.time.clock) && !bug(Bug::Late)
+    pub(super) fn window_takes_late(&self, window: u32) -> bool {
+        self.rules.windows[window as usize].lateness > 0 && !bug(Bug::Late)
     }
 
     /// Counts an event in a window, or where this is the first of a family in all of it: `first_seen` once the rules have asked, the others
@@ -154,13 +154,53 @@ impl Shard {
 
     /// Counts an event in a window that keeps its entries itself.
     fn count_in_large(&mut self, rules: &RuleSet, window: u32, event: EventView<'_>, group: u16, slot: SlotId) {
-        let entry = &rules.windows[window as usize];
-        let spec = &entry.spec;
         let none = BoundEvents::default();
         let scope = Scope::of_event(event, &none, &rules.data, &self.errors);
-        let (values, moves) = spec.values();
+        let (values, moves) = rules.windows[window as usize].spec.values();
         let value = value_of(&scope, values).into_static();
         let moves = moves.map_or(Value::Missing, |m| scope.value(m).into_static());
+        self.enter(rules, window, event.row.at, (group, slot), value, moves);
+    }
+
+    /// Samples what the rules of a key say of their features, once the event is counted everywhere.
+    pub(super) fn sample(
+        &mut self,
+        rules: &RuleSet,
+        samples: &[Sample],
+        event: EventView<'_>,
+        delivery: &Delivery,
+        key: &[u8],
+        at: &mut At,
+    ) {
+        self.read.next(rules.windows.len());
+        for sample in samples.iter().filter(|sample| sample.mask & delivery.mask != 0) {
+            let value = {
+                let of = &rules.rules[sample.rule as usize];
+                let windows = SlotWindows { shard: self, entry: of, at: *at, event: Some(event), now: event.row.at };
+                let none = BoundEvents::default();
+                let scope = Scope::of_event(event, &none, &rules.data, &self.errors);
+                let scope = Scope { windows: &windows, ..scope };
+                value_of(&scope, &rules.windows[sample.window as usize].spec.args).into_static()
+            };
+            let group = &mut self.groups[delivery.group as usize];
+            let slot = at.slot.unwrap_or_else(|| group.find_or_add(delivery.space, delivery.hash, key, 2));
+            at.slot = Some(slot);
+            self.enter(rules, sample.window, event.row.at, (delivery.group, slot), value, Value::Missing);
+        }
+    }
+
+    /// Puts a value into a window that keeps its entries itself.
+    fn enter(
+        &mut self,
+        rules: &RuleSet,
+        window: u32,
+        at: Millis,
+        (group, slot): (u16, SlotId),
+        value: Value<'static>,
+        moves: Value<'static>,
+    ) {
+        let entry = &rules.windows[window as usize];
+        let spec = &entry.spec;
         let clock = entry.clock(self.time.clock);
         let more = self.groups[group as usize].more_or_add(slot);
         let i = more.windows.iter().position(|w| w.window == window).unwrap_or_else(|| {
@@ -170,14 +210,14 @@ impl Shard {
             more.windows.len() - 1
         });
         let cell = &mut more.windows[i];
-        if cell.state.add(spec, event.row.at, clock, value, moves) {
+        if cell.state.add(spec, at, clock, value, moves) {
             cell.lost_until = Millis::MIN;
         }
         if let WindowKind::Over { reach: Reach::Session { gap }, .. } = spec.kind
-            && cell.lost_until >= event.row.at
+            && cell.lost_until >= at
         {
             // What the cap took was of this session, which goes on.
-            cell.lost_until = cell.lost_until.max(event.row.at.saturating_add(gap + entry.lateness));
+            cell.lost_until = cell.lost_until.max(at.saturating_add(gap + entry.lateness));
         }
         if cell.state.len() > self.limits.window_entries_max {
             // Alerts say so for as long as the entry would have counted.
@@ -240,7 +280,9 @@ impl SlotWindows<'_> {
     /// Where a window of the current event's key is kept; an error where the event has no such key.
     fn place(&self, window: u32, last: Option<BoundRef<'_>>) -> Result<Option<(&Group, SlotId)>, NoKey> {
         Ok(match &self.shard.rules.windows[window as usize].spec.key {
-            WindowKey::Rule(_) => self.at.slot.map(|slot| (&self.shard.groups[self.at.group as usize], slot)),
+            WindowKey::Rule(_) | WindowKey::Input => {
+                self.at.slot.map(|slot| (&self.shard.groups[self.at.group as usize], slot))
+            }
             WindowKey::Fields { reader, optional, .. } => {
                 let (ty, current) = self.current(last).ok_or(NoKey)?;
                 let (_, fields) = reader.iter().find(|(e, _)| *e == ty).ok_or(NoKey)?;
@@ -292,7 +334,8 @@ impl Windows for SlotWindows<'_> {
         // What an event asks for by its own fields is worth the same to every rule.
         let shared = self.event.is_some()
             && matches!(spec.kind, WindowKind::Over { .. })
-            && (matches!(spec.key, WindowKey::Rule(_)) || matches!(self.current(last), Some((_, Current::AtHand(_)))));
+            && (matches!(spec.key, WindowKey::Rule(_) | WindowKey::Input)
+                || matches!(self.current(last), Some((_, Current::AtHand(_)))));
         let reads = &self.shard.read;
         if shared
             && let Some((turn, value)) = reads.known.borrow().get(window as usize)

@@ -206,7 +206,7 @@ impl Entries {
                 let average = last.into_iter().rev().reduce(|sum, v| alpha * v + (1.0 - alpha) * sum);
                 average.map_or(Ok(Value::Missing), finite)?
             }
-            Aggregate::Rate => self.rate(reach, from, to),
+            Aggregate::Rate => self.rate(reach, look, from, to),
             _ => return running.read(*aggregate, ty, (lo, hi), self.first, &self.column),
         };
         (running.lo, running.hi) = (lo, hi);
@@ -214,9 +214,9 @@ impl Entries {
     }
 
     /// Entries a second: over the window's length, or where it has none from its first entry to its last.
-    fn rate(&self, reach: &Reach, from: usize, to: usize) -> Value<'static> {
+    fn rate(&self, reach: &Reach, look: Look, from: usize, to: usize) -> Value<'static> {
         let (events, time) = match reach {
-            Reach::Sliding { .. } | Reach::Aligned { .. } => return per_second(to - from, reach),
+            Reach::Sliding { .. } | Reach::Aligned { .. } => return per_second(to - from, reach, look),
             Reach::Session { .. } | Reach::Last { .. } | Reach::Delta { .. } if to - from > 1 => {
                 (to - from - 1, self.times[to - 1].saturating_sub(self.times[from]))
             }
@@ -294,9 +294,9 @@ impl Entries {
 }
 
 /// Entries a second over the length of a window that has one.
-pub(super) fn per_second(entries: usize, reach: &Reach) -> Value<'static> {
+pub(super) fn per_second(entries: usize, reach: &Reach, look: Look) -> Value<'static> {
     match reach {
-        Reach::Sliding { length, .. } | Reach::Aligned { length, .. } => rate_of(entries, *length),
+        Reach::Sliding { .. } | Reach::Aligned { .. } => rate_of(entries, reach::length_of(reach, look)),
         Reach::Session { .. } | Reach::Last { .. } | Reach::Delta { .. } => Value::Missing,
     }
 }

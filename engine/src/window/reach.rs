@@ -24,13 +24,15 @@ pub struct Look {
 /// - Aligned: the window of now, or of the clock where that is ahead; with an offset as it was then, what came later left out.
 pub(super) fn times(reach: &Reach, look: Look) -> Option<(Millis, Millis)> {
     let late = Millis::from(bug(Bug::Window));
-    let then = |offset: Millis| look.now.max(look.clock).saturating_sub(offset);
-    let to = |offset: Millis| if offset == 0 { Millis::MAX } else { look.now.saturating_sub(offset) };
+    let latest = look.now.max(look.clock);
     let (from, to) = match reach {
-        Reach::Sliding { length, offset } => (then(*offset).saturating_sub(*length), to(*offset)),
-        Reach::Aligned { length, offset, .. } => {
-            let from = begin(reach, then(*offset));
-            (from, to(*offset).min(from.saturating_add(*length)))
+        Reach::Sliding { length, offset } => {
+            let to = if *offset == 0 { Millis::MAX } else { look.now.saturating_sub(*offset) };
+            (latest.saturating_sub(length.saturating_add(*offset)), to)
+        }
+        Reach::Aligned { offset, .. } => {
+            let (from, end) = window(reach, oldest_open(reach, ago(reach, latest)));
+            (from, if *offset == 0 { end } else { ago(reach, look.now).min(end) })
         }
         Reach::Session { .. } | Reach::Last { .. } | Reach::Delta { .. } => return None,
     };
@@ -38,24 +40,53 @@ pub(super) fn times(reach: &Reach, look: Look) -> Option<(Millis, Millis)> {
     Some((from, to.max(from)))
 }
 
-/// The beginning of the aligned window that holds a time and closes first.
-fn begin(reach: &Reach, at: Millis) -> Millis {
-    let Reach::Aligned { length, every, origin, .. } = reach else { return at };
-    // The first beginning later than a whole length ago.
-    let earlier = at.saturating_sub(*length).saturating_sub(*origin).div_euclid(*every);
-    earlier.saturating_add(1).saturating_mul(*every).saturating_add(*origin)
+/// The number of that aligned window that holds a time and closes first. Windows are numbered by their beginnings.
+fn oldest_open(reach: &Reach, at: Millis) -> i64 {
+    let Reach::Aligned { length, every, origin, calendar, .. } = reach else { return 0 };
+    match calendar {
+        // The first beginning later than a whole length ago.
+        None => at.saturating_sub(*length).saturating_sub(*origin).div_euclid(*every).saturating_add(1),
+        Some(calendar) => calendar.number(at).saturating_add(1).saturating_sub(length / every),
+    }
+}
+
+/// An aligned window by its number: its beginning, and its end, which is the first moment past it.
+fn window(reach: &Reach, number: i64) -> (Millis, Millis) {
+    let Reach::Aligned { length, every, origin, calendar, .. } = reach else { return (Millis::MAX, Millis::MAX) };
+    match calendar {
+        None => {
+            let begin = number.saturating_mul(*every).saturating_add(*origin);
+            (begin, begin.saturating_add(*length))
+        }
+        Some(calendar) => (calendar.beginning(number), calendar.beginning(number.saturating_add(length / every))),
+    }
+}
+
+/// The time that an aligned window of now is about.
+fn ago(reach: &Reach, now: Millis) -> Millis {
+    match reach {
+        Reach::Aligned { offset: 0, .. } => now,
+        Reach::Aligned { offset, calendar: Some(calendar), .. } => calendar.ago(now, *offset),
+        Reach::Aligned { offset, .. } => now.saturating_sub(*offset),
+        _ => now,
+    }
+}
+
+/// The length of the aligned window that a look sees, which in a zone may be an hour more or less than the others.
+pub(super) fn length_of(reach: &Reach, look: Look) -> Millis {
+    match reach {
+        Reach::Sliding { length, .. } | Reach::Aligned { length, calendar: None, .. } => *length,
+        _ => {
+            let (begin, end) = window(reach, oldest_open(reach, ago(reach, look.now.max(look.clock))));
+            end.saturating_sub(begin)
+        }
+    }
 }
 
 /// The aligned windows that hold a time, as their first and last moments, in the order in which they close.
-pub fn open_at(reach: &Reach, at: Millis) -> impl Iterator<Item = (Millis, Millis)> + use<> {
-    let (length, every) = match reach {
-        Reach::Aligned { length, every, .. } => (*length, *every),
-        _ => (0, 1),
-    };
-    let firsts = std::iter::successors(Some(begin(reach, at)), move |first| first.checked_add(every));
-    firsts
-        .take_while(move |first| length > 0 && *first <= at)
-        .map(move |first| (first, first.saturating_add(length - 1)))
+pub fn open_at(reach: &Reach, at: Millis) -> impl Iterator<Item = (Millis, Millis)> {
+    let all = (oldest_open(reach, at)..).map(|number| window(reach, number));
+    all.take_while(move |(begin, _)| *begin <= at).map(|(begin, end)| (begin, end.saturating_sub(1)))
 }
 
 /// The first moment at or after a time that is the last of an aligned window, with the window's first.
@@ -69,8 +100,8 @@ pub fn seen_from(kind: &WindowKind, now: Millis) -> Option<Millis> {
         WindowKind::Over { reach: Reach::Sliding { length, offset }, .. } => {
             Some(now.saturating_sub(length.saturating_add(*offset)))
         }
-        WindowKind::Over { reach: reach @ Reach::Aligned { offset, .. }, .. } => {
-            Some(begin(reach, now.saturating_sub(*offset)))
+        WindowKind::Over { reach: reach @ Reach::Aligned { .. }, .. } => {
+            Some(window(reach, oldest_open(reach, ago(reach, now))).0)
         }
         WindowKind::Over { .. } => None,
         WindowKind::FirstSeen { length } => Some(now.saturating_sub(*length)),
@@ -88,9 +119,13 @@ pub fn seen_until(kind: &WindowKind, at: Millis) -> Millis {
     };
     match reach {
         Reach::Sliding { length, offset } => at.saturating_add(length.saturating_add(*offset)),
-        Reach::Aligned { length, every, origin, offset } => {
+        Reach::Aligned { length, every, origin, offset, calendar: None } => {
             let last = at.saturating_sub(*origin).div_euclid(*every).saturating_mul(*every).saturating_add(*origin);
             last.saturating_add(length.saturating_add(*offset)).saturating_sub(1)
+        }
+        Reach::Aligned { offset, calendar: Some(calendar), .. } => {
+            let (_, end) = window(reach, calendar.number(at));
+            calendar.until(end.saturating_sub(1), *offset)
         }
         Reach::Session { gap } => at.saturating_add(*gap),
         Reach::Last { .. } | Reach::Delta { .. } => Millis::MAX,

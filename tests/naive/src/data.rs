@@ -18,6 +18,8 @@ pub struct Data {
     tables: BTreeMap<String, Vec<Row>>,
     /// By name.
     models: BTreeMap<String, Model>,
+    /// What is known of the places of addresses: networks, each with its fields.
+    places: Vec<(Value, BTreeMap<String, Value>)>,
 }
 
 /// A model of a test: a bias and the sum of the inputs, each times its weight.
@@ -72,7 +74,7 @@ struct Row {
 impl Data {
     /// Those that are declared, with what was in them before.
     pub fn declared(&self, files: &[File]) -> Data {
-        let mut data = Data::default();
+        let mut data = Data { places: self.places.clone(), ..Data::default() };
         for decl in files.iter().flat_map(|f| &f.decls) {
             match decl {
                 Decl::List(d) => {
@@ -96,6 +98,10 @@ impl Data {
 
     /// Carries out a message: `entries` or `rows` in place of all, or else `remove` and then `add` or `upsert`.
     pub fn apply(&mut self, files: &[File], message: &Json) {
+        if message["kind"] == "geoip" {
+            self.places = message["networks"].as_array().into_iter().flatten().map(place).collect();
+            return;
+        }
         let name = message["name"].as_str().expect("a message has a name");
         let items = |member: &str| message.get(member).and_then(Json::as_array).cloned().unwrap_or_default();
         for decl in files.iter().flat_map(|f| &f.decls) {
@@ -206,6 +212,21 @@ impl Data {
         Some(Used { model: model.to_owned(), version: live.number, score, shadow })
     }
 
+    /// What is known of an address: of the networks that it lies in and of which the field is known, what the smallest says.
+    pub fn place(&self, ip: &Value, field: &str) -> Value {
+        let Value::Ip(ip) = ip else { return Value::Missing };
+        let mut best: Option<(u8, &Value)> = None;
+        for (network, fields) in &self.places {
+            if let (Value::Cidr(net, bits), Some(said)) = (network, fields.get(field))
+                && value::in_network(*ip, *net, *bits)
+                && best.is_none_or(|(other, _)| *bits > other)
+            {
+                best = Some((*bits, said));
+            }
+        }
+        best.map_or(Value::Missing, |(_, said)| said.clone())
+    }
+
     /// A column of the row of a key.
     pub fn column(&self, table: &str, key: &[Value], column: &str) -> Value {
         let Some(rows) = self.tables.get(table) else { return Value::Missing };
@@ -221,6 +242,18 @@ fn entry(ty: &str, item: &Json) -> (Value, Option<i64>) {
         Some(value) => (read(value), item.get("until").and_then(timestamp)),
         None => (read(item), None),
     }
+}
+
+/// What a message says of a network.
+fn place(item: &Json) -> (Value, BTreeMap<String, Value>) {
+    let network = scalar("cidr", &item["network"]).expect("a network is readable");
+    let said = [("country", "string"), ("city", "string"), ("asn", "int")].into_iter();
+    let mut fields: BTreeMap<String, Value> =
+        said.filter_map(|(name, ty)| Some((name.to_owned(), scalar(ty, item.get(name)?)?))).collect();
+    if let (Some(lat), Some(lon)) = (item["lat"].as_f64(), item["lon"].as_f64()) {
+        fields.insert("place".to_owned(), Value::Geo(lat, lon));
+    }
+    (network, fields)
 }
 
 /// An address is the network of itself.

@@ -106,6 +106,10 @@ impl Scope<'_> {
             ExprKind::Member(object, field) if matches!(object.kind, ExprKind::Index(..)) => {
                 self.column(object, &field.text)
             }
+            ExprKind::Member(object, field) if is_geoip(object).is_some() => {
+                let ip = is_geoip(object).map_or(Value::Missing, |ip| self.eval(ip));
+                self.data().0.place(&ip, &field.text)
+            }
             ExprKind::Member(object, field) => match self.step_event(object) {
                 Some(event) => event.map_or(Value::Missing, |e| e.field(&field.text)),
                 None => Value::Missing,
@@ -537,6 +541,14 @@ fn uses_prev(expr: &Expr) -> bool {
                 && call.args.iter().any(|a| uses_prev(&a.value))
         }
         _ => parts(expr).into_iter().any(uses_prev),
+    }
+}
+
+/// The address of `geoip(ip)`.
+pub fn is_geoip(expr: &Expr) -> Option<&Expr> {
+    match &expr.kind {
+        ExprKind::Call(call) if call.name.text == "geoip" => call.args.first().map(|a| &a.value),
+        _ => None,
     }
 }
 

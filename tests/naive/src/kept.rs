@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use lapwing_dsl::syntax::ast::{By, Call, EventDecl, Expr, ExprKind, Step};
 
-use crate::eval::{aggregates_a_step, find_name, parts};
+use crate::eval::{aggregates_a_step, find_name, is_geoip, parts};
 use crate::rule::{Rule, optional_parts};
 use crate::windows;
 
@@ -70,13 +70,16 @@ impl Reader<'_, '_> {
                 // A row of a table: its key is read.
                 ExprKind::Index(_, key) => key.iter().for_each(|part| self.read(part, element)),
                 ExprKind::Name(name) => self.member(name, &field.text, element),
+                _ if is_geoip(object).is_some() => parts(object).into_iter().for_each(|ip| self.read(ip, element)),
                 _ => {
                     if let Some(step) = find_name(object, &|n| self.rule.step(n).is_some()) {
                         self.keep(step, &field.text);
                     }
                 }
             },
-            ExprKind::Call(call) if windows::is_window(call) => self.window(call),
+            ExprKind::Call(window) if windows::is_window(window) => {
+                windows::calls(expr).into_iter().for_each(|call| self.window(call));
+            }
             ExprKind::Call(call) if call.name.text == "speed_kmh" => {
                 for arg in &call.args {
                     self.places(&arg.value, element);

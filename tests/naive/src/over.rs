@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
-use lapwing_dsl::syntax::ast::{By, Call, Expr, WindowKind};
+use lapwing_dsl::syntax::ast::{By, Call, Expr, Window, WindowKind};
 
 use crate::aggregates;
-use crate::eval::{Scope, decimal_literal, find_name};
+use crate::calendar::Shape;
+use crate::eval::{Scope, World, decimal_literal, find_name};
 use crate::event::Event;
 use crate::kept::is_own_key;
 use crate::rule::{Key, key_by, optional_parts};
@@ -16,6 +17,11 @@ impl Scope<'_> {
     /// `AGG(type.expr where COND) by field over W`
     pub fn over(&self, call: &Call) -> Value {
         let window = call.over.as_ref().expect("the caller saw it");
+        if windows::is_sampled(call) {
+            let input = |e: &&Rc<Event>| !e.late && self.rule.names(&e.ty) && self.rule.keys(e).contains(self.key);
+            let inside = self.inside(window, self.held(call).into_iter().filter(input).collect());
+            return aggregates::correlation(inside.into_iter().map(|event| self.sample(call, event)).collect());
+        }
         let is_type = |name: &str| self.world.types.iter().any(|t| t.name.text == name);
         let Some(ty) = call.args.iter().find_map(|a| find_name(&a.value, &is_type)) else { return Value::Missing };
         let own = |by: &&By| is_own_key(self.rule, call, by);
@@ -32,23 +38,9 @@ impl Scope<'_> {
             event.ty == ty && in_key && call.filter.as_ref().is_none_or(|c| scope.eval(c).truth() == Some(true))
         };
         let counted: Vec<&Rc<Event>> = self.held(call).into_iter().filter(counts).collect();
-        let offset = window.offset.map(|o| o.ms);
-        let inside = match &window.kind {
-            WindowKind::Sliding(length) => self.sliding(counted, length.ms, offset),
-            WindowKind::Tumbling(length) => {
-                // Weeks begin on Mondays; 1970 began on a Thursday.
-                let origin = if length.ms % 604_800_000 == 0 { 345_600_000 } else { 0 };
-                self.aligned(counted, length.ms, length.ms, origin, offset)
-            }
-            WindowKind::Hopping(length, every) => self.aligned(counted, length.ms, every.ms, 0, offset),
-            WindowKind::Session(gap) => self.session(counted, gap.ms),
-            WindowKind::Last(n) => counted[counted.len().saturating_sub(*n as usize)..].to_vec(),
-            WindowKind::Delta(of, percent) => {
-                self.since_it_moved(counted, of, percent.text.parse().unwrap_or_default())
-            }
-        };
+        let inside = self.inside(window, counted);
         if call.name.text == "rate" {
-            return rate(&inside, &window.kind);
+            return self.rate(&inside, window);
         }
         let values = inside.iter().map(|event| Scope { counted: Some(event), ..*self }.counted_value(call)).collect();
         let number = call.args.get(1).map(|a| self.eval(&a.value)).unwrap_or(Value::Missing);
@@ -62,6 +54,34 @@ impl Scope<'_> {
             "approx_distinct" => aggregates::fold("distinct", values, Value::Missing),
             name => aggregates::fold(name, values, self.zero(call)),
         }
+    }
+
+    /// Those of the counted events that a window holds.
+    fn inside<'e>(&self, window: &Window, counted: Vec<&'e Rc<Event>>) -> Vec<&'e Rc<Event>> {
+        match &window.kind {
+            WindowKind::Sliding(length) => self.sliding(counted, length.ms, window.offset.map(|o| o.ms)),
+            WindowKind::Tumbling(_) | WindowKind::Hopping(..) => self.aligned(counted, window),
+            WindowKind::Session(gap) => self.session(counted, gap.ms),
+            WindowKind::Last(n) => counted[counted.len().saturating_sub(*n as usize)..].to_vec(),
+            WindowKind::Delta(of, percent) => {
+                self.since_it_moved(counted, of, percent.text.parse().unwrap_or_default())
+            }
+        }
+    }
+
+    /// What the arguments of a call were worth when an event had come.
+    fn sample(&self, call: &Call, event: &Rc<Event>) -> Value {
+        let World { types, history, lateness, windows, .. } = self.world;
+        let past = World {
+            types: types.clone(),
+            history: history[..=event.place].to_vec(),
+            clock: self.clock_of(event.place),
+            lateness: *lateness,
+            windows: windows.clone(),
+            data: event.data.clone(),
+        };
+        let nothing = Scope { bound: &[], candidate: None, counted: None, element: None, used: None, ..*self };
+        Scope { world: &past, current: event, now: event.at, ..nothing }.counted_value(call)
     }
 
     /// Up to so long ago, in order of time.
@@ -78,29 +98,32 @@ impl Scope<'_> {
     }
 
     /// In that window which closes first of those that hold now, or the clock where that is ahead.
-    fn aligned<'e>(
-        &self,
-        counted: Vec<&'e Rc<Event>>,
-        length: i64,
-        every: i64,
-        origin: i64,
-        offset: Option<i64>,
-    ) -> Vec<&'e Rc<Event>> {
-        let then = self.now.max(self.clock_of(self.current.place)) - offset.unwrap_or(0);
-        // The latest beginning, and then earlier ones whose windows are still open.
-        let mut begin = origin;
-        while begin > then {
-            begin -= every * (1 + (begin - then) / every);
-        }
-        begin += (then - begin) / every * every;
-        while begin - every + length > then {
-            begin -= every;
-        }
-        let inside = |event: &&'e Rc<Event>| {
-            let past = offset.is_none_or(|offset| event.at < self.now - offset);
-            begin <= event.at && event.at < begin + length && past
-        };
+    fn aligned<'e>(&self, counted: Vec<&'e Rc<Event>>, window: &Window) -> Vec<&'e Rc<Event>> {
+        let shape = Shape::of(window).expect("a window of the calendar");
+        let (begin, end) = self.calendar_window(&shape, window);
+        let past = |at: i64| window.offset.is_none_or(|offset| at < shape.ago(self.now, offset.ms));
+        let inside = |event: &&'e Rc<Event>| begin <= event.at && event.at < end && past(event.at);
         in_order_of_time(counted.into_iter().filter(inside).collect())
+    }
+
+    fn calendar_window(&self, shape: &Shape, window: &Window) -> (i64, i64) {
+        let latest = self.now.max(self.clock_of(self.current.place));
+        shape.holding(shape.ago(latest, window.offset.map_or(0, |o| o.ms)))[0]
+    }
+
+    /// Events a second.
+    fn rate(&self, events: &[&Rc<Event>], window: &Window) -> Value {
+        let (n, time) = match (&window.kind, events) {
+            (WindowKind::Sliding(length), _) => (events.len(), length.ms),
+            (WindowKind::Tumbling(_) | WindowKind::Hopping(..), _) => {
+                let shape = Shape::of(window).expect("a window of the calendar");
+                let (begin, end) = self.calendar_window(&shape, window);
+                (events.len(), end - begin)
+            }
+            (_, [first, .., last]) => (events.len() - 1, last.at - first.at),
+            _ => return Value::Missing,
+        };
+        if time > 0 { Value::Float(n as f64 * 1000.0 / time as f64) } else { Value::Missing }
     }
 
     /// The session that now stands in. Event by event, as they were processed: what the clock has passed is gone.
@@ -146,10 +169,10 @@ impl Scope<'_> {
         since
     }
 
-    /// The clock once the event of this place had come.
+    /// The clock once the event of this place had come, by which windows go: it stands the rule's lateness behind.
     fn clock_of(&self, place: usize) -> i64 {
-        let greatest = self.world.history.iter().take(place + 1).map(|e| e.at).max().unwrap_or(i64::MIN);
-        greatest.saturating_sub(self.world.lateness)
+        let clock = self.world.history.iter().take(place + 1).map(|e| e.clock).max().unwrap_or(i64::MIN);
+        clock.saturating_sub(self.rule.lateness)
     }
 
     /// Whether the clock had passed an event's end in a window of this length when the current event came, which may be behind the clock.
@@ -164,7 +187,11 @@ impl Scope<'_> {
         let held = self.world.windows.get(&name.whole()).expect("the rule set has the windows of its rules");
         let history = self.world.history.get(held.from..).unwrap_or_default();
         let forgotten = |e: &&Rc<Event>| held.forgotten.iter().any(|(place, at)| e.place < *place && e.at < *at);
-        history.iter().filter(|e| !forgotten(e)).collect()
+        // What goes by the order of processing takes no event that came late.
+        let by_time =
+            !matches!(call.over.as_ref().map(|w| &w.kind), None | Some(WindowKind::Last(_) | WindowKind::Delta(..)));
+        let seen = |e: &&Rc<Event>| !e.late || by_time && self.rule.lateness > 0;
+        history.iter().filter(|e| !forgotten(e) && seen(e)).collect()
     }
 
     /// Whether the event counts for the rule's key.
@@ -217,18 +244,6 @@ impl Scope<'_> {
 fn in_order_of_time(mut events: Vec<&Rc<Event>>) -> Vec<&Rc<Event>> {
     events.sort_by_key(|e| e.at);
     events
-}
-
-/// Events a second.
-fn rate(events: &[&Rc<Event>], kind: &WindowKind) -> Value {
-    let (n, time) = match (kind, events) {
-        (WindowKind::Sliding(length) | WindowKind::Tumbling(length) | WindowKind::Hopping(length, _), _) => {
-            (events.len(), length.ms)
-        }
-        (_, [first, .., last]) => (events.len() - 1, last.at - first.at),
-        _ => return Value::Missing,
-    };
-    if time > 0 { Value::Float(n as f64 * 1000.0 / time as f64) } else { Value::Missing }
 }
 
 fn written(number: &Expr) -> rust_decimal::Decimal {

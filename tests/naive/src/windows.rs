@@ -12,7 +12,7 @@ use regex::{Captures, Regex};
 
 use crate::eval::{find_name, parts};
 use crate::kept::{fields_of, is_own_key, key_fields, key_shape};
-use crate::migrate::plain;
+use crate::migrate::{meaning, plain};
 use crate::rule::{Rule, optional_parts};
 
 /// What each window holds, by its whole name.
@@ -50,15 +50,18 @@ pub fn carried_over(before: &Since, rules: &[Rule<'_>], types: &[&EventDecl], no
             continue;
         }
         let mut held = Held { name: name.clone(), from: now, forgotten: Vec::new() };
-        if let Some((wanted, _)) = name.sliding {
-            let of = |held: &&Held| held.name.sliding.map_or(0, |(length, _)| length);
-            let alike = |held: &&&Held| held.name.sliding.is_some() && held.name.rest == name.rest;
-            let best = free.iter().filter(alike).min_by_key(|h| (of(h) < wanted, (of(h) - wanted).abs())).copied();
-            if let Some((before, (length, offset))) = best.and_then(|b| Some((b, b.name.sliding?))) {
-                free.retain(|held| !std::ptr::eq(*held, before));
-                held.from = before.from;
-                held.forgotten.clone_from(&before.forgotten);
-                held.forgotten.push((now, clock.saturating_sub(length.saturating_add(offset))));
+        let wanted = name.sliding.map_or(0, |(length, _)| length);
+        let of = |held: &&Held| held.name.sliding.map_or(0, |(length, _)| length);
+        let alike =
+            |held: &&&Held| held.name.sliding.is_some() == name.sliding.is_some() && held.name.rest == name.rest;
+        let order = |h: &&&Held| (of(h) < wanted, (of(h) - wanted).abs(), -h.name.lateness);
+        if let Some(before) = free.iter().filter(alike).min_by_key(order).copied() {
+            free.retain(|held| !std::ptr::eq(*held, before));
+            held.from = before.from;
+            held.forgotten.clone_from(&before.forgotten);
+            if let Some((length, offset)) = before.name.sliding {
+                let past = length.saturating_add(offset).saturating_add(before.name.lateness);
+                held.forgotten.push((now, clock.saturating_sub(past)));
             }
         }
         since.insert(name.whole(), held);
@@ -76,10 +79,18 @@ pub fn of<'a>(rule: &Rule<'a>) -> Vec<(&'a Call, Option<&'a Step>)> {
     expressions(rule).into_iter().flat_map(|(expr, own)| calls(expr).into_iter().map(move |c| (c, own))).collect()
 }
 
+/// Whether a call samples what other windows are worth: `corr` of two features.
+pub fn is_sampled(call: &Call) -> bool {
+    call.name.text == "corr" && call.args.iter().any(|a| !calls(&a.value).is_empty())
+}
+
 /// The windows in an expression.
 pub fn calls(expr: &Expr) -> Vec<&Call> {
     match &expr.kind {
-        ExprKind::Call(call) if is_window(call) => vec![call],
+        ExprKind::Call(call) if is_window(call) => {
+            let inner = call.args.iter().filter(|_| call.name.text == "corr").flat_map(|a| calls(&a.value));
+            std::iter::once(call).chain(inner).collect()
+        }
         _ => parts(expr).into_iter().flat_map(calls).collect(),
     }
 }
@@ -121,18 +132,28 @@ pub fn counted<'t>(call: &'t Call, candidate: Option<&'t str>, types: &[&EventDe
 pub struct Name {
     /// Of a sliding window its length and its offset.
     sliding: Option<(i64, i64)>,
+    /// That of the rules that look.
+    lateness: i64,
     rest: String,
 }
 
 impl Name {
     /// All of it.
     pub fn whole(&self) -> String {
-        format!("{:?} {}", self.sliding, self.rest)
+        format!("{:?} {} {}", self.sliding, self.lateness, self.rest)
     }
 }
 
 /// The name of a window.
 pub fn name(rule: &Rule<'_>, call: &Call, candidate: Option<&str>, types: &[&EventDecl]) -> Name {
+    if is_sampled(call) {
+        // What a rule samples is its own, and begins anew when it means something else.
+        return Name {
+            sliding: None,
+            lateness: 0,
+            rest: format!("{} samples {} for {}", rule.name, plain(call), meaning(rule)),
+        };
+    }
     let ty = counted(call, candidate, types).unwrap_or_default();
     let offset = call.over.as_ref().and_then(|w| w.offset).map_or(0, |o| o.ms);
     let length = match call.over.as_ref().map(|w| &w.kind) {
@@ -176,11 +197,19 @@ pub fn name(rule: &Rule<'_>, call: &Call, candidate: Option<&str>, types: &[&Eve
             plain(&(key_shape(rule), if named.is_empty() { own() } else { named }))
         }
     };
+    let zone = call.over.as_ref().and_then(|w| w.zone.as_ref()).map_or("", |z| z.value.as_str());
     let sliding = match call.over.as_ref().map(|w| &w.kind) {
         Some(WindowKind::Sliding(length)) if call.name.text != "first_seen" => Some((length.ms, offset)),
         _ => None,
     };
-    Name { sliding, rest: format!("{} {ty} {args:?} {filter:?} {length} {offset} {key}", call.name.text) }
+    let by_time =
+        !matches!(call.over.as_ref().map(|w| &w.kind), None | Some(WindowKind::Last(_) | WindowKind::Delta(..)));
+    let lateness = if by_time { rule.lateness } else { 0 };
+    Name {
+        sliding,
+        lateness,
+        rest: format!("{} {ty} {args:?} {filter:?} {length} {zone} {offset} {key}", call.name.text),
+    }
 }
 
 fn steps_back(call: &Call) -> i64 {

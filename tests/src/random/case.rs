@@ -7,6 +7,10 @@ use super::construct::Used;
 use super::derive::chain;
 use super::rng::Rng;
 use super::stream::{EVENTS, events, shuffled};
+use super::times::{Times, ZONE};
+
+/// From this seed on every case is about a moment at which a clock is changed.
+const ABOUT_CLOCKS: u64 = 1 << 40;
 
 /// A rule set and a stream.
 #[derive(Clone, Debug)]
@@ -25,6 +29,8 @@ pub struct Case {
     pub arrival: bool,
     /// In milliseconds.
     pub lateness: i64,
+    /// What a millisecond of the rules stands for.
+    pub times: Times,
 }
 
 impl Case {
@@ -49,17 +55,27 @@ impl Case {
         if count > 1 && rng.percent(30) {
             chain(&mut rules, &mut used, &mut rng);
         }
+        let percent = if seed >= ABOUT_CLOCKS { 100 } else { 12 };
+        let clock = Times::new(&mut Rng::new(seed ^ 0xca1e), percent);
+        for (rule, used) in rules.iter().zip(&mut used) {
+            if clock.has_zone() && rule.clauses.iter().any(|c| c.contains(ZONE)) {
+                used.mark("zone");
+            }
+        }
         let length = rng.between(6, 22) as usize;
-        let sorted = events(&mut rng, length);
-        let lateness = rng.weighted(&[(2, 0), (1, 2), (1, 5)]);
+        let mut sorted = events(&mut rng, length);
+        let lateness = clock.length(rng.weighted(&[(2, 0), (1, 2), (1, 5)]));
+        for event in &mut sorted {
+            event["at"] = clock.at(event["at"].as_i64().expect("every event has a time")).into();
+        }
         let times = times(&sorted);
         // Some arrive later than the lateness allows.
         let disorder = if rng.percent(40) { rng.between(0, 6) } else { 0 };
-        let order = shuffled(&mut rng, &times, disorder);
+        let order = shuffled(&mut rng, &times, clock.length(disorder));
         let events = order.into_iter().map(|i| sorted[i].clone()).collect();
         let arrival = rng.percent(40);
         let data = super::data::at_the_start(&mut rng);
-        Case { seed, rules, used, data, events, arrival, lateness }
+        Case { seed, rules, used, data, events, arrival, lateness, times: clock }
     }
 
     /// The whole rule text.
@@ -69,7 +85,7 @@ impl Case {
 
     /// The text of some of the rules, by their numbers.
     pub fn text_of(&self, keep: impl Fn(usize) -> bool) -> String {
-        text_of(self.rules.iter().enumerate().filter(|(i, _)| keep(*i)).map(|(_, rule)| rule))
+        text_of(self.rules.iter().enumerate().filter(|(i, _)| keep(*i)).map(|(_, rule)| rule), &self.times)
     }
 
     /// The events as lines.
@@ -79,8 +95,8 @@ impl Case {
 }
 
 /// The declarations and some rules.
-pub fn text_of<'r>(rules: impl Iterator<Item = &'r RuleText>) -> String {
-    rules.fold(EVENTS.to_owned(), |text, rule| text + &rule.text())
+pub fn text_of<'r>(rules: impl Iterator<Item = &'r RuleText>, times: &Times) -> String {
+    rules.fold(times.text(EVENTS), |text, rule| text + &rule.text(times))
 }
 
 /// The times of events.

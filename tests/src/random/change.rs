@@ -85,6 +85,8 @@ fn term(rule: &mut RuleText, rng: &mut Rng) {
         "(pairs[s, n].top ?? 0) < 2",
         "near(n: n, q: q) > -1.5",
         "far(n: n, x: a.n, q: 0.25) < 3",
+        "geoip(p).country == \"DE\"",
+        "geoip(p).asn != geoip(a.p).asn",
     ]);
     if rng.percent(25) {
         return replace(rule, rng, &format!("{term} and "), "");

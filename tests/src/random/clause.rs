@@ -4,6 +4,7 @@ use super::condition::{Step, Writer};
 use super::construct::Used;
 use super::pattern::{Keys, Patterns};
 use super::rng::Rng;
+use super::times::{Times, ZONE};
 
 /// A rule's text in pieces, so that a shrinker can leave clauses out.
 #[derive(Clone, Debug)]
@@ -16,8 +17,8 @@ pub struct RuleText {
 
 impl RuleText {
     /// As it stands in a file.
-    pub fn text(&self) -> String {
-        format!("rule {} {{\n  {}\n}}\n", self.name, self.clauses.join("\n  "))
+    pub fn text(&self, times: &Times) -> String {
+        times.text(&format!("rule {} {{\n  {}\n}}\n", self.name, self.clauses.join("\n  ")))
     }
 }
 
@@ -51,6 +52,9 @@ pub fn rule(name: &str, rng: &mut Rng) -> (RuleText, Used) {
         stop(&mut writer, &mut clauses);
     }
     results(&mut writer, &steps, keys, &mut clauses);
+    if !clauses.iter().any(|c| c == "report final" || c == "report updates") {
+        lateness(&mut writer, 15, &mut clauses);
+    }
     (RuleText { name: name.to_owned(), clauses }, writer.used)
 }
 
@@ -80,9 +84,9 @@ fn closing(name: &str, by: Option<String>, mut writer: Writer<'_>) -> (RuleText,
     let w = &mut writer;
     let length = w.rng.between(2, 9);
     let (mark, window) = match w.rng.below(7) {
-        0 | 1 => ("window every", format!("{length}ms every {}ms", w.rng.between(1, length))),
+        0 | 1 => ("window every", w.hopping(length)),
         2 | 3 => ("window session", format!("session {}ms", w.rng.between(1, 4))),
-        _ => ("window tumbling", format!("{length}ms tumbling")),
+        _ => ("window tumbling", w.tumbling(length)),
     };
     w.mark(mark);
     let session = mark == "window session";
@@ -118,11 +122,15 @@ fn closing(name: &str, by: Option<String>, mut writer: Writer<'_>) -> (RuleText,
             "rate(TF)",
             "list(T.n, 3F)",
             "count(TF)",
+            "near(n: count(TF), q: median(T.qF))",
         ]);
         inner.replace('T', ty).replace('F', filter)
     };
     let counted = format!("count({ty}{filter})");
-    if w.rng.percent(70) {
+    if w.rng.percent(25) {
+        w.mark("model of a window");
+        clauses.push(format!("when near(n: {counted}, q: 0.5) > 0 or far(n: 1, x: {counted}, q: 1.5) > 0"));
+    } else if w.rng.percent(70) {
         let n = w.rng.between(0, 2);
         let order = *w.rng.pick(&[">", ">=", "<=", "==", "!="]);
         clauses.push(format!("when {counted} {order} {n}"));
@@ -151,7 +159,16 @@ fn closing(name: &str, by: Option<String>, mut writer: Writer<'_>) -> (RuleText,
         w.mark("suppress");
         clauses.push(format!("suppress {}", w.span(2, 9)));
     }
+    lateness(w, 40, &mut clauses);
     (RuleText { name: name.to_owned(), clauses }, writer.used)
+}
+
+/// A late event may still change what was reported.
+fn lateness(w: &mut Writer<'_>, percent: u64, clauses: &mut Vec<String>) {
+    if w.rng.percent(percent) {
+        w.mark("lateness");
+        clauses.push(format!("lateness {}", w.span(1, 9)));
+    }
 }
 
 fn key(w: &mut Writer<'_>) -> (Option<String>, Keys) {
@@ -243,7 +260,8 @@ fn results(w: &mut Writer<'_>, steps: &[Step], keys: Keys, clauses: &mut Vec<Str
     }
     if w.rng.percent(25) {
         w.mark("message");
-        let value = w.result(steps);
+        // A text stands in no text.
+        let value = w.result(steps).replace(ZONE, "");
         let key = if keys == Keys::None { "-" } else { "{k}" };
         clauses.push(format!("message \"{key} has {{{value}}}, {{count({})}}\"", steps[0].name));
     }

@@ -2,6 +2,7 @@
 
 use super::construct::Used;
 use super::rng::Rng;
+use super::times::ZONE;
 
 /// The event types.
 pub const TYPES: [&str; 3] = ["e", "f", "g"];
@@ -91,7 +92,7 @@ impl Writer<'_> {
     pub fn simple(&mut self) -> String {
         let (n, s) = (self.int(), self.text());
         let order = self.order();
-        match self.rng.below(35) {
+        match self.rng.below(37) {
             0..=2 => format!("n {order} {n}"),
             3 => format!("s == \"{s}\""),
             4 => format!("s != \"{s}\""),
@@ -235,6 +236,17 @@ impl Writer<'_> {
                 ];
                 self.rng.pick(&terms).to_string()
             }
+            35 | 36 => {
+                self.mark("geoip");
+                let terms = [
+                    "geoip(p).country == \"DE\"",
+                    "geoip(p).city is missing",
+                    "(geoip(p).asn ?? 1) > 0",
+                    "geoip(p).asn == n",
+                    "distance_km(geoip(p).place, geo(1, 1)) < 200",
+                ];
+                self.rng.pick(&terms).to_string()
+            }
             _ => format!("n {order} {n}"),
         }
     }
@@ -244,8 +256,12 @@ impl Writer<'_> {
         let step = self.rng.pick(before).name.clone();
         let order = self.order();
         self.mark("where another step");
-        match self.rng.below(9) {
+        match self.rng.below(10) {
             0 => format!("s == {step}.s"),
+            9 => {
+                self.mark("geoip of a run");
+                format!("(geoip(p).country ?? \"-\") != geoip({step}.p).country")
+            }
             8 => {
                 self.mark("model of a run");
                 format!("near(n: {step}.n, q: q) > 0.25")
@@ -362,6 +378,9 @@ impl Writer<'_> {
             self.mark("feature");
             return (*self.rng.pick(&FEATURES)).to_owned();
         }
+        if self.rng.percent(7) {
+            return self.samples();
+        }
         let (ty, filter) = (self.window_type(candidate), self.window_filter());
         let mut pick = |fields: &[&'static str]| *self.rng.pick(fields);
         let number = pick(&["n", "x", "q", "d"]);
@@ -371,7 +390,11 @@ impl Writer<'_> {
             3 => ("over min", format!("min({ty}.{number}{filter})")),
             4 => ("over max", format!("max({ty}.{number}{filter})")),
             5 => ("over stddev", format!("stddev({ty}.{number}{filter})")),
-            6 => ("over distinct", format!("distinct({ty}.s{filter})")),
+            6 => {
+                let what = self.rng.weighted(&[(3, 's'), (1, 'p')]);
+                let what = if what == 's' { format!("{ty}.s") } else { format!("geoip({ty}.p).city") };
+                ("over distinct", format!("distinct({what}{filter})"))
+            }
             7 => ("over distinct", format!("distinct({ty}.x, {ty}.ok{filter})")),
             8 => ("over first", format!("first({ty}.{number}{filter})")),
             9 => ("over last value", format!("last({ty}.{number}{filter})")),
@@ -401,6 +424,22 @@ impl Writer<'_> {
         format!("{inner}{rest}")
     }
 
+    /// `corr` of two features.
+    fn samples(&mut self) -> String {
+        self.mark("corr of features");
+        let (first, second) = (*self.rng.pick(&FEATURES), *self.rng.pick(&FEATURES));
+        let length = self.rng.between(4, 15);
+        let window = match self.rng.below(6) {
+            0 => self.tumbling(length),
+            1 => self.hopping(length),
+            2 => format!("session {}ms", self.rng.between(1, 6)),
+            3 => format!("last {}", self.rng.between(2, 8)),
+            4 => format!("{length}ms offset {}ms", self.rng.between(1, 3)),
+            _ => format!("{length}ms"),
+        };
+        format!("corr({first}, {second}) over {window}")
+    }
+
     /// The key and the kind of a window.
     fn window_rest(&mut self) -> String {
         let by = if self.rng.percent(30) {
@@ -411,8 +450,8 @@ impl Writer<'_> {
         };
         let length = self.rng.between(2, 12);
         let (mark, kind, timed) = match self.rng.below(16) {
-            0 | 1 => ("over tumbling", format!("{length}ms tumbling"), true),
-            2 | 3 => ("over every", format!("{length}ms every {}ms", self.rng.between(1, length)), true),
+            0 | 1 => ("over tumbling", self.tumbling(length), true),
+            2 | 3 => ("over every", self.hopping(length), true),
             4 | 5 => ("over session", format!("session {}ms", self.rng.between(1, 4)), false),
             6 | 7 => ("over last", format!("last {}", self.rng.between(1, 6)), false),
             8 | 9 => {
@@ -432,6 +471,26 @@ impl Writer<'_> {
         format!("{by} over {kind}{offset}")
     }
 
+    /// A window of the calendar that begins where the one before ends.
+    pub fn tumbling(&mut self, length: i64) -> String {
+        // Often a length that divides a day whatever the unit is.
+        let length = if self.rng.percent(50) { *self.rng.pick(&[1, 2, 3, 7]) } else { length };
+        format!("{length}ms tumbling{}", self.zone())
+    }
+
+    /// One of the calendar that begins every so often.
+    pub fn hopping(&mut self, length: i64) -> String {
+        let zone = self.zone();
+        let every = self.rng.between(1, length);
+        // With a zone the length is so many times that.
+        let length = if zone.is_empty() { length } else { every * self.rng.between(1, 4) };
+        format!("{length}ms every {every}ms{zone}")
+    }
+
+    fn zone(&mut self) -> &'static str {
+        if self.rng.percent(70) { ZONE } else { "" }
+    }
+
     /// `lag` and `first_seen`.
     fn past(&mut self) -> String {
         let length = self.span(3, 12);
@@ -448,7 +507,10 @@ impl Writer<'_> {
                 self.mark("first_seen where");
                 format!("first_seen(s where ok) over {length}")
             }
-            4 => format!("first_seen(s, n) over {length}"),
+            4 => {
+                let what = self.rng.pick(&["s, n", "geoip(p).country"]);
+                format!("first_seen({what}) over {length}")
+            }
             _ => {
                 self.mark("first_seen");
                 format!("{}first_seen(s) over {length}", self.rng.pick(&["", "not "]))
@@ -468,7 +530,9 @@ impl Writer<'_> {
             self.used.mark(name);
             text
         };
-        match self.rng.below(28) {
+        match self.rng.below(30) {
+            28 => say("geoip in a result", format!("geoip({f}.p).place")),
+            29 => say("geoip in a result", format!("geoip(last({f}).p).country")),
             26 => say("model in a result", format!("near(n: {f}.n, q: {f}.q)")),
             27 => say("model in a result", format!("far(n: count({f}), x: last({f}).n, q: {f}.q)")),
             0 => say("count", format!("count({f})")),

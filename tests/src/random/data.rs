@@ -13,6 +13,7 @@ const MODELS: [&str; 2] = ["near", "far"];
 pub fn at_the_start(rng: &mut Rng) -> Vec<Json> {
     let mut all = all(rng);
     all.extend(MODELS.iter().map(|name| whole(name, rng)));
+    all.push(places(rng));
     all.into_iter().filter(|_| rng.percent(85)).collect()
 }
 
@@ -99,6 +100,29 @@ fn model(name: &str, rng: &mut Rng) -> Json {
         message["stage"] = json!("shadow");
     }
     message
+}
+
+/// What is known of the addresses of events.
+fn places(rng: &mut Rng) -> Json {
+    let networks = ["10.0.0.0/8", "10.0.0.0/31", "10.0.0.2/31", "10.0.0.1/32", "10.0.0.3/32", "2001:db8::/32"];
+    let known = networks.iter().filter_map(|network| {
+        let mut json = json!({"network": network});
+        if rng.percent(60) {
+            json["country"] = json!(rng.pick(&["DE", "FR", "a"]));
+        }
+        if rng.percent(40) {
+            json["city"] = json!(rng.pick(&["Bonn", "Nice"]));
+        }
+        if rng.percent(50) {
+            json["asn"] = json!(rng.between(0, 3));
+        }
+        if rng.percent(50) {
+            (json["lat"], json["lon"]) = (json!(rng.between(-3, 3)), json!(rng.between(-3, 3)));
+        }
+        rng.percent(70).then_some(json)
+    });
+    let known: Vec<Json> = known.collect();
+    json!({"kind": "geoip", "networks": known})
 }
 
 fn whole(name: &str, rng: &mut Rng) -> Json {

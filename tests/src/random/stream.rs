@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::rng::Rng;
+use super::times::START;
 
 /// The declarations of the events that the streams hold, and of the lists, tables and features that rules read.
 pub const EVENTS: &str = "\
@@ -30,7 +31,7 @@ feature per_type = count(e) by { e: k, f: u, g: j } over session 3ms
 
 /// Events in order of their times.
 pub fn events(rng: &mut Rng, count: usize) -> Vec<Json> {
-    let mut at = 1_000_000;
+    let mut at = START;
     (0..count)
         .map(|_| {
             at += rng.weighted(&[(3, 0), (5, 1), (3, 2), (1, 4), (1, 9)]);

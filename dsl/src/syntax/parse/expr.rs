@@ -142,6 +142,7 @@ impl Builder<'_> {
     pub fn window(&mut self, pair: Pair<Rule>) -> Window {
         let span = self.span(&pair);
         let offset = find(&pair, Rule::duration).map(|p| self.duration(&p));
+        let zone = find(&pair, Rule::string).map(|p| self.string(&p));
         let kind = only(pair);
         let lengths: Vec<DurationLit> = all(&kind, Rule::duration).map(|p| self.duration(&p)).collect();
         let kind = match kind.as_rule() {
@@ -156,7 +157,7 @@ impl Builder<'_> {
             }
             _ => WindowKind::Sliding(lengths[0]),
         };
-        Window { kind, offset, span }
+        Window { kind, zone, offset, span }
     }
 
     /// `by`

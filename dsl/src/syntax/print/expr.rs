@@ -135,10 +135,9 @@ impl Printer<'_> {
             WindowKind::Last(n) => format!("last {n}"),
             WindowKind::Delta(expr, percent) => format!("delta({}, {}%)", self.expr(expr), percent.text),
         };
-        match &window.offset {
-            Some(offset) => format!("{kind} offset {}", self.duration(offset)),
-            None => kind,
-        }
+        let zone = window.zone.as_ref().map(|zone| format!(" {}", quoted(&zone.value))).unwrap_or_default();
+        let offset = window.offset.as_ref().map(|offset| format!(" offset {}", self.duration(offset)));
+        format!("{kind}{zone}{}", offset.unwrap_or_default())
     }
 
     /// A duration, in the unit it was written in.

@@ -26,7 +26,7 @@ impl Packed<'_> {
         let seen = from..to.max(from);
         let Some((column, form)) = self.column_of(family, member) else {
             return Ok(match kind {
-                Aggregate::Rate => per_second(seen.len(), reach),
+                Aggregate::Rate => per_second(seen.len(), reach, look),
                 _ => Value::Int(seen.len() as i64),
             });
         };
