@@ -19,7 +19,7 @@ use crate::run::report::Reporter;
 use crate::run::select::settle;
 use crate::run::step::Moved;
 use crate::shard::Shard;
-use crate::slot::{Cell, WindowCell, unpacked};
+use crate::slot::{Cell, Together, WindowCell, unpacked};
 use crate::state::starts::Starts;
 use crate::window::packed::Packed;
 
@@ -67,7 +67,7 @@ impl Shard {
             true
         };
         // Windows that go on as they are stay together.
-        let mut together: BTreeMap<(u32, u32), Option<(u32, u32)>> = BTreeMap::new();
+        let mut together: BTreeMap<(u32, u32), Option<Together>> = BTreeMap::new();
         let mut swapped = Swapped::default();
         let runs_max = self.limits.runs_per_key_max;
         for group in &mut self.groups {
@@ -126,11 +126,14 @@ impl Shard {
                 group.renumber_small(
                     i,
                     |p| {
-                        *together
-                            .entry((p.family(), p.members()))
-                            .or_insert_with(|| go_on_together(p, &old, &new, window))
+                        let known = together.entry((p.family(), p.members()));
+                        known.or_insert_with(|| go_on_together(p, &old, &new, window)).clone()
                     },
-                    |p| small.extend(unpacked(p, &old, hasher, clock)),
+                    |p| {
+                        if old.windows_of(p).any(|w| window(w).is_some()) {
+                            small.extend(unpacked(p, &old, hasher, clock));
+                        }
+                    },
                 );
                 if let Some(more) = group.more_mut(i) {
                     more.windows.retain_mut(goes_on);
@@ -167,31 +170,36 @@ fn make_final(cell: &mut Cell, entry: &RuleEntry, bound: &mut BoundEvents) {
     cell.more.iter_mut().for_each(|more| more.open.clear());
 }
 
-/// The new numbers of the family and the windows whose entries stand together; none where they do not all go on as they are.
+/// How windows whose entries stand together go on, where those that do go on as they are.
 fn go_on_together(
     packed: Packed<'_>,
     old: &RuleSet,
     new: &RuleSet,
     goes_on: impl Fn(u32) -> Option<u32>,
-) -> Option<(u32, u32)> {
+) -> Option<Together> {
     let family = &old.families[packed.family() as usize];
     let (mut to, mut members, mut columns) = (None, 0, Vec::new());
     for member in family.members(packed.members()) {
         let window = family.windows[member];
-        let index = goes_on(window)?;
+        let Some(index) = goes_on(window) else { continue };
         let (number, place) = new.family_of[index as usize]?;
         let (was, is) = (&old.windows[window as usize], &new.windows[index as usize]);
         if was.spec.kind != is.spec.kind || was.lateness != is.lateness || *to.get_or_insert(number) != number {
             return None;
         }
         members |= 1 << place;
-        columns.push((family.column_of[member], new.families[number as usize].column_of[usize::from(place)]));
+        let read = new.families[number as usize].column_of[usize::from(place)];
+        columns.extend(family.column_of[member].zip(read));
     }
     columns.sort_unstable();
     columns.dedup();
-    let columns: Vec<_> = columns.into_iter().filter(|(before, _)| before.is_some()).collect();
-    let in_order = columns.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1);
-    to.filter(|_| in_order).map(|number| (number, members))
+    if !columns.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1) {
+        return None;
+    }
+    let there = family.columns_of(packed.members());
+    let kept = |column: &u8| columns.iter().any(|(before, _)| before == column);
+    let columns = there.iter().enumerate().filter(|(_, column)| kept(column)).map(|(place, _)| place).collect();
+    Some(Together { family: to?, members, columns })
 }
 
 /// Moves what one rule holds of one key.

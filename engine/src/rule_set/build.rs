@@ -347,7 +347,7 @@ fn families(windows: &[WindowEntry]) -> (Vec<Family>, Vec<Option<(u32, u8)>>) {
             family.has_room() && same_place && first.counts_the_same(window)
         };
         let number = families.iter().position(alike).unwrap_or_else(|| {
-            families.push(Family::new());
+            families.push(Family::default());
             families.len() - 1
         });
         family_of.push(Some((number as u32, families[number].windows.len() as u8)));

@@ -281,8 +281,8 @@ impl Shard {
             let mut slot = if windows.is_empty() {
                 group.find(delivery.space, delivery.hash, key)
             } else {
-                // A small window with one entry.
-                Some(group.find_or_add(delivery.space, delivery.hash, key, 2))
+                // Small windows with one entry.
+                Some(group.find_or_add(delivery.space, delivery.hash, key, 6))
             };
             for window in windows {
                 slot = slot.map(|slot| self.count(rules, window, event, delivery.group, slot, false));
@@ -316,6 +316,7 @@ impl Shard {
         if !self.over.is_empty() {
             self.keep_within_caps();
         }
+        deliveries.iter().for_each(|delivery| self.groups[delivery.group as usize].thin_out());
     }
 
     /// Offers an event to the rules of one key. What only waits on, ends or begins is judged where it stands; the runs of a rule

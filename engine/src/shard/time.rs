@@ -88,6 +88,7 @@ impl Shard {
                 for slot in self.groups[group as usize].tagged(tag) {
                     self.sweep(group, slot);
                 }
+                self.groups[group as usize].thin_out();
             }
         }
         self.time.next_sweep = Millis::MAX;

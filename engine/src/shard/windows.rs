@@ -126,9 +126,8 @@ impl Shard {
                 place += length;
                 continue;
             }
-            let columns = family.columns_of(members);
-            let own: Raws = columns.iter().map(|column| raws[usize::from(*column)].clone()).collect();
-            let added = fits && packed::add(packed, from, (at, &own), &family.forms_of(&columns), words).is_ok();
+            let (own, forms) = family.own(members, raws);
+            let added = fits && packed::add(packed, from, (at, &own), &forms, words).is_ok();
             let replaced = if added { group.replace_packed(slot, place, length, words) } else { None };
             match replaced {
                 Some(new) => {
@@ -142,9 +141,8 @@ impl Shard {
             }
         }
         if left != 0 && family.counts(left, raws) && at >= rules.family_seen_from(number, left, clock) {
-            let columns = family.columns_of(left);
-            let own: Raws = columns.iter().map(|column| raws[usize::from(*column)].clone()).collect();
-            let built = fits && packed::build(number, left, (at, &own), &family.forms_of(&columns), words).is_ok();
+            let (own, forms) = family.own(left, raws);
+            let built = fits && packed::build(number, left, (at, &own), &forms, words).is_ok();
             let appended = if built { group.append_packed(slot, words) } else { None };
             match appended {
                 Some(new) => slot = new,

@@ -12,7 +12,7 @@
 //!
 //! Windows that have few entries are small: what those of a family hold stands together (see [`crate::window::packed`]).
 //!
-//! A slot's number holds until the slot is next written to.
+//! A slot's number holds until the slot is next written to, or memory is given back.
 
 mod cell;
 mod hash;
@@ -26,7 +26,7 @@ use smallvec::SmallVec;
 
 pub use self::cell::{Candidate, Capped, Cell, CellMore, Fate, OpenAlert, SlotMore, WindowCell};
 pub use self::hash::{KeyHasher, group_of, tag_of};
-pub use self::packing::unpacked;
+pub use self::packing::{Together, unpacked};
 pub use self::runs::Records;
 pub use self::small::AllPacked;
 use crate::Millis;
@@ -61,6 +61,9 @@ const SMALL_WORDS_MAX: usize = (1 << 10) - 1;
 
 /// Words before the key.
 pub const HEAD: usize = 3;
+
+/// So many lines of a key's slot, of eight words each, are asked for ahead.
+const PREFETCHED: usize = 8;
 
 /// No sweep is planned.
 const NEVER: i64 = (1 << 47) - 1;
@@ -131,7 +134,7 @@ impl Group {
     #[inline]
     pub fn prefetch_slot(&self, hash: u64) {
         if let Some(slot) = self.table.all(tag_of(hash)).next() {
-            for line in self.blocks.get(slot).chunks(8).take(3) {
+            for line in self.blocks.get(slot).chunks(8).take(PREFETCHED) {
                 crate::state::prefetch(&line[0]);
             }
         }
@@ -254,6 +257,15 @@ impl Group {
     pub fn fit(&mut self, slot: SlotId) -> SlotId {
         let (_, used) = self.span(slot);
         self.resize(slot, used, used)
+    }
+
+    /// Gives back memory of which much is free. Slots get other numbers by it.
+    #[inline]
+    pub fn thin_out(&mut self) {
+        if self.blocks.is_sparse() {
+            let table = &mut self.table;
+            self.blocks.thin_out(|words, from, to| table.replace(low(words[0]), from, to));
+        }
     }
 
     fn resize(&mut self, slot: SlotId, used: usize, words: usize) -> SlotId {

@@ -1,5 +1,7 @@
 //! What windows hold of a key becomes small, and large again: then each window of a family keeps its entries itself.
 
+use smallvec::SmallVec;
+
 use super::{Group, KeyHasher, SlotId, WindowCell};
 use crate::Millis;
 use crate::rule_set::RuleSet;
@@ -110,28 +112,36 @@ impl Group {
         slot
     }
 
-    /// Gives what is small other numbers of family and windows; takes out what goes on otherwise.
+    /// Leads what is small to another rule set; takes out what goes on otherwise.
     pub fn renumber_small(
         &mut self,
         slot: SlotId,
-        mut numbers: impl FnMut(Packed<'_>) -> Option<(u32, u32)>,
+        mut together: impl FnMut(Packed<'_>) -> Option<Together>,
         mut out: impl FnMut(Packed<'_>),
     ) {
-        let mut place = 0;
+        let (mut place, mut words) = (0, Vec::new());
         while let Some(packed) = self.packed_at(slot, place) {
-            let length = packed.words().len();
-            match numbers(packed) {
-                Some((family, members)) => {
-                    self.packed_words_mut(slot)[place] = u64::from(family) | u64::from(members) << 32;
-                    place += length;
-                }
-                None => {
-                    out(packed);
-                    self.replace_packed(slot, place, length, &[]).expect("nothing needs no room");
-                }
+            words.clear();
+            match together(packed) {
+                Some(to) => packed::go_on(packed, to.family, to.members, &to.columns, &mut words),
+                None => out(packed),
             }
+            let length = packed.words().len();
+            self.replace_packed(slot, place, length, &words).expect("no more than before");
+            place += words.len();
         }
     }
+}
+
+/// What windows whose entries stand together are in another rule set.
+#[derive(Clone, Debug)]
+pub struct Together {
+    /// Their family.
+    pub family: u32,
+    /// Which of its windows those are that go on.
+    pub members: u32,
+    /// The columns that they read, by their places among those that are there.
+    pub columns: SmallVec<[usize; 4]>,
 }
 
 /// The entries of windows of one family, which have the same times, together.

@@ -48,13 +48,6 @@ impl Group {
         let end = Shape::of(self.blocks.get(slot)).small;
         self.replace_packed(slot, end, 0, words)
     }
-
-    /// The words of all small windows, to change what they say without another length.
-    pub fn packed_words_mut(&mut self, slot: SlotId) -> &mut [u64] {
-        let words = self.blocks.get_mut(slot);
-        let shape = Shape::of(words);
-        &mut words[shape.from..shape.from + shape.small]
-    }
 }
 
 /// All that small windows hold of a key.

@@ -1,6 +1,8 @@
 //! Windows that count the same events by the same key, whatever they make of them and however far they reach: a family. What they keep of a key
 //! stands together while it is small (see [`super::packed`]), with each value that several read kept once.
 
+use std::borrow::Cow;
+
 use lapwing_dsl::ir::{Aggregate, Expr, Reach, Window, WindowKind};
 use lapwing_dsl::value::{Type, Value};
 use rust_decimal::Decimal;
@@ -13,7 +15,7 @@ use crate::exact::int;
 const MEMBERS_MAX: usize = 32;
 
 /// A family.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Family {
     /// Indexes of the windows.
     pub windows: Vec<u32>,
@@ -72,7 +74,6 @@ impl Raw {
 
 /// How a window's values can be kept beside those of others; none where the window has to keep its entries itself. The inner one is none where it
 /// reads times alone.
-#[expect(clippy::option_option, reason = "whether it can, and whether it needs anything")]
 pub fn form_of(window: &Window) -> Option<Option<Form>> {
     let WindowKind::Over { aggregate, reach: Reach::Sliding { .. } | Reach::Aligned { .. } } = &window.kind else {
         return None;
@@ -98,11 +99,6 @@ pub fn form_of(window: &Window) -> Option<Option<Form>> {
 }
 
 impl Family {
-    /// Of no windows.
-    pub fn new() -> Family {
-        Family { windows: Vec::new(), column_of: Vec::new(), columns: Vec::new(), forms: Vec::new() }
-    }
-
     /// Whether another window has room.
     pub fn has_room(&self) -> bool {
         self.windows.len() < MEMBERS_MAX
@@ -147,6 +143,16 @@ impl Family {
     /// The forms of some columns.
     pub fn forms_of(&self, columns: &[u8]) -> SmallVec<[Form; 8]> {
         columns.iter().map(|column| self.forms[usize::from(*column)]).collect()
+    }
+
+    /// What a set of its windows keeps of the values of an event, and how.
+    pub fn own<'a>(&'a self, set: u32, raws: &'a [Raw]) -> (Cow<'a, [Raw]>, Cow<'a, [Form]>) {
+        if set == self.all() {
+            return (Cow::Borrowed(raws), Cow::Borrowed(&self.forms));
+        }
+        let columns = self.columns_of(set);
+        let own: Vec<Raw> = columns.iter().map(|column| raws[usize::from(*column)].clone()).collect();
+        (Cow::Owned(own), Cow::Owned(self.forms_of(&columns).to_vec()))
     }
 
     /// Whether a window of a set counts an event with these values.

@@ -47,6 +47,27 @@ pub fn build(family: u32, members: u32, entry: Entry<'_>, forms: &[Form], out: &
     rewrite(Packed { words: &words }, Millis::MIN, Some(entry), forms, out)
 }
 
+/// Writes what windows of another family hold that go on from this, with some of its columns.
+pub fn go_on(packed: Packed<'_>, family: u32, members: u32, columns: &[usize], out: &mut Vec<u64>) {
+    let (times, len) = (packed.times(), packed.len());
+    let kept: SmallVec<[Column<'_>; 4]> = columns.iter().map(|column| packed.column(*column)).collect();
+    let numbers: usize = kept.iter().map(|c| c.numbers.width() * len + c.values.len()).sum();
+    let words = HEAD + (kept.len() * COLUMN_HEAD + times.width() * len + numbers).div_ceil(8);
+    out.clear();
+    out.resize(words, 0);
+    out[0] = u64::from(family) | u64::from(members) << 32;
+    out[1] = packed.words[1];
+    out[2] = words as u64 | (len as u64) << 16 | (times.width() as u64) << 32 | (kept.len() as u64) << 40;
+    let mut w = Put { bytes: bytemuck::cast_slice_mut(&mut out[HEAD..]), at: 0 };
+    for column in &kept {
+        w.put(&[column.numbers.width() as u8, column.scale]);
+        w.put(&(column.values.len() as u16).to_le_bytes());
+    }
+    w.put(times.slice(0, len));
+    kept.iter().for_each(|column| w.put(column.numbers.slice(0, len)));
+    kept.iter().for_each(|column| w.put(column.values));
+}
+
 /// Which entries stay, and where one more stands among them.
 #[derive(Clone, Copy)]
 struct Cut {
