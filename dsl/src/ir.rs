@@ -69,7 +69,7 @@ pub struct Rule {
     pub report: Report,
     /// Ends the key's runs.
     pub stop: Option<Stop>,
-    /// How far behind the clock an event may come and still be taken into account, in milliseconds; 0 where nothing is revised.
+    /// For how long after a window closed, or an absence's time was up, a late event still counts, in milliseconds; 0 where nothing is revised.
     pub lateness: i64,
     /// The window at whose close the rule fires. Its steps then are the event types that it counts, and its pattern says nothing more.
     pub closing: Option<Closing>,

@@ -125,8 +125,8 @@ pub struct Sequencer {
     /// Late events that a rule may take, by the time at which their place is, and as they were read.
     late: BTreeMap<(Millis, u64), Waiting>,
     next_late: u64,
-    /// The longest `lateness` of a rule.
-    revised: Millis,
+    /// Whether a rule takes late events.
+    revises: bool,
     /// Batches with waiting rows, by number, with how many wait.
     held: BTreeMap<u64, (Arc<Batch>, u32)>,
     next_batch: u64,
@@ -222,7 +222,7 @@ impl Sequencer {
             waiting: Queue::default(),
             late: BTreeMap::new(),
             next_late: 0,
-            revised: 0,
+            revises: false,
             held: BTreeMap::new(),
             next_batch: 0,
             next_sequence: 0,
@@ -231,9 +231,9 @@ impl Sequencer {
         }
     }
 
-    /// The longest `lateness` of a rule, in milliseconds: so far behind the clock late events go to the shards too.
-    pub fn revise(&mut self, lateness: Millis) {
-        self.revised = lateness;
+    /// Whether a rule has a `lateness`: then late events go to the shards too.
+    pub fn revise(&mut self, revises: bool) {
+        self.revises = revises;
     }
 
     /// Makes a partition known: until its first event it holds the others back.
@@ -368,7 +368,7 @@ impl Sequencer {
                 }
                 // The rule set takes it that is in force where it comes, whichever would have judged it in its time.
                 let place = row.at.max(self.watermark());
-                if row.used && own(place) && row.at >= place.saturating_sub(self.revised) && self.revised > 0 {
+                if self.revises && row.used && own(place) {
                     self.late.insert((place, self.next_late), waiting);
                     self.next_late += 1;
                     held[*part as usize] += 1;

@@ -24,6 +24,12 @@ rule same {
   by user
   match login where ok and count(login) over 1h > 10
 }
+rule window {
+  by user
+  window 1h tumbling
+  when count(login) > 10
+  lateness 10m
+}
 ";
 
 #[test]
@@ -35,6 +41,7 @@ fn check_against_tells_what_becomes_of_state() {
         .replace("rule gone {", "rule come {")
         .replace("a: login where not ok", "a: login where not ok and ip != \"-\" and country == \"FR\"")
         .replace("by user\n  match f", "by ip\n  match f")
+        .replace("lateness 10m", "lateness 20m")
         .replace("rule same {\n", "rule same {\n  title \"The same\"\n");
     fs::write(&old, OLD).expect("the target folder can be written");
     fs::write(&new, text).expect("the target folder can be written");
@@ -52,7 +59,8 @@ fn check_against_tells_what_becomes_of_state() {
          led: has changed: its runs are led through the new pattern, and live on where they fit\n    \
          what is asked of `a` now is not known of its events: runs that hold one end\n\
          moved: begins anew: it is counted per something else\n\
-         same: means the same: its runs go on\n"
+         same: means the same: its runs go on\n\
+         window: has changed: its open windows go on and are judged by the new rule; what was reported is final\n"
     );
     let json: serde_json::Value = serde_json::from_str(&check(&["--format", "json"])).expect("it writes JSON");
     assert_eq!(json[4]["rule"], "same");

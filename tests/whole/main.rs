@@ -14,5 +14,6 @@ mod random;
 mod recordings;
 mod rules;
 mod scenarios;
+mod silent;
 mod unused;
 mod windows;

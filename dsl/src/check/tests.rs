@@ -14,7 +14,7 @@ use crate::syntax::ast::{
 use crate::value::{Type, Value};
 
 /// What every alert has besides its key and its emitted fields.
-const ALERT_FIELDS: [&str; 5] = ["severity", "message", "risk", "status", "suppressed"];
+const ALERT_FIELDS: [&str; 6] = ["severity", "message", "risk", "status", "revision", "suppressed"];
 
 /// The tests in the order of the files, with their rules' names.
 pub(super) fn tests(world: &World<'_>, decls: &[&Decl], found: &mut Vec<Diagnostic>) -> Vec<(String, TestDecl)> {

@@ -80,7 +80,7 @@ impl Words<'_> {
         }
         if rule.lateness > 0 {
             lines.push(format!(
-                "An event up to {} late is still counted by time: what was said of it is said again as it is then, or taken back.",
+                "For {} after a window has closed or an absence has held, a late event still counts: the alert is corrected, or taken back.",
                 duration_text(rule.lateness)
             ));
         }

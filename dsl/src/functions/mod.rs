@@ -148,7 +148,48 @@ fn display(value: &Value<'_>) -> String {
 
 /// A time as RFC 3339 in UTC, with as many digits of a second as it needs.
 pub fn timestamp_text(ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |t| t.to_string())
+    let mut text = Vec::new();
+    push_timestamp(&mut text, ms);
+    String::from_utf8(text).expect("digits and signs")
+}
+
+/// Appends a time as [`timestamp_text`] gives it.
+pub fn push_timestamp(text: &mut Vec<u8>, ms: i64) {
+    // From 1970 to 9999-12-30T22:00:00Z, where the last times are that have a text.
+    const PLAIN: std::ops::Range<i64> = 0..253_402_207_200_000;
+    if !PLAIN.contains(&ms) {
+        text.extend(jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |t| t.to_string()).bytes());
+        return;
+    }
+    let (year, month, day) = date_of((ms / 86_400_000) as u32);
+    let second = (ms / 1_000 % 86_400) as u32;
+    let two = |v: u32| [b'0' + (v / 10) as u8, b'0' + (v % 10) as u8];
+    let [a, b, c, d] = [two(year / 100), two(year % 100), two(month), two(day)];
+    let [h, m, s] = [second / 3_600, second / 60 % 60, second % 60].map(two);
+    text.extend([a[0], a[1], b[0], b[1], b'-', c[0], c[1], b'-', d[0], d[1], b'T']);
+    text.extend([h[0], h[1], b':', m[0], m[1], b':', s[0], s[1]]);
+    let part = (ms % 1_000) as u32;
+    if part > 0 {
+        let [tens, ones] = two(part % 100);
+        let digits = [b'0' + (part / 100) as u8, tens, ones];
+        let shown = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+        text.push(b'.');
+        text.extend(&digits[..shown]);
+    }
+    text.push(b'Z');
+}
+
+/// Year, month and day of a day from 1970 on (Neri and Schneider, "Euclidean affine functions and their application to calendar algorithms", 2022).
+fn date_of(days: u32) -> (u32, u32, u32) {
+    // Years begin in March, centuries with their leap day at the end; the epoch moves to 0000-03-01.
+    let n = 4 * (days + 719_468) + 3;
+    let (century, of_century) = (n / 146_097, n % 146_097 / 4);
+    let n = 4 * of_century + 3;
+    let (year, of_year) = (n / 1_461, n % 1_461 / 4);
+    let n = 2_141 * of_year + 197_913;
+    let (month, day) = (n >> 16, (n & 0xffff) / 2_141 + 1);
+    let next = u32::from(of_year >= 306);
+    (100 * century + year + next, month - 12 * next, day)
 }
 
 /// A duration in its largest whole units: `1h30m`, `250ms`.
@@ -166,4 +207,34 @@ pub fn duration_text(ms: i64) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_rfc_3339() {
+        let check = |ms: i64| {
+            let expected = jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |t| t.to_string());
+            assert_eq!(timestamp_text(ms), expected);
+        };
+        for ms in [
+            i64::MIN,
+            -1,
+            0,
+            1,
+            10,
+            100,
+            1_000,
+            253_402_207_199_999,
+            253_402_207_200_000,
+            253_402_207_201_000,
+            i64::MAX,
+        ] {
+            check(ms);
+        }
+        // Each day to 2400, at another time of it.
+        (0..157_000).for_each(|day| check(day * 86_400_000 + day * 7_919_993 % 86_400_000));
+    }
 }

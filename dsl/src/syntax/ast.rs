@@ -717,7 +717,7 @@ pub enum TestStepKind {
     Expect {
         /// How many.
         count: u32,
-        /// Values of the last alert's emitted fields, key, `severity`, `message`, `risk`, `status`, `suppressed`.
+        /// Values of the last alert's emitted fields, key, `severity`, `message`, `risk`, `status`, `revision`, `suppressed`.
         fields: Vec<(Ident, Expr)>,
     },
     /// `expect late 2`: late events since the `expect late` before.

@@ -3,7 +3,7 @@
 use lapwing_dsl::syntax::Span;
 
 use super::renumber::in_numbers_of;
-use super::same::{Fate, fate, windows_that_go_on};
+use super::same::{Fate, closes_otherwise, fate, windows_that_go_on};
 use crate::rule_set::RuleSet;
 
 /// What becomes of one rule.
@@ -26,6 +26,8 @@ pub enum Runs {
     Removed,
     /// The rule means the same, and they go on.
     Kept,
+    /// It fires as windows close, and does so in another way: the open ones go on.
+    Closes,
     /// Their events are led through the new pattern.
     Led(Vec<StepOutlook>),
     /// They end, and the rule begins anew.
@@ -79,6 +81,7 @@ pub fn outlook(old: &RuleSet, new: &RuleSet) -> Vec<Outlook> {
         let before = old.find(&name(new, i)).map(|j| &old.rules[j as usize]);
         let runs = before.map_or(Runs::New, |before| match fate(before, old, new) {
             Fate::Removed => Runs::Removed,
+            Fate::Kept(_) if closes_otherwise(before, old, new) => Runs::Closes,
             Fate::Kept(_) => Runs::Kept,
             Fate::Changed(_, change) => {
                 let steps = before.program.rule.steps.iter().zip(&change.steps).filter(|(step, _)| !step.absence);

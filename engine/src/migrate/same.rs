@@ -85,6 +85,13 @@ pub fn fate(old: &RuleEntry, old_set: &RuleSet, new_set: &RuleSet) -> Fate {
     Fate::Changed(index, Box::new(pair.change()))
 }
 
+/// Whether a rule of the old set, which fires as windows close, goes on and does so in another way: then what it has reported is final.
+pub fn closes_otherwise(old: &RuleEntry, old_set: &RuleSet, new_set: &RuleSet) -> bool {
+    let new = new_set.find(&old.program.rule.name).map(|index| &new_set.rules[index as usize]);
+    let same = |new: &RuleEntry| Pair::new(old, old_set, new, new_set).means_the_same();
+    old.program.rule.closing.is_some() && !new.is_some_and(same)
+}
+
 /// Whether what was let through under the old rule set still holds alerts of the rule back under the new one.
 pub fn suppresses_on(name: &str, old_set: &RuleSet, new_set: &RuleSet) -> bool {
     let old_set = &*in_numbers_of(old_set, &new_set.schema);

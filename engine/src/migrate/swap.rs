@@ -1,11 +1,12 @@
 //! Puts a rule set in place of another, in one shard.
 
 use std::cell::Cell as Count;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::renumber::in_numbers_of;
 use super::replay::Replay;
-use super::same::{Change, Fate, fate, windows_that_go_on};
+use super::same::{Change, Fate, closes_otherwise, fate, windows_that_go_on};
 use crate::Millis;
 use crate::bound::BoundEvents;
 use crate::eval::NoWindows;
@@ -18,9 +19,9 @@ use crate::run::report::Reporter;
 use crate::run::select::settle;
 use crate::run::step::Moved;
 use crate::shard::Shard;
-use crate::slot::Cell;
+use crate::slot::{Cell, Together, WindowCell, unpacked};
 use crate::state::starts::Starts;
-use crate::window::seen_from;
+use crate::window::packed::Packed;
 
 /// How many runs a swap kept, and how many it ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +46,7 @@ impl Shard {
         self.judged.forget();
         let alike = in_numbers_of(&old, &new.schema);
         let fates: Vec<Fate> = alike.rules.iter().map(|r| fate(r, &alike, &new)).collect();
+        let otherwise: Vec<bool> = alike.rules.iter().map(|r| closes_otherwise(r, &alike, &new)).collect();
         let spaces: Vec<Option<u16>> =
             old.spaces.iter().map(|s| new.spaces.iter().position(|t| t == s).map(|i| i as u16)).collect();
         let windows = windows_that_go_on(&alike, &new);
@@ -54,8 +56,19 @@ impl Shard {
             let (was, is) = (&old.windows[window as usize], &new.windows[to as usize]);
             (was.spec.kind != is.spec.kind || was.lateness != is.lateness).then_some(was)
         };
+        let window = |window: u32| windows[window as usize].filter(|_| !bug(Bug::Carried));
+        let (clock, hasher) = (self.time.clock, self.hasher);
+        let goes_on = |cell: &mut WindowCell| {
+            let Some(index) = window(cell.window) else { return false };
+            if let Some(was) = resized(cell.window) {
+                cell.state.expire(&was.spec.kind, was.clock(clock));
+            }
+            cell.window = index;
+            true
+        };
+        // Windows that go on as they are stay together.
+        let mut together: BTreeMap<(u32, u32), Option<Together>> = BTreeMap::new();
         let mut swapped = Swapped::default();
-        let clock = self.time.clock;
         let runs_max = self.limits.runs_per_key_max;
         for group in &mut self.groups {
             let index = |rule: &u32| match &fates[*rule as usize] {
@@ -72,6 +85,9 @@ impl Shard {
                 for rule in group.rules(i) {
                     let starts = group.take_starts(i, rule);
                     let mut cell = group.take_cell(i, rule, &old, Vec::new());
+                    if otherwise[rule as usize] {
+                        make_final(&mut cell, &old.rules[rule as usize], &mut group.bound);
+                    }
                     let mut before = cell.runs.len();
                     if let Some(mut starts) = starts {
                         before += starts.len();
@@ -106,25 +122,25 @@ impl Shard {
                     moved.extend(cell);
                 }
                 let space = spaces[group.space(i) as usize];
-                let window = |window: u32| windows[window as usize].filter(|_| !bug(Bug::Carried));
-                group.rewrite_small(i, |window, times| {
-                    let from = resized(window).and_then(|was| seen_from(&was.spec.kind, was.clock(clock)));
-                    Some(from.map_or(0, |from| times.partition_point(|t| *t < from)))
-                });
-                if let Some(more) = group.more_mut(i) {
-                    more.windows.retain_mut(|w| match window(w.window) {
-                        Some(index) => {
-                            if let Some(was) = resized(w.window) {
-                                w.state.expire(&was.spec.kind, was.clock(clock));
-                            }
-                            w.window = index;
-                            true
+                let mut small = Vec::new();
+                group.renumber_small(
+                    i,
+                    |p| {
+                        let known = together.entry((p.family(), p.members()));
+                        known.or_insert_with(|| go_on_together(p, &old, &new, window)).clone()
+                    },
+                    |p| {
+                        if old.windows_of(p).any(|w| window(w).is_some()) {
+                            small.extend(unpacked(p, &old, hasher, clock));
                         }
-                        None => false,
-                    });
+                    },
+                );
+                if let Some(more) = group.more_mut(i) {
+                    more.windows.retain_mut(goes_on);
                 }
                 group.tidy(i);
-                i = group.renumber_small(i, window);
+                small.retain_mut(goes_on);
+                i = group.put_windows(i, small, &new);
                 // A slot without its space has nothing left: all that it held had the space's key.
                 if let Some(space) = space {
                     group.set_space(i, space);
@@ -140,10 +156,50 @@ impl Shard {
                 }
             }
         }
-        self.rows_from = self.rows_after(&fates);
+        self.rows = self.rows_after(&fates);
         self.plan_all();
         swapped
     }
+}
+
+/// What was reported of windows is not revised any more.
+fn make_final(cell: &mut Cell, entry: &RuleEntry, bound: &mut BoundEvents) {
+    for run in cell.runs.extract_if(.., |run| entry.is_settled(run)) {
+        bound.release(run.last);
+    }
+    cell.more.iter_mut().for_each(|more| more.open.clear());
+}
+
+/// How windows whose entries stand together go on, where those that do go on as they are.
+fn go_on_together(
+    packed: Packed<'_>,
+    old: &RuleSet,
+    new: &RuleSet,
+    goes_on: impl Fn(u32) -> Option<u32>,
+) -> Option<Together> {
+    let family = &old.families[packed.family() as usize];
+    let (mut to, mut members, mut columns) = (None, 0, Vec::new());
+    for member in family.members(packed.members()) {
+        let window = family.windows[member];
+        let Some(index) = goes_on(window) else { continue };
+        let (number, place) = new.family_of[index as usize]?;
+        let (was, is) = (&old.windows[window as usize], &new.windows[index as usize]);
+        if was.spec.kind != is.spec.kind || was.lateness != is.lateness || *to.get_or_insert(number) != number {
+            return None;
+        }
+        members |= 1 << place;
+        let read = new.families[number as usize].column_of[usize::from(place)];
+        columns.extend(family.column_of[member].zip(read));
+    }
+    columns.sort_unstable();
+    columns.dedup();
+    if !columns.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1) {
+        return None;
+    }
+    let there = family.columns_of(packed.members());
+    let kept = |column: &u8| columns.iter().any(|(before, _)| before == column);
+    let columns = there.iter().enumerate().filter(|(_, column)| kept(column)).map(|(place, _)| place).collect();
+    Some(Together { family: to?, members, columns })
 }
 
 /// Moves what one rule holds of one key.

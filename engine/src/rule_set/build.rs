@@ -11,6 +11,7 @@ use super::{
     ANY_EVENT, EXTRACTIONS_MAX, EventPlan, Extraction, Gather, LiveRule, Programs, Refused, RuleEntry, Sample, Space,
     Wait, WindowEntry,
 };
+use crate::Millis;
 use crate::batch::Layout;
 use crate::index::Index;
 use crate::index::asks::Asks;
@@ -19,6 +20,7 @@ use crate::run::{Memory, NO_DECISION};
 use crate::state::record::Begin;
 use crate::state::values::VALUES_MAX;
 use crate::terms::{Terms, TermsBuilder, strip_spans};
+use crate::window::family::{Family, form_of};
 
 impl Programs {
     /// Lays out rules whose programs were compiled against `schema`.
@@ -42,6 +44,11 @@ impl Programs {
                     .sort_by_key(|w| (matches!(windows[*w as usize].spec.kind, WindowKind::FirstSeen { .. }), *w));
             }
         }
+        for (i, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.closes_rows()) {
+            for step in &entry.program.rule.steps {
+                builder.events[step.event.0 as usize].counted_for_rows.push(i as u32);
+            }
+        }
         let read = fields_read(&schema, &entries, &builder);
         let layout = Arc::new(Layout::new(&schema, |e, f| read[e.0 as usize][f.0 as usize]));
         let index = Index::new(&schema, &entries);
@@ -51,11 +58,11 @@ impl Programs {
             entries.iter().filter(|e| e.closes_rows()).flat_map(|e| e.windows.iter().copied()).collect();
         row_windows.sort_unstable();
         row_windows.dedup();
-        let lateness_of = |rule: &RuleEntry| rule.program.rule.lateness;
-        let revising = (0..entries.len() as u32).filter(|i| lateness_of(&entries[*i as usize]) > 0).collect();
-        let lateness = entries.iter().map(lateness_of).max().unwrap_or(0);
+        let revises = |rule: &u32| entries[*rule as usize].program.rule.lateness > 0;
+        let revising = (0..entries.len() as u32).filter(revises).collect();
         let asks = Asks::new(&schema, &entries);
         let Builder { spaces, windows, events } = builder;
+        let (families, family_of) = families(&windows);
         let seeds = spaces.iter().map(Space::seed).collect();
         let mut set = Programs {
             since,
@@ -65,6 +72,8 @@ impl Programs {
             spaces,
             seeds,
             windows,
+            families,
+            family_of,
             events,
             index,
             uses,
@@ -79,7 +88,6 @@ impl Programs {
             closes_rows,
             row_windows,
             revising,
-            lateness,
             derives: rules.iter().any(|r| r.program.rule.into.is_some()),
             strata: stratum_of.iter().max().map_or(1, |highest| highest + 1),
         };
@@ -190,7 +198,7 @@ impl Builder {
         let mut windows = Vec::new();
         for window in &rule.windows {
             windows.push(match window.key {
-                WindowKey::Input => self.sampled(window, index, space),
+                WindowKey::Input => self.sampled(window, index, space, rule.lateness),
                 _ => self.window(window, &live.program, space, schema).ok_or_else(|| refuse(window.event))?,
             });
         }
@@ -248,12 +256,12 @@ impl Builder {
         }
     }
 
-    /// A window of what a rule samples; each has its own.
-    fn sampled(&mut self, spec: &lapwing_dsl::ir::Window, rule: u32, space: u16) -> u32 {
+    /// A window of what a rule samples; each has its own. Its time stands as far behind as that of what it samples.
+    fn sampled(&mut self, spec: &lapwing_dsl::ir::Window, rule: u32, space: u16, lateness: Millis) -> u32 {
         let mut spec = spec.clone();
         spec.span = Default::default();
         spec.args.iter_mut().for_each(strip_spans);
-        self.windows.push(WindowEntry { spec, space, keys: Vec::new(), lateness: 0, sampled: Some(rule) });
+        self.windows.push(WindowEntry { spec, space, keys: Vec::new(), lateness, sampled: Some(rule) });
         self.windows.len() as u32 - 1
     }
 
@@ -322,6 +330,30 @@ impl Builder {
         }
         Some(window)
     }
+}
+
+/// Puts windows together that count the same events; gives for each its family, and its place there.
+fn families(windows: &[WindowEntry]) -> (Vec<Family>, Vec<Option<(u32, u8)>>) {
+    let mut families: Vec<Family> = Vec::new();
+    let mut family_of = Vec::with_capacity(windows.len());
+    for (i, window) in windows.iter().enumerate() {
+        let Some(form) = form_of(&window.spec) else {
+            family_of.push(None);
+            continue;
+        };
+        let alike = |family: &Family| {
+            let first = &windows[family.windows[0] as usize];
+            let same_place = (first.space, first.spec.event) == (window.space, window.spec.event);
+            family.has_room() && same_place && first.counts_the_same(window)
+        };
+        let number = families.iter().position(alike).unwrap_or_else(|| {
+            families.push(Family::default());
+            families.len() - 1
+        });
+        family_of.push(Some((number as u32, families[number].windows.len() as u8)));
+        families[number].add(i as u32, &window.spec, form);
+    }
+    (families, family_of)
 }
 
 /// The stratum of each rule.

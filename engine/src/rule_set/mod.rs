@@ -27,6 +27,9 @@ use crate::index::asks::Asks;
 use crate::index::uses::Uses;
 use crate::state::record::Begin;
 use crate::terms::Terms;
+use crate::window::family::Family;
+use crate::window::packed::Packed;
+use crate::window::seen_from;
 
 /// All live rules, with the lists and tables that they read.
 #[derive(Clone, Debug)]
@@ -55,6 +58,10 @@ pub struct Programs {
     pub seeds: Vec<u64>,
     /// The windows of all rules, each once.
     pub windows: Vec<WindowEntry>,
+    /// Windows that count the same events.
+    pub families: Vec<Family>,
+    /// For each window its family, and its place there; none for one that keeps its entries itself.
+    pub family_of: Vec<Option<(u32, u8)>>,
     /// For each event type.
     pub events: Vec<EventPlan>,
     /// Which rules an event may begin.
@@ -85,10 +92,8 @@ pub struct Programs {
     pub closes_rows: bool,
     /// The windows that such rules read, ascending.
     pub row_windows: Vec<u32>,
-    /// The rules with a `lateness`, ascending.
+    /// The rules with a `lateness`, which take late events, ascending.
     pub revising: Vec<u32>,
-    /// The longest of them, in milliseconds; 0 where there is none.
-    pub lateness: Millis,
 }
 
 /// In [`RuleSet::awaited`]: events of any type are looked at.
@@ -193,6 +198,12 @@ impl WindowEntry {
     /// Whether both hold the same of one event type in one key space, whoever asks.
     pub fn holds_the_same(&self, other: &WindowEntry) -> bool {
         let (a, b) = (&self.spec, &other.spec);
+        self.counts_the_same(other) && a.kind == b.kind && a.args == b.args && a.ty == b.ty
+    }
+
+    /// Whether both count the same events of one event type in one key space, whatever they make of them.
+    pub fn counts_the_same(&self, other: &WindowEntry) -> bool {
+        let (a, b) = (&self.spec, &other.spec);
         let same_key = match (&a.key, &b.key) {
             (WindowKey::Rule(_), WindowKey::Rule(_)) => true,
             (WindowKey::Fields { counted: x, optional: o, .. }, WindowKey::Fields { counted: y, optional: p, .. }) => {
@@ -200,13 +211,7 @@ impl WindowEntry {
             }
             _ => false,
         };
-        same_key
-            && a.kind == b.kind
-            && a.args == b.args
-            && a.filter == b.filter
-            && a.ty == b.ty
-            && self.keys == other.keys
-            && self.lateness == other.lateness
+        same_key && a.filter == b.filter && self.keys == other.keys && self.lateness == other.lateness
     }
 
     /// The window's time, as of a clock.
@@ -223,6 +228,8 @@ pub struct EventPlan {
     pub extractions: Vec<Extraction>,
     /// Whether every event of the type must be seen, whatever it holds.
     pub always: bool,
+    /// The rules that count it in windows that close for rows.
+    pub counted_for_rows: Vec<u32>,
     /// What is sampled at each event of the type.
     pub samples: Vec<Sample>,
 }
@@ -356,6 +363,27 @@ impl Programs {
     #[inline]
     pub fn wait(&self, rule: u32, state: StateId) -> &Wait {
         &self.waits[self.wait_number(rule, state)]
+    }
+
+    /// The windows whose entries stand together.
+    pub fn windows_of(&self, packed: Packed<'_>) -> impl Iterator<Item = u32> {
+        let family = &self.families[packed.family() as usize];
+        family.members(packed.members()).map(|member| family.windows[member])
+    }
+
+    /// When entries have come that one of the windows can see, of those whose entries stand together.
+    pub fn seen_from(&self, packed: Packed<'_>, now: Millis) -> Millis {
+        self.family_seen_from(packed.family(), packed.members(), now)
+    }
+
+    /// When entries have come that one of a set of a family's windows can see.
+    pub fn family_seen_from(&self, family: u32, set: u32, now: Millis) -> Millis {
+        let family = &self.families[family as usize];
+        let from = |member: usize| {
+            let entry = &self.windows[family.windows[member] as usize];
+            seen_from(&entry.spec.kind, entry.clock(now)).unwrap_or(Millis::MIN)
+        };
+        family.members(set).map(from).min().unwrap_or(Millis::MIN)
     }
 
     /// The index of a rule's name.

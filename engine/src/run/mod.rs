@@ -88,10 +88,9 @@ impl Run {
 
 impl Complete {
     /// The run that stays behind a match that time completed, until a time. It holds the last event once more.
-    pub fn settled(&self, tag: u32, until: Millis, bound: &mut BoundEvents) -> Run {
+    pub fn settled(&self, tag: u32, until: Millis, nfa: &Nfa, bound: &mut BoundEvents) -> Run {
         bound.hold(self.last);
-        let more = RunMore { tag, started_version: self.started_version, ..RunMore::default() };
-        Run {
+        let mut run = Run {
             state: self.state,
             rank: self.rank,
             fresh: false,
@@ -100,8 +99,12 @@ impl Complete {
             first_at: self.first_at,
             first_sequence: self.first_sequence,
             deadline: until,
-            more: Some(Box::new(more)),
-        }
+            more: None,
+        };
+        Memory::new(nfa).store(&mut run);
+        let more = run.more.get_or_insert_default();
+        (more.tag, more.started_version) = (tag, self.started_version);
+        run
     }
 }
 

@@ -3,6 +3,8 @@
 //! A run that time completed, and a window that closed, is settled: it waits on for as long as late events are taken, and stands beside the
 //! alert as it was last reported. A late event that an absence forbids takes the alert back; a window is judged again with the event in it.
 
+use lapwing_dsl::value::Value;
+
 use super::Run;
 use super::step::Offer;
 use crate::Millis;
@@ -16,11 +18,6 @@ use crate::slot::OpenAlert;
 pub const SETTLED: u32 = u32::MAX;
 
 impl RuleEntry {
-    /// Whether the rule takes an event of a time where it comes behind the clock.
-    pub fn takes_late(&self, at: Millis, clock: Millis) -> bool {
-        takes_late(self.program.rule.lateness, at, clock)
-    }
-
     /// Whether a run of the rule is settled.
     pub fn is_settled(&self, run: &Run) -> bool {
         self.program.rule.lateness > 0 && run.tag() != 0
@@ -30,11 +27,6 @@ impl RuleEntry {
     pub fn last_moment(&self, run: &Run) -> Millis {
         if self.is_settled(run) { run.deadline.saturating_sub(self.program.rule.lateness) } else { run.deadline }
     }
-}
-
-/// Whether an event of a time is within a lateness, where it comes behind the clock.
-pub fn takes_late(lateness: Millis, at: Millis, clock: Millis) -> bool {
-    lateness > 0 && at >= clock.saturating_sub(lateness)
 }
 
 impl Offer<'_> {
@@ -61,7 +53,7 @@ impl Offer<'_> {
 }
 
 /// A window is judged, for the first time or again: what is to be said of it beside what was.
-pub fn judge_window(open: &mut Vec<OpenAlert>, first: Millis, body: Option<Match>) -> Option<Match> {
+pub fn say_of_window(open: &mut Vec<OpenAlert>, first: Millis, body: Option<Match>) -> Option<Match> {
     let Some(known) = open.iter_mut().find(|o| o.body.first_at == first) else {
         let body = body?;
         open.push(OpenAlert { tag: SETTLED, body: Box::new(body.clone()) });
@@ -89,9 +81,19 @@ pub fn retract(alert: OpenAlert) -> Option<Match> {
 /// Whether two revisions of an alert differ in nothing that they say.
 fn says_the_same(a: &Match, b: &Match) -> bool {
     a.at == b.at
-        && a.fields == b.fields
+        && a.fields.len() == b.fields.len()
+        && a.fields.iter().zip(&b.fields).all(|(a, b)| same_digits(a, b))
         && a.severity == b.severity
         && a.risk == b.risk
         && a.message == b.message
         && a.scores == b.scores
+}
+
+/// Whether two values are one and are written alike: 1 is not 1.0.
+fn same_digits(a: &Value<'_>, b: &Value<'_>) -> bool {
+    match (a, b) {
+        (Value::Decimal(a), Value::Decimal(b)) => a == b && a.scale() == b.scale(),
+        (Value::List(a), Value::List(b)) => a.len() == b.len() && a.iter().zip(&**b).all(|(a, b)| same_digits(a, b)),
+        _ => a == b,
+    }
 }

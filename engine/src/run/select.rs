@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::closing::end_of;
 use super::report::Reporter;
-use super::revise::{SETTLED, judge_window, retract};
+use super::revise::{SETTLED, retract, say_of_window};
 use super::step::{Moved, WaitPlace, place};
 use super::{Complete, Run, prefer, trace};
 use crate::bound::{BoundEvents, BoundId};
@@ -105,8 +105,8 @@ impl Selection<'_> {
                 self.out.extend(body);
             } else {
                 let more = self.cell.more.get_or_insert_default();
-                self.out.extend(judge_window(&mut more.open, window.first_at, body));
-                self.runs.push(window.settled(SETTLED, last.saturating_add(lateness), self.bound));
+                self.out.extend(say_of_window(&mut more.open, window.first_at, body));
+                self.runs.push(window.settled(SETTLED, last.saturating_add(lateness), &self.program.nfa, self.bound));
             }
             self.bound.release(window.last);
         }
@@ -119,7 +119,7 @@ impl Selection<'_> {
         let open = &mut self.cell.more.get_or_insert_default().open;
         let tag = next_tag(open);
         open.push(OpenAlert { tag, body: Box::new(body.clone()) });
-        self.settled.push(complete.settled(tag, deadline.saturating_add(lateness), self.bound));
+        self.settled.push(complete.settled(tag, deadline.saturating_add(lateness), &self.program.nfa, self.bound));
     }
 
     /// Alerts that turned out false are taken back.

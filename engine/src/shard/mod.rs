@@ -21,6 +21,7 @@ use smallvec::SmallVec;
 use self::caps::Tally;
 use self::in_place::{Marks, begins};
 use self::keys::{Ahead, Delivery};
+pub use self::rows::{RowsOf, SILENT_WINDOWS_MAX};
 use self::time::Times;
 use self::windows::{SlotWindows, WindowReads, windows_of};
 use crate::Millis;
@@ -73,8 +74,8 @@ pub struct Shard {
     counters: Counters,
     /// The earliest and the latest time of an event that was taken.
     span: (Option<Millis>, Option<Millis>),
-    /// Of rules that came while events flowed: their first window for rows begins no earlier.
-    pub(crate) rows_from: Vec<(u32, Millis)>,
+    /// What is known of rules that close windows for rows.
+    pub(crate) rows: Vec<RowsOf>,
     /// The keys of the events ahead, in three stretches.
     ahead: [Ahead; 3],
     matches: Vec<Match>,
@@ -100,6 +101,8 @@ pub struct Shard {
     begun: Vec<u64>,
     /// What windows are worth as of the event at hand, for the key at hand.
     read: WindowReads,
+    /// What windows hold of a key, on its way.
+    packing: Vec<u64>,
 }
 
 impl Shard {
@@ -126,7 +129,7 @@ impl Shard {
             errors: Count::new(0),
             counters: Counters::default(),
             span: (None, None),
-            rows_from: Vec::new(),
+            rows: Vec::new(),
             ahead: Default::default(),
             matches: Vec::new(),
             traced: None,
@@ -142,6 +145,7 @@ impl Shard {
             fates: Vec::new(),
             begun: Vec::new(),
             read: WindowReads::default(),
+            packing: Vec::new(),
         }
     }
 
@@ -191,14 +195,14 @@ impl Shard {
     /// Writes the state of a key group; none where it is not this shard's or holds nothing.
     pub fn save_group(&self, group: usize) -> Option<Vec<u8>> {
         let g = &self.groups[group];
-        let holds = !g.is_empty() || !g.all_capped().is_empty() || !self.rows_from.is_empty();
-        (self.owns(group) && holds).then(|| crate::store::group::save(g, &self.rows_from, &self.rules))
+        let holds = !g.is_empty() || !g.all_capped().is_empty() || !self.rows.is_empty();
+        (self.owns(group) && holds).then(|| crate::store::group::save(g, &self.rows, &self.rules))
     }
 
     /// Takes over the state of a key group that was saved under the present rule set.
     pub fn load_group(&mut self, group: usize, bytes: &[u8]) -> Result<(), Corrupt> {
         let place = self.groups.get_mut(group).ok_or(Corrupt("a key group of a number too high"))?;
-        let (loaded, rows_from) = crate::store::group::load(bytes, &self.rules, self.hasher)?;
+        let (loaded, rows) = crate::store::group::load(bytes, &self.rules, self.hasher)?;
         let belongs = |slot: &SlotId| {
             let space = loaded.space(*slot) as usize;
             let hash = self.hasher.hash(self.rules.seeds[space], loaded.key(*slot));
@@ -208,7 +212,7 @@ impl Shard {
             return Err(Corrupt("a key stands in another key group: the secret of the key hash has changed"));
         }
         *place = loaded;
-        self.rows_from = rows_from;
+        self.rows = rows;
         Ok(())
     }
 
@@ -263,19 +267,22 @@ impl Shard {
         out: &mut Vec<Output>,
     ) {
         let plan = &rules.events[event.row.event.0 as usize];
+        if !late && !plan.counted_for_rows.is_empty() {
+            self.counted_for_rows(&plan.counted_for_rows, event.row.at);
+        }
         let mut places: SmallVec<[At; 4]> = SmallVec::new();
         for delivery in deliveries {
             let mut windows = windows_of(plan, delivery.mask);
             if late {
-                windows.retain(|window| self.window_takes_late(*window, event));
+                windows.retain(|window| self.window_takes_late(*window));
             }
             let group = &mut self.groups[delivery.group as usize];
             let key = ahead.key(delivery);
             let mut slot = if windows.is_empty() {
                 group.find(delivery.space, delivery.hash, key)
             } else {
-                // A small window with one entry.
-                Some(group.find_or_add(delivery.space, delivery.hash, key, 2))
+                // Small windows with one entry.
+                Some(group.find_or_add(delivery.space, delivery.hash, key, 6))
             };
             for window in windows {
                 slot = slot.map(|slot| self.count(rules, window, event, delivery.group, slot, false));
@@ -297,7 +304,7 @@ impl Shard {
         }
         for (delivery, mut at) in deliveries.iter().zip(places) {
             for window in windows_of(plan, delivery.mask) {
-                if late && !self.window_takes_late(window, event) {
+                if late && !self.window_takes_late(window) {
                     continue;
                 }
                 at.slot = at.slot.map(|slot| self.count(rules, window, event, delivery.group, slot, true));
@@ -309,6 +316,7 @@ impl Shard {
         if !self.over.is_empty() {
             self.keep_within_caps();
         }
+        deliveries.iter().for_each(|delivery| self.groups[delivery.group as usize].thin_out());
     }
 
     /// Offers an event to the rules of one key. What only waits on, ends or begins is judged where it stands; the runs of a rule
@@ -422,7 +430,9 @@ impl Shard {
             if late {
                 // It ends nothing else, and begins nothing.
             } else if self.stops(entry, delivery.mask, event) {
-                moved.runs.drain(..).for_each(|r| bound.release(r.last));
+                for run in moved.runs.extract_if(.., |run| !entry.is_settled(run)) {
+                    bound.release(run.last);
+                }
             } else if !hits.is_empty() && entry.program.rule.closing.is_none() {
                 offer.begin(&mut bound, &mut moved);
             }

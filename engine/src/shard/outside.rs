@@ -17,6 +17,7 @@ use crate::slot::{Group, PINNED, SWEPT_WITHIN, SlotId, group_of};
 use crate::store::codec::Corrupt;
 use crate::store::key;
 use crate::window::last_end;
+use crate::window::packed::Packed;
 
 /// Names a key under one rule set, which its space is a number of. Names are ordered so that those of a group stand together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -173,7 +174,8 @@ fn ends(group: &Group, slot: SlotId, rules: &RuleSet) -> Millis {
         let entry = &rules.windows[window as usize];
         last_end(&entry.spec.kind, newest).saturating_add(entry.lateness)
     };
-    let small = group.small_windows(slot).map(|(window, times)| end(window, times.last().copied()));
+    let small_ends = |p: Packed<'_>| rules.windows_of(p).map(|w| end(w, Some(p.newest()))).max();
+    let small = group.packed(slot).filter_map(small_ends);
     let windows = group.windows(slot).iter().map(|w| end(w.window, w.state.newest()).max(w.lost_until));
     let more = group.more(slot);
     let cells = more.into_iter().flat_map(|m| &m.cells).map(|(_, cell)| cell.capped.until);

@@ -3,16 +3,14 @@
 use lapwing_dsl::ir::{Closing, Rows, StepId};
 use lapwing_dsl::value::Value;
 
-use super::windows::SlotWindows;
 use super::{At, Offered, Shard, hits_of};
 use crate::Millis;
 use crate::batch::Origin;
 use crate::bound::BoundEvents;
 use crate::output::Output;
 use crate::rule_set::RuleEntry;
-use crate::run::closing::{Window, end_of};
-use crate::run::report::Reporter;
-use crate::run::revise::{judge_window, retract};
+use crate::run::closing::Window;
+use crate::run::revise::{retract, say_of_window};
 use crate::run::step::Moved;
 use crate::slot::Cell;
 use crate::window::next_close;
@@ -25,7 +23,7 @@ impl Shard {
         for rule in &rules.revising {
             let entry = &rules.rules[*rule as usize];
             let sees = entry.sees[event.row.event.0 as usize] & delivery.mask != 0;
-            if !sees || entry.space != delivery.space || !entry.takes_late(event.row.at, self.time.clock) {
+            if !sees || entry.space != delivery.space {
                 continue;
             }
             let runs = std::mem::take(&mut self.spare);
@@ -53,30 +51,16 @@ impl Shard {
                 moved.said.extend(retract(open.remove(i)));
             }
         }
-        let rules = &*self.rules;
-        let values = crate::key::decode(key, &rules.spaces[at.space as usize].types);
-        let none = BoundEvents::default();
+        let values = crate::key::decode(key, &self.rules.spaces[at.space as usize].types);
         for (first, last) in moved.revised.drain(..) {
             let run = moved.runs.iter().find(|run| run.first_at == first);
             let known = run.is_some();
             if !known && !self.is_row(cell.rule, closing, &values, (first, last)) {
                 continue;
             }
-            let windows = SlotWindows { shard: self, entry, at, event: None, now: last };
-            let reporter = Reporter {
-                rule: cell.rule,
-                entry,
-                key: &values,
-                key_bytes: key,
-                sources: &self.sources,
-                event: None,
-                windows: &windows,
-                data: &rules.data,
-                now: last,
-                errors: &self.errors,
-            };
             let version = run.and_then(|run| run.started_version());
-            let said = judge_window(open, first, reporter.close(first, end_of(closing, last), version, &none));
+            let body = self.judge_window(cell.rule, at, key, (first, last), version);
+            let said = say_of_window(open, first, body);
             if !known && said.is_some() {
                 let window = Window { first, last, step: StepId(0), origin: Origin::default() };
                 moved.runs.push(window.settled(entry, sequence, bound));
@@ -94,7 +78,6 @@ impl Shard {
             None => false,
         };
         let since = self.span.0.and_then(|since| next_close(&closing.reach, since));
-        let begins = self.rows_from.iter().find(|(r, _)| *r == rule).map_or(Millis::MIN, |(_, begins)| *begins);
-        holds && first >= begins && since.is_some_and(|(begin, _)| first >= begin)
+        holds && first >= self.rows_of(rule).begins && since.is_some_and(|(begin, _)| first >= begin)
     }
 }

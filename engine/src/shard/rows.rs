@@ -4,7 +4,7 @@
 //! keys, by each shard those of its own key groups. One timer a rule stands for all of its rows. When the next window closes follows from the
 //! clock, so that a state holds nothing of it; only a rule that has come while events flow waits for the first window that begins after that.
 
-use lapwing_dsl::ir::{Rows, StepId};
+use lapwing_dsl::ir::{Reach, Rows, StepId};
 
 use super::time::Timer;
 use super::windows::SlotWindows;
@@ -18,13 +18,37 @@ use crate::planted::{Bug, bug};
 use crate::rule_set::RuleEntry;
 use crate::run::closing::{Window, end_of};
 use crate::run::report::Reporter;
-use crate::run::revise::judge_window;
+use crate::run::revise::say_of_window;
 use crate::slot::{SlotId, group_of};
 use crate::state::record;
 use crate::window::next_close;
 
 /// The key group of timers that stand for all rows.
 const ALL_ROWS: u16 = u16::MAX;
+
+/// For so many windows in which nobody had an event that the rule counts, windows close for rows. Then whatever told of them is silent
+/// altogether, or time has leapt, and more alerts would say nothing more.
+pub const SILENT_WINDOWS_MAX: i64 = 1_000;
+
+/// What is known of a rule that closes windows for rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowsOf {
+    /// Index of the rule.
+    pub rule: u32,
+    /// Its first window begins no earlier: it came while events flowed. [`Millis::MIN`] where it was there from the beginning.
+    pub begins: Millis,
+    /// The time of the latest event of a type that it counts, whatever its key; [`Millis::MIN`] before the first.
+    pub counted: Millis,
+    /// Whether its windows do not close before it counts something again.
+    pub stopped: bool,
+}
+
+impl RowsOf {
+    /// Nothing is known yet.
+    pub fn new(rule: u32) -> RowsOf {
+        RowsOf { rule, begins: Millis::MIN, counted: Millis::MIN, stopped: false }
+    }
+}
 
 impl Timer {
     /// Whether it is for all rows of a rule.
@@ -43,24 +67,53 @@ impl Shard {
         let planned: Vec<usize> = (0..rules.rules.len()).filter(|rule| own(&rules.rules[*rule])).collect();
         for rule in planned {
             let rule = rule as u32;
-            let from = self.time.clock.max(since);
-            match self.rows_from.iter().find(|(r, _)| *r == rule) {
-                None => self.plan_close(rule, from, Millis::MIN),
-                Some((_, begins)) => self.plan_close(rule, from, *begins),
+            self.plan_close(rule, self.time.clock.max(since));
+        }
+    }
+
+    /// What is known of a rule that closes windows for rows.
+    pub(super) fn rows_of(&self, rule: u32) -> RowsOf {
+        self.rows.iter().find(|of| of.rule == rule).copied().unwrap_or(RowsOf::new(rule))
+    }
+
+    fn rows_of_mut(&mut self, rule: u32) -> &mut RowsOf {
+        let at = self.rows.iter().position(|of| of.rule == rule).unwrap_or_else(|| {
+            self.rows.push(RowsOf::new(rule));
+            self.rows.len() - 1
+        });
+        &mut self.rows[at]
+    }
+
+    /// An event came that some rules count, whatever its key.
+    pub(super) fn counted_for_rows(&mut self, rules: &[u32], at: Millis) {
+        for rule in rules {
+            let of = self.rows_of_mut(*rule);
+            of.counted = of.counted.max(at);
+            if std::mem::take(&mut of.stopped) {
+                self.plan_close(*rule, self.time.clock.max(at));
             }
         }
     }
 
-    /// Plans the first close at or after a time of a window that begins no earlier than another.
-    fn plan_close(&mut self, rule: u32, from: Millis, begins: Millis) {
+    /// Plans the first close at or after a time. Where nothing has been counted for a long time, closes stop until something is.
+    fn plan_close(&mut self, rule: u32, from: Millis) {
         let rules = self.rules.clone();
         let Some(closing) = &rules.rules[rule as usize].program.rule.closing else { return };
+        let Reach::Aligned { every, .. } = closing.reach else { return };
+        let of = self.rows_of(rule);
         let mut next = next_close(&closing.reach, from);
-        while let Some((first, last)) = next.filter(|(first, _)| *first < begins) {
+        while let Some((first, last)) = next.filter(|(first, _)| *first < of.begins) {
             next = next_close(&closing.reach, last.saturating_add(1)).filter(|(other, _)| *other > first);
         }
-        if let Some((_, deadline)) = next {
-            self.time.timers.insert(Timer { deadline, rule, key: Box::default(), group: ALL_ROWS });
+        let counted = of.counted.max(of.begins).max(self.span.0.unwrap_or(Millis::MIN));
+        match next {
+            Some((_, last)) if last.saturating_sub(counted) > every.saturating_mul(SILENT_WINDOWS_MAX) => {
+                self.rows_of_mut(rule).stopped = true;
+            }
+            Some((_, deadline)) => {
+                self.time.timers.insert(Timer { deadline, rule, key: Box::default(), group: ALL_ROWS });
+            }
+            None => {}
         }
     }
 
@@ -81,7 +134,6 @@ impl Shard {
             Some(Rows::Table { id, .. }) => rules.data.tables[id.0 as usize].keys(),
             None => return,
         };
-        let none = BoundEvents::default();
         for key in rows {
             let hash = self.hasher.hash(seed, &key);
             let group = group_of(hash, pinned);
@@ -93,21 +145,7 @@ impl Shard {
                 continue;
             }
             let at = At { group: group as u16, slot, space: entry.space };
-            let values = crate::key::decode(&key, &rules.spaces[entry.space as usize].types);
-            let windows = SlotWindows { shard: self, entry, at, event: None, now: last };
-            let reporter = Reporter {
-                rule: timer.rule,
-                entry,
-                key: &values,
-                key_bytes: &key,
-                sources: &self.sources,
-                event: None,
-                windows: &windows,
-                data: &rules.data,
-                now: last,
-                errors: &self.errors,
-            };
-            let Some(body) = reporter.close(first, end_of(closing, last), None, &none) else { continue };
+            let Some(body) = self.judge_window(timer.rule, at, &key, (first, last), None) else { continue };
             let place = Place {
                 sequence,
                 deadline: last,
@@ -123,10 +161,35 @@ impl Shard {
             }
             out.push(Output { place, body });
         }
-        // For as long as late events come it is known which windows nobody was asked of.
-        let known = first.saturating_sub(entry.program.rule.lateness);
-        self.rows_from.retain(|(rule, begins)| *rule != timer.rule || *begins > known);
-        self.plan_close(timer.rule, last.saturating_add(1), Millis::MIN);
+        self.plan_close(timer.rule, last.saturating_add(1));
+    }
+
+    /// What leaves of a window that closed; none where `when` does not hold.
+    pub(super) fn judge_window(
+        &self,
+        rule: u32,
+        at: At,
+        key: &[u8],
+        (first, last): (Millis, Millis),
+        version: Option<u32>,
+    ) -> Option<Match> {
+        let entry = &self.rules.rules[rule as usize];
+        let end = end_of(entry.program.rule.closing.as_ref()?, last);
+        let values = crate::key::decode(key, &self.rules.spaces[at.space as usize].types);
+        let windows = SlotWindows { shard: self, entry, at, event: None, now: last };
+        let reporter = Reporter {
+            rule,
+            entry,
+            key: &values,
+            key_bytes: key,
+            sources: &self.sources,
+            event: None,
+            windows: &windows,
+            data: &self.rules.data,
+            now: last,
+            errors: &self.errors,
+        };
+        reporter.close(first, end, version, &BoundEvents::default())
     }
 
     /// The alert of a window that closed for a row is remembered with the row's key for as long as a late event may revise it.
@@ -143,7 +206,7 @@ impl Shard {
         let group = &mut self.groups[at.group as usize];
         let slot = at.slot.unwrap_or_else(|| group.find_or_add(at.space, hash, key, record::LONGEST_BARE));
         let mut cell = group.take_cell(slot, rule, &rules, std::mem::take(&mut self.spare));
-        judge_window(&mut cell.more.get_or_insert_default().open, first, Some(body.clone()));
+        say_of_window(&mut cell.more.get_or_insert_default().open, first, Some(body.clone()));
         let window = Window { first, last, step: StepId(0), origin: Origin::default() };
         cell.runs.push(window.settled(entry, sequence, &mut group.bound));
         self.set_timers(at.group, rule, entry, key, &cell);
@@ -153,23 +216,23 @@ impl Shard {
         self.plan_sweep(at.group, slot);
     }
 
-    /// What becomes of [`Shard::rows_from`] when the present rule set takes the place of another; each rule of that has a fate. What is new waits for
+    /// What becomes of [`Shard::rows`] when the present rule set takes the place of another; each rule of that has a fate. What is new waits for
     /// the first window that begins from here on, if time has begun.
-    pub(crate) fn rows_after(&self, fates: &[Fate]) -> Vec<(u32, Millis)> {
+    pub(crate) fn rows_after(&self, fates: &[Fate]) -> Vec<RowsOf> {
         let mut kept = vec![None; self.rules.rules.len()];
         for (rule, fate) in fates.iter().enumerate() {
-            if let Fate::Kept(index) = fate {
-                kept[*index as usize] = Some(rule as u32);
+            match fate {
+                Fate::Kept(index) | Fate::Changed(index, _) => kept[*index as usize] = Some(rule as u32),
+                Fate::Removed | Fate::Restarted => {}
             }
         }
-        let from = |(rule, entry): (usize, &RuleEntry)| {
-            let begins = match kept[rule] {
-                Some(before) => self.rows_from.iter().find(|(r, _)| *r == before).map(|(_, begins)| *begins)?,
-                None => self.time.clock,
-            };
-            (entry.closes_rows() && begins > Millis::MIN).then_some((rule as u32, begins))
+        let closes = |(_, entry): &(usize, &RuleEntry)| entry.closes_rows();
+        let of = |(rule, _): (usize, &RuleEntry)| match kept[rule] {
+            Some(before) => RowsOf { rule: rule as u32, stopped: false, ..self.rows_of(before) },
+            None => RowsOf { begins: self.time.clock, ..RowsOf::new(rule as u32) },
         };
-        self.rules.rules.iter().enumerate().filter_map(from).collect()
+        let all = self.rules.rules.iter().enumerate().filter(closes).map(of);
+        all.filter(|of| *of != RowsOf::new(of.rule)).collect()
     }
 
     /// Whether a window of a key is read for a row when it closes: then the key stays in memory.
@@ -179,6 +242,7 @@ impl Shard {
         }
         let group = &self.groups[group as usize];
         let read = |window: u32| self.rules.row_windows.contains(&window);
-        group.windows(slot).iter().any(|w| read(w.window)) || group.small_windows(slot).any(|(window, _)| read(window))
+        group.windows(slot).iter().any(|w| read(w.window))
+            || group.packed(slot).any(|p| self.rules.windows_of(p).any(read))
     }
 }

@@ -8,7 +8,7 @@ use crate::output::Output;
 use crate::rule_set::{RuleEntry, RuleSet};
 use crate::run::step::{Moved, time_passes};
 use crate::slot::{Cell, CellMore, Fate, SWEEP_GRAIN, SWEPT_WITHIN, SlotId};
-use crate::window::{seen_from, seen_until};
+use crate::window::seen_until;
 use lapwing_dsl::nfa::StateId;
 
 /// When time has to move a rule's runs for a key. Timers of one instant fire in order of rule, then key.
@@ -88,6 +88,7 @@ impl Shard {
                 for slot in self.groups[group as usize].tagged(tag) {
                     self.sweep(group, slot);
                 }
+                self.groups[group as usize].thin_out();
             }
         }
         self.time.next_sweep = Millis::MAX;
@@ -175,9 +176,11 @@ impl Shard {
             let entry = &windows[w.window as usize];
             Some(w.state.next_expiry(&entry.spec.kind)?.saturating_add(entry.lateness))
         });
-        let small_ends = g.small_windows(slot).filter_map(|(window, times)| {
-            let entry = &windows[window as usize];
-            Some(seen_until(&entry.spec.kind, *times.first()?).saturating_add(entry.lateness))
+        // An event that comes drops what has gone itself: a look is worth while once an eighth has.
+        let small_ends = g.packed(slot).filter_map(|p| {
+            let eighth = p.time(p.len() / 8);
+            let entries = self.rules.windows_of(p).map(|w| &windows[w as usize]);
+            entries.map(|entry| seen_until(&entry.spec.kind, eighth).saturating_add(entry.lateness)).max()
         });
         let starts = g.more(slot).into_iter().flat_map(|m| &m.starts).filter_map(|(rule, starts)| {
             let lasts = self.rules.gathers[*rule as usize].map_or(0, |g| g.lasts);
@@ -235,11 +238,7 @@ impl Shard {
             }
             g.tidy(slot);
         }
-        g.rewrite_small(slot, |window, times| {
-            let entry = &rules.windows[window as usize];
-            let from = seen_from(&entry.spec.kind, entry.clock(clock))?;
-            Some(times.partition_point(|t| *t < from))
-        });
+        let slot = g.drop_small(slot, rules, clock);
         let space = g.space(slot);
         let slot = self.drop_if_empty(At { group, slot: Some(slot), space })?;
         Some(self.groups[group as usize].fit(slot))

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use lapwing_dsl::ir::{Reach, Window, WindowId, WindowKey, WindowKind};
+use lapwing_dsl::ir::{Expr, Reach, Window, WindowId, WindowKey, WindowKind};
 use lapwing_dsl::schema::{EventId, FieldId};
 use lapwing_dsl::value::Value;
 use smallvec::SmallVec;
@@ -14,10 +14,11 @@ use crate::batch::EventView;
 use crate::bound::{BoundEvents, BoundRef};
 use crate::eval::{Scope, Windows, tuple};
 use crate::planted::{Bug, bug};
-use crate::rule_set::{EventPlan, RuleEntry, RuleSet, Sample, WindowEntry};
-use crate::run::revise::takes_late;
-use crate::slot::{Group, SMALL_ENTRIES_MAX, SlotId, WindowCell, group_of};
-use crate::window::{Look, WindowState, count_of, keeps_times};
+use crate::rule_set::{EventPlan, RuleEntry, RuleSet, Sample};
+use crate::slot::{Group, SlotId, WindowCell, group_of};
+use crate::window::family::{Raw, Raws};
+use crate::window::packed::{self, ENTRIES_MAX};
+use crate::window::{Look, WindowState};
 
 /// The windows that count an event under a key, those of `first_seen` last.
 pub(super) fn windows_of(plan: &EventPlan, mask: u64) -> SmallVec<[u32; 4]> {
@@ -36,11 +37,12 @@ pub(super) fn windows_of(plan: &EventPlan, mask: u64) -> SmallVec<[u32; 4]> {
 
 impl Shard {
     /// Whether a window takes an event that came behind the watermark.
-    pub(super) fn window_takes_late(&self, window: u32, event: EventView<'_>) -> bool {
-        takes_late(self.rules.windows[window as usize].lateness, event.row.at, self.time.clock) && !bug(Bug::Late)
+    pub(super) fn window_takes_late(&self, window: u32) -> bool {
+        self.rules.windows[window as usize].lateness > 0 && !bug(Bug::Late)
     }
 
-    /// Counts an event in a window: `first_seen` once the rules have asked, the others before. Returns the slot's number.
+    /// Counts an event in a window, or where this is the first of a family in all of it: `first_seen` once the rules have asked, the others
+    /// before. Returns the slot's number.
     pub(super) fn count(
         &mut self,
         rules: &RuleSet,
@@ -50,24 +52,114 @@ impl Shard {
         slot: SlotId,
         after: bool,
     ) -> SlotId {
-        let entry = &rules.windows[window as usize];
-        let spec = &entry.spec;
-        if matches!(spec.kind, WindowKind::FirstSeen { .. }) != after {
+        let spec = &rules.windows[window as usize].spec;
+        let family = rules.family_of[window as usize];
+        let with_the_first = family.is_some_and(|(_, member)| member > 0);
+        if with_the_first || matches!(spec.kind, WindowKind::FirstSeen { .. }) != after {
             return slot;
         }
+        if let Some(filter) = &spec.filter {
+            let none = BoundEvents::default();
+            if !Scope::of_event(event, &none, &rules.data, &self.errors).holds(filter) {
+                return slot;
+            }
+        }
+        match family {
+            Some((number, _)) => self.count_in_family(rules, number, event, group, slot),
+            None => {
+                self.count_in_large(rules, window, event, group, slot);
+                slot
+            }
+        }
+    }
+
+    fn count_in_family(
+        &mut self,
+        rules: &RuleSet,
+        number: u32,
+        event: EventView<'_>,
+        group: u16,
+        mut slot: SlotId,
+    ) -> SlotId {
+        let family = &rules.families[number as usize];
+        let mut large = self.groups[group as usize].large_of(slot, family);
+        if large != family.all() {
+            let none = BoundEvents::default();
+            let scope = Scope::of_event(event, &none, &rules.data, &self.errors);
+            let columns = family.columns.iter().zip(&family.forms);
+            let raws: Raws = columns.map(|(args, form)| Raw::new(*form, &value_of(&scope, args))).collect();
+            let entry = (event.row.at, &*raws);
+            let left = family.all() & !large;
+            slot = self.count_in_small(rules, number, entry, (group, slot), &mut large, left);
+        }
+        for member in family.members(large) {
+            self.count_in_large(rules, family.windows[member], event, group, slot);
+        }
+        slot
+    }
+
+    /// Counts an event in those windows of a family that are small. What is not small any more comes to `large`.
+    fn count_in_small(
+        &mut self,
+        rules: &RuleSet,
+        number: u32,
+        (at, raws): (Millis, &[Raw]),
+        (group, mut slot): (u16, SlotId),
+        large: &mut u32,
+        mut left: u32,
+    ) -> SlotId {
+        let family = &rules.families[number as usize];
+        let (clock, hasher) = (self.time.clock, self.hasher);
+        let fits = self.limits.window_entries_max > ENTRIES_MAX;
+        let group = &mut self.groups[group as usize];
+        let words = &mut self.packing;
+        let mut place = 0;
+        while let Some(packed) = group.packed_at(slot, place) {
+            let (members, length) = (packed.members(), packed.words().len());
+            if packed.family() != number {
+                place += length;
+                continue;
+            }
+            left &= !members;
+            let from = rules.family_seen_from(number, members, clock);
+            if at < from || !family.counts(members, raws) {
+                place += length;
+                continue;
+            }
+            let (own, forms) = family.own(members, raws);
+            let added = fits && packed::add(packed, from, (at, &own), &forms, words).is_ok();
+            let replaced = if added { group.replace_packed(slot, place, length, words) } else { None };
+            match replaced {
+                Some(new) => {
+                    slot = new;
+                    place += words.len();
+                }
+                None => {
+                    *large |= members;
+                    group.make_large(slot, place, rules, hasher, clock);
+                }
+            }
+        }
+        if left != 0 && family.counts(left, raws) && at >= rules.family_seen_from(number, left, clock) {
+            let (own, forms) = family.own(left, raws);
+            let built = fits && packed::build(number, left, (at, &own), &forms, words).is_ok();
+            let appended = if built { group.append_packed(slot, words) } else { None };
+            match appended {
+                Some(new) => slot = new,
+                None => *large |= left,
+            }
+        }
+        slot
+    }
+
+    /// Counts an event in a window that keeps its entries itself.
+    fn count_in_large(&mut self, rules: &RuleSet, window: u32, event: EventView<'_>, group: u16, slot: SlotId) {
         let none = BoundEvents::default();
         let scope = Scope::of_event(event, &none, &rules.data, &self.errors);
-        if spec.filter.as_ref().is_some_and(|f| !scope.holds(f)) {
-            return slot;
-        }
-        let (values, moves) = spec.values();
-        let value = match values {
-            [] => Value::Missing,
-            [one] => scope.value(one).into_static(),
-            several => tuple(several.iter().map(|a| scope.value(a))),
-        };
+        let (values, moves) = rules.windows[window as usize].spec.values();
+        let value = value_of(&scope, values).into_static();
         let moves = moves.map_or(Value::Missing, |m| scope.value(m).into_static());
-        self.enter(entry, window, event, (group, slot), value, moves)
+        self.enter(rules, window, event.row.at, (group, slot), value, moves);
     }
 
     /// Samples what the rules of a key say of their features, once the event is counted everywhere.
@@ -82,61 +174,50 @@ impl Shard {
     ) {
         self.read.next(rules.windows.len());
         for sample in samples.iter().filter(|sample| sample.mask & delivery.mask != 0) {
-            let entry = &rules.windows[sample.window as usize];
             let value = {
                 let of = &rules.rules[sample.rule as usize];
                 let windows = SlotWindows { shard: self, entry: of, at: *at, event: Some(event), now: event.row.at };
                 let none = BoundEvents::default();
                 let scope = Scope::of_event(event, &none, &rules.data, &self.errors);
                 let scope = Scope { windows: &windows, ..scope };
-                tuple(entry.spec.args.iter().map(|a| scope.value(a)))
+                value_of(&scope, &rules.windows[sample.window as usize].spec.args).into_static()
             };
             let group = &mut self.groups[delivery.group as usize];
             let slot = at.slot.unwrap_or_else(|| group.find_or_add(delivery.space, delivery.hash, key, 2));
-            at.slot = Some(self.enter(entry, sample.window, event, (delivery.group, slot), value, Value::Missing));
+            at.slot = Some(slot);
+            self.enter(rules, sample.window, event.row.at, (delivery.group, slot), value, Value::Missing);
         }
     }
 
-    /// Puts an event's value into a window. Returns the slot's number.
+    /// Puts a value into a window that keeps its entries itself.
     fn enter(
         &mut self,
-        entry: &WindowEntry,
+        rules: &RuleSet,
         window: u32,
-        event: EventView<'_>,
+        at: Millis,
         (group, slot): (u16, SlotId),
         value: Value<'static>,
         moves: Value<'static>,
-    ) -> SlotId {
+    ) {
+        let entry = &rules.windows[window as usize];
         let spec = &entry.spec;
         let clock = entry.clock(self.time.clock);
-        let group = &mut self.groups[group as usize];
-        let only_counts = keeps_times(spec);
-        let mut small = Vec::new();
-        if only_counts && group.window(slot, window).is_none() && self.limits.window_entries_max > SMALL_ENTRIES_MAX {
-            if let Some(slot) = group.add_to_small(slot, window, event.row.at) {
-                return slot;
-            }
-            small = group.take_small(slot, window);
-        }
-        let more = group.more_or_add(slot);
+        let more = self.groups[group as usize].more_or_add(slot);
         let i = more.windows.iter().position(|w| w.window == window).unwrap_or_else(|| {
             more.windows.reserve_exact(1);
-            let mut state = WindowState::new(spec, self.hasher);
-            for at in small {
-                state.add(spec, at, clock, Value::Missing, Value::Missing);
-            }
+            let state = WindowState::new(spec, self.hasher);
             more.windows.push(WindowCell { window, state, lost_until: Millis::MIN });
             more.windows.len() - 1
         });
         let cell = &mut more.windows[i];
-        if cell.state.add(spec, event.row.at, clock, value, moves) {
+        if cell.state.add(spec, at, clock, value, moves) {
             cell.lost_until = Millis::MIN;
         }
         if let WindowKind::Over { reach: Reach::Session { gap }, .. } = spec.kind
-            && cell.lost_until >= event.row.at
+            && cell.lost_until >= at
         {
             // What the cap took was of this session, which goes on.
-            cell.lost_until = cell.lost_until.max(event.row.at.saturating_add(gap + entry.lateness));
+            cell.lost_until = cell.lost_until.max(at.saturating_add(gap + entry.lateness));
         }
         if cell.state.len() > self.limits.window_entries_max {
             // Alerts say so for as long as the entry would have counted.
@@ -144,7 +225,15 @@ impl Shard {
             cell.lost_until = cell.lost_until.max(until.saturating_add(entry.lateness));
             cell.state.drop_oldest();
         }
-        slot
+    }
+}
+
+/// The value of an event that a window is of: of several expressions the tuple, of none nothing.
+fn value_of<'s>(scope: &Scope<'s>, args: &'s [Expr]) -> Value<'s> {
+    match args {
+        [] => Value::Missing,
+        [one] => scope.value(one),
+        several => tuple(several.iter().map(|a| scope.value(a))),
     }
 }
 
@@ -277,8 +366,16 @@ impl SlotWindows<'_> {
         let clock = self.shard.rules.windows[window as usize].clock(self.shard.time.clock);
         let look = Look { now: self.now, clock };
         let Ok(place) = self.place(window, last) else { return Value::Missing };
-        if let Some(times) = place.and_then(|(group, slot)| group.small_window(slot, window)) {
-            return count_of(times, &spec.kind, look);
+        let fault = |_| {
+            self.shard.errors.set(self.shard.errors.get() + 1);
+            Value::Missing
+        };
+        if let Some((group, slot)) = place
+            && let Some((number, member)) = self.shard.rules.family_of[window as usize]
+            && let Some(packed) = group.packed_of(slot, (number, member))
+        {
+            let family = &self.shard.rules.families[number as usize];
+            return packed.read(family, member.into(), spec, look).unwrap_or_else(fault);
         }
         let state = match place.and_then(|(group, slot)| group.window(slot, window)) {
             Some(cell) => &cell.state,
@@ -291,10 +388,7 @@ impl SlotWindows<'_> {
             WindowKind::FirstSeen { .. } => self.asked(spec, last),
             _ => Value::Missing,
         };
-        state.read(spec, look, &asked).unwrap_or_else(|_| {
-            self.shard.errors.set(self.shard.errors.get() + 1);
-            Value::Missing
-        })
+        state.read(spec, look, &asked).unwrap_or_else(fault)
     }
 
     /// The current event's value that `first_seen` asks about.
@@ -305,9 +399,6 @@ impl SlotWindows<'_> {
         }
         let none = BoundEvents::default();
         let scope = Scope::of_event(event, &none, &self.shard.rules.data, &self.shard.errors);
-        match spec.args.as_slice() {
-            [one] => scope.value(one).into_static(),
-            several => tuple(several.iter().map(|a| scope.value(a))),
-        }
+        value_of(&scope, &spec.args).into_static()
     }
 }

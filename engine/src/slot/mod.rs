@@ -10,13 +10,13 @@
 //! 3  … the key's bytes, then small windows, then a record for each run
 //! ```
 //!
-//! A window that only counts and has few entries is small: a word with its index (32) and the number of entries (32), then the
-//! times of the entries, ascending. Windows stand in the order of their indexes.
+//! Windows that have few entries are small: what those of a family hold stands together (see [`crate::window::packed`]).
 //!
-//! A slot's number holds until the slot is next written to.
+//! A slot's number holds until the slot is next written to, or memory is given back.
 
 mod cell;
 mod hash;
+mod packing;
 mod runs;
 mod small;
 
@@ -26,8 +26,9 @@ use smallvec::SmallVec;
 
 pub use self::cell::{Candidate, Capped, Cell, CellMore, Fate, OpenAlert, SlotMore, WindowCell};
 pub use self::hash::{KeyHasher, group_of, tag_of};
+pub use self::packing::{Together, unpacked};
 pub use self::runs::Records;
-pub use self::small::SmallWindows;
+pub use self::small::AllPacked;
 use crate::Millis;
 use crate::bound::BoundEvents;
 use crate::rule_set::RuleSet;
@@ -35,6 +36,7 @@ use crate::run::RunMore;
 use crate::slab::Slab;
 use crate::state::blocks::{BlockId, Blocks};
 use crate::state::table::Table;
+use crate::window::packed::Packed;
 
 /// How many key groups there are, the pinned one aside.
 pub const GROUPS: usize = 256;
@@ -54,13 +56,14 @@ pub type SlotId = BlockId;
 /// Nothing of what only some keys hold.
 const NONE: u32 = (1 << 27) - 1;
 
-/// The most entries of a small window, and the most words of all small windows of a key.
-pub const SMALL_ENTRIES_MAX: usize = 32;
-
+/// The most words of all small windows of a key.
 const SMALL_WORDS_MAX: usize = (1 << 10) - 1;
 
 /// Words before the key.
 pub const HEAD: usize = 3;
+
+/// So many lines of a key's slot, of eight words each, are asked for ahead.
+const PREFETCHED: usize = 8;
 
 /// No sweep is planned.
 const NEVER: i64 = (1 << 47) - 1;
@@ -131,7 +134,7 @@ impl Group {
     #[inline]
     pub fn prefetch_slot(&self, hash: u64) {
         if let Some(slot) = self.table.all(tag_of(hash)).next() {
-            for line in self.blocks.get(slot).chunks(8).take(3) {
+            for line in self.blocks.get(slot).chunks(8).take(PREFETCHED) {
                 crate::state::prefetch(&line[0]);
             }
         }
@@ -256,6 +259,15 @@ impl Group {
         self.resize(slot, used, used)
     }
 
+    /// Gives back memory of which much is free. Slots get other numbers by it.
+    #[inline]
+    pub fn thin_out(&mut self) {
+        if self.blocks.is_sparse() {
+            let table = &mut self.table;
+            self.blocks.thin_out(|words, from, to| table.replace(low(words[0]), from, to));
+        }
+    }
+
     fn resize(&mut self, slot: SlotId, used: usize, words: usize) -> SlotId {
         let new = self.blocks.resize(slot, used, words);
         if new != slot {
@@ -307,7 +319,7 @@ impl Group {
     /// The time of the newest event that a key's state remembers; none where what it remembers has no times.
     pub fn newest(&self, slot: SlotId) -> Option<Millis> {
         let runs = self.records(slot).map(|r| r.last(&self.bound).at());
-        let small = self.small_windows(slot).filter_map(|(_, times)| times.last().copied());
+        let small = self.packed(slot).map(Packed::newest);
         let windows = self.windows(slot).iter().filter_map(|w| w.state.newest());
         let starts = self.more(slot).into_iter().flat_map(|m| &m.starts).filter_map(|(_, starts)| starts.newest_at());
         runs.chain(small).chain(windows).chain(starts).max()

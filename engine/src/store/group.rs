@@ -16,18 +16,24 @@ use crate::output::{AlertId, Evidence, Match, Status};
 use crate::planted::{Bug, bug};
 use crate::rule_set::RuleSet;
 use crate::run::{Run, RunMore};
+use crate::shard::RowsOf;
 use crate::slot::{Candidate, Capped, Cell, CellMore, Group, KeyHasher, OpenAlert, SlotId, WindowCell};
 use crate::state::record::{self, Record};
 use crate::state::starts::Starts;
-use crate::window::{WindowState, keeps_times};
+use crate::window::WindowState;
+use crate::window::family::Family;
+use crate::window::packed::Packed;
 
 /// The first version that says from when on rules close windows for rows.
 const ROWS_VERSION: u16 = 6;
 
+/// The first version that says when such a rule last counted an event.
+const COUNTED_VERSION: u16 = 7;
+
 /// Writes a group. Equal state gives equal bytes: keys are written in their order, shared events as the runs come to them.
 ///
-/// `rows_from` is the shard's, and stands with each of its groups.
-pub fn save(group: &Group, rows_from: &[(u32, Millis)], rules: &RuleSet) -> Vec<u8> {
+/// `rows` is the shard's, and stands with each of its groups.
+pub fn save(group: &Group, rows: &[RowsOf], rules: &RuleSet) -> Vec<u8> {
     let mut slots = Writer::default();
     let mut shared = Shared { numbers: BTreeMap::new(), nodes: Writer::default() };
     slots.list(group.in_order().into_iter(), |w, slot| save_slot(w, rules, group, slot, &mut shared));
@@ -41,15 +47,16 @@ pub fn save(group: &Group, rows_from: &[(u32, Millis)], rules: &RuleSet) -> Vec<
         w.u64(capped.caps.into());
         w.i64(capped.until);
     });
-    w.list(rows_from.iter(), |w, (rule, from)| {
-        w.u64((*rule).into());
-        w.i64(*from);
+    w.list(rows.iter(), |w, of| {
+        w.u64(of.rule.into());
+        w.i64(of.begins);
+        w.i64(of.counted);
     });
     w.bytes
 }
 
 /// Reads a group that was saved under `rules`.
-pub fn load(bytes: &[u8], rules: &RuleSet, hasher: KeyHasher) -> Result<(Group, Vec<(u32, Millis)>), Corrupt> {
+pub fn load(bytes: &[u8], rules: &RuleSet, hasher: KeyHasher) -> Result<(Group, Vec<RowsOf>), Corrupt> {
     let mut r = Reader::versioned(bytes)?;
     let mut group = Group::default();
     let nodes = load_events(&mut r, &mut group.bound)?;
@@ -58,16 +65,20 @@ pub fn load(bytes: &[u8], rules: &RuleSet, hasher: KeyHasher) -> Result<(Group, 
     }
     let capped = r.list(|r| Ok((r.u32()?, Capped { caps: r.u64()? as u8, until: r.i64()? })))?;
     group.set_capped(capped.into_iter().collect());
-    let rows_from = match r.version() {
+    let rows = match r.version() {
         ..ROWS_VERSION => Vec::new(),
-        _ => r.list(|r| Ok((r.u32()?, r.i64()?)))?,
+        ROWS_VERSION..COUNTED_VERSION => r.list(|r| {
+            let of = RowsOf::new(r.u32()?);
+            Ok(RowsOf { begins: r.i64()?, ..of })
+        })?,
+        _ => r.list(|r| Ok(RowsOf { rule: r.u32()?, begins: r.i64()?, counted: r.i64()?, stopped: false }))?,
     };
-    if rows_from.iter().any(|(rule, _)| *rule as usize >= rules.rules.len()) {
+    if rows.iter().any(|of| of.rule as usize >= rules.rules.len()) {
         return Err(Corrupt("a rule that is not there waits for a window"));
     }
     r.end()?;
     hold_no_more(nodes, &mut group.bound)?;
-    Ok((group, rows_from))
+    Ok((group, rows))
 }
 
 /// Reads the events that several hold; each is held once, while it is not yet known by whom.
@@ -162,20 +173,25 @@ pub(super) fn save_slot(w: &mut Writer, rules: &RuleSet, group: &Group, slot: Sl
         });
     });
     // Small or not makes no difference to who reads it.
-    let small = group.small_windows(slot).map(|(window, times)| (window, Held::Small(times)));
+    let small = group.packed(slot).flat_map(|packed| {
+        let family = &rules.families[packed.family() as usize];
+        let members = family.members(packed.members()).filter(move |member| packed.has_entries(family, *member));
+        members.map(move |member| (family.windows[member], Held::Small(packed, family, member)))
+    });
     let large = group.windows(slot).iter().map(|cell| (cell.window, Held::Large(cell)));
     let mut windows: Vec<(u32, Held<'_>)> = small.chain(large).collect();
     windows.sort_by_key(|(window, _)| *window);
     w.list(windows.iter(), |w, (window, held)| {
         w.u64((*window).into());
+        let spec = &rules.windows[*window as usize].spec;
         match held {
-            Held::Small(times) => {
+            Held::Small(packed, family, member) => {
                 w.i64(Millis::MIN);
-                w.list(times.iter(), |w, t| w.i64(*t));
+                packed.save(family, *member, spec, Millis::MIN, w);
             }
             Held::Large(cell) => {
                 w.i64(cell.lost_until);
-                cell.state.save(w, &rules.windows[*window as usize].spec.kind);
+                cell.state.save(w, &spec.kind);
             }
         }
     });
@@ -183,7 +199,8 @@ pub(super) fn save_slot(w: &mut Writer, rules: &RuleSet, group: &Group, slot: Sl
 
 /// What a window holds of a key.
 enum Held<'a> {
-    Small(&'a [Millis]),
+    /// With others of its family.
+    Small(Packed<'a>, &'a Family, usize),
     Large(&'a WindowCell),
 }
 
@@ -226,23 +243,7 @@ pub(super) fn load_slot(
     if !windows.is_sorted_by(|a, b| a.window < b.window) {
         return Err(Corrupt("a window stands twice with one key"));
     }
-    let spec = |window: u32| &rules.windows[window as usize].spec;
-    for window in windows {
-        match &window.state {
-            WindowState::Entries(entries)
-                if !entries.is_empty()
-                    && keeps_times(spec(window.window))
-                    && window.lost_until == Millis::MIN
-                    && group.has_room_for_small(slot, entries.len()) =>
-            {
-                for at in entries.times() {
-                    let added = group.add_to_small(slot, window.window, at);
-                    slot = added.ok_or(Corrupt("a key has too many small windows"))?;
-                }
-            }
-            _ => group.more_or_add(slot).windows.push(window),
-        }
-    }
+    slot = group.put_windows(slot, windows, rules);
     if group.holds_nothing(slot) { Err(Corrupt("a key holds nothing")) } else { Ok(slot) }
 }
 

@@ -6,6 +6,7 @@ use lapwing_dsl::ir::Aggregate;
 use lapwing_dsl::value::{Type, Value};
 use rust_decimal::Decimal;
 
+use super::family::Raw;
 use super::interned::Interned;
 use crate::exact::{float, int};
 use crate::slot::KeyHasher;
@@ -147,6 +148,19 @@ impl Column {
         }
     }
 
+    /// The value of an entry, in a form that windows which count the same events can share.
+    pub fn raw(&self, i: usize) -> Raw {
+        match self {
+            Column::None | Column::Pair(_) => Raw::Missing,
+            Column::Small(_, kept) => self.id(i).map_or(Raw::Missing, |id| Raw::Whole(*kept.get(id))),
+            Column::Bytes(_, kept) => self.id(i).map_or(Raw::Missing, |id| Raw::Key(kept.get(id).clone())),
+            Column::Whole(_, values) => Raw::Whole(values[i]),
+            Column::Float(values) => Raw::Float(values[i]),
+            Column::Decimal(values) => Raw::Decimal(values[i]),
+            Column::Any(_) => Raw::Missing,
+        }
+    }
+
     /// Writes the values. Equal values give equal bytes: those that are kept once are written in the order of their first entries.
     pub fn save(&self, w: &mut Writer) {
         match self {
@@ -156,8 +170,8 @@ impl Column {
             Column::Decimal(values) => values.iter().for_each(|v| w.value(&Value::Decimal(*v))),
             Column::Pair(values) => values.iter().flatten().for_each(|v| w.value(&Value::Float(*v))),
             Column::Any(values) => values.iter().for_each(|v| w.value(v)),
-            Column::Small(ids, kept) => save_ids(w, ids, |w, id| w.i64(*kept.get(id))),
-            Column::Bytes(ids, kept) => save_ids(w, ids, |w, id| w.slice(kept.get(id))),
+            Column::Small(ids, kept) => save_ids(w, ids.iter().copied(), |w, id| w.i64(*kept.get(id))),
+            Column::Bytes(ids, kept) => save_ids(w, ids.iter().copied(), |w, id| w.slice(kept.get(id))),
         }
     }
 
@@ -213,17 +227,17 @@ fn small(value: &Value<'_>) -> Option<i64> {
 }
 
 /// Each value before the first entry that has it: 0 and the value, else the number of the value from 2 on; 1 is a missing one.
-fn save_ids(w: &mut Writer, ids: &VecDeque<u32>, mut value: impl FnMut(&mut Writer, u32)) {
-    let most = ids.iter().filter(|id| **id != NO_VALUE).max().map_or(0, |id| *id as usize + 1);
+pub fn save_ids(w: &mut Writer, ids: impl Iterator<Item = u32> + Clone, mut value: impl FnMut(&mut Writer, u32)) {
+    let most = ids.clone().filter(|id| *id != NO_VALUE).max().map_or(0, |id| id as usize + 1);
     let (mut numbers, mut next) = (vec![0u64; most], 2);
     for id in ids {
-        match numbers.get_mut(*id as usize) {
+        match numbers.get_mut(id as usize) {
             None => w.u64(1),
             Some(0) => {
-                numbers[*id as usize] = next;
+                numbers[id as usize] = next;
                 next += 1;
                 w.u64(0);
-                value(w, *id);
+                value(w, id);
             }
             Some(number) => w.u64(*number),
         }

@@ -9,6 +9,7 @@ use lapwing_dsl::value::{Type, Value};
 use rust_decimal::prelude::ToPrimitive;
 
 use super::column::{Column, insert, shrink};
+use super::family::Raw;
 use super::reach::{self, Look};
 use super::running::Running;
 use crate::Millis;
@@ -179,6 +180,11 @@ impl Entries {
         self.times.iter().copied()
     }
 
+    /// The value of an entry, in a form that windows which count the same events can share.
+    pub fn raw(&self, i: usize) -> Raw {
+        self.column.raw(i)
+    }
+
     /// What the window is worth as of a look. Costs what has moved since the last one.
     pub fn read(&self, kind: &WindowKind, ty: &Type, look: Look) -> Outcome {
         let WindowKind::Over { aggregate, reach } = kind else { return Ok(Value::Missing) };
@@ -210,13 +216,13 @@ impl Entries {
     /// Entries a second: over the window's length, or where it has none from its first entry to its last.
     fn rate(&self, reach: &Reach, look: Look, from: usize, to: usize) -> Value<'static> {
         let (events, time) = match reach {
-            Reach::Sliding { .. } | Reach::Aligned { .. } => (to - from, reach::length_of(reach, look)),
+            Reach::Sliding { .. } | Reach::Aligned { .. } => return per_second(to - from, reach, look),
             Reach::Session { .. } | Reach::Last { .. } | Reach::Delta { .. } if to - from > 1 => {
                 (to - from - 1, self.times[to - 1].saturating_sub(self.times[from]))
             }
             _ => (0, 0),
         };
-        if time > 0 { Value::Float(events as f64 * 1000.0 / time as f64) } else { Value::Missing }
+        rate_of(events, time)
     }
 
     /// The indexes of the entries that a look sees: from the first on, up to before the second.
@@ -285,6 +291,18 @@ impl Entries {
         }
         self.column.load(r, self.times.len())
     }
+}
+
+/// Entries a second over the length of a window that has one.
+pub(super) fn per_second(entries: usize, reach: &Reach, look: Look) -> Value<'static> {
+    match reach {
+        Reach::Sliding { .. } | Reach::Aligned { .. } => rate_of(entries, reach::length_of(reach, look)),
+        Reach::Session { .. } | Reach::Last { .. } | Reach::Delta { .. } => Value::Missing,
+    }
+}
+
+fn rate_of(entries: usize, time: Millis) -> Value<'static> {
+    if time > 0 { Value::Float(entries as f64 * 1000.0 / time as f64) } else { Value::Missing }
 }
 
 /// How many of the last values weigh anything in an exponential moving average: all before weigh less than 2⁻⁶⁰ together.

@@ -3,11 +3,16 @@
 //! `reach` says which times a window holds as of now, `entries` keeps the counted events and what they are worth, `column` their values,
 //! `running` what is carried along as entries come into and go out of what a reader sees: a read costs what has moved since the last
 //! one, whatever the window's length. What is carried along is a function of the entries seen and is not state: it is not saved.
+//!
+//! That is for windows that hold much of a key. `family` says which windows count the same events, and `packed` keeps what little these hold of a key
+//! together.
 
 mod column;
 mod entries;
 mod extreme;
+pub mod family;
 mod interned;
+pub mod packed;
 mod reach;
 mod running;
 mod sorted;
@@ -24,7 +29,7 @@ use crate::slot::KeyHasher;
 use crate::store::codec::{Corrupt, Reader, Writer};
 
 pub use self::entries::Entries;
-pub use self::reach::{Look, count_of, keeps_times, last_end, next_close, open_at, seen_from, seen_until};
+pub use self::reach::{Look, last_end, next_close, open_at, seen_from, seen_until};
 
 /// The state of one window for one key.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! Which times a window holds: as of a look, and when an entry is past them all.
 
-use lapwing_dsl::ir::{Aggregate, Reach, Window, WindowKind};
+use lapwing_dsl::ir::{Reach, WindowKind};
 use lapwing_dsl::value::Value;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
@@ -138,20 +138,6 @@ pub fn last_end(kind: &WindowKind, newest: Option<Millis>) -> Millis {
         (WindowKind::Lag { .. }, _) => Millis::MAX,
         (_, newest) => newest.map_or(Millis::MIN, |at| seen_until(kind, at)),
     }
-}
-
-/// Whether times are all that a window keeps, and all that a reader needs.
-pub fn keeps_times(spec: &Window) -> bool {
-    let WindowKind::Over { aggregate: Aggregate::Count, reach } = &spec.kind else { return false };
-    matches!(reach, Reach::Sliding { .. } | Reach::Aligned { .. }) && spec.args.is_empty()
-}
-
-/// What a window is worth that [`keeps_times`], with entries of these times, ascending.
-pub fn count_of(entries: &[Millis], kind: &WindowKind, look: Look) -> Value<'static> {
-    let WindowKind::Over { reach, .. } = kind else { return Value::Missing };
-    let Some((from, to)) = times(reach, look) else { return Value::Missing };
-    let (from, to) = (entries.partition_point(|t| *t < from), entries.partition_point(|t| *t < to));
-    Value::Int(to.saturating_sub(from) as i64)
 }
 
 /// Whether entries stand in the order of their times, and not in that of processing.

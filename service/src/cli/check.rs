@@ -95,6 +95,9 @@ fn told<'o>(one: &'o Outlook, rules: &Rules) -> (String, &'o str, Vec<String>) {
         Runs::New => "is new",
         Runs::Removed => "goes, and its runs with it; what waits to be reported is reported",
         Runs::Kept => "means the same: its runs go on",
+        Runs::Closes => {
+            "has changed: its open windows go on and are judged by the new rule; what was reported is final"
+        }
         Runs::Led(steps) => {
             for StepOutlook { step, events } in steps {
                 details.extend(match events {

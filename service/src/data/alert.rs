@@ -1,6 +1,6 @@
 //! Alerts as JSON lines.
 
-use lapwing_dsl::functions::timestamp_text;
+use lapwing_dsl::functions::{push_timestamp, timestamp_text};
 use lapwing_dsl::value::Value;
 use lapwing_engine::data::model::Score;
 use lapwing_engine::limits::Cap;
@@ -26,50 +26,145 @@ pub struct Alert<'a> {
 impl Alert<'_> {
     /// Appends the alert and a line end.
     pub fn write(&self, out: &mut Vec<u8>) {
-        serde_json::to_writer(&mut *out, self).expect("writing JSON into memory cannot fail");
-        out.push(b'\n');
-    }
-}
-
-impl Serialize for Alert<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let body = self.body;
         let entry = &self.rules.rules[body.rule as usize];
         let rule = &entry.program.rule;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("id", &hex(&body.id.0))?;
-        map.serialize_entry("revision", &body.revision)?;
-        map.serialize_entry("status", body.status.as_str())?;
-        map.serialize_entry("rule", &rule.name)?;
-        map.serialize_entry("version", &body.started_version.unwrap_or(entry.version))?;
-        map.serialize_entry("ruleset", &self.rules.generation)?;
-        map.serialize_entry("severity", &body.severity)?;
+        let mut o = Object::begin(out);
+        o.raw("id", |out| push_hex(out, &body.id.0));
+        o.json("revision", &body.revision);
+        o.json("status", body.status.as_str());
+        o.json("rule", &rule.name);
+        o.json("version", &body.started_version.unwrap_or(entry.version));
+        o.json("ruleset", &self.rules.generation);
+        o.json("severity", &body.severity);
         if let Some(risk) = &body.risk {
-            map.serialize_entry("risk", &Json(risk))?;
+            o.value("risk", risk);
         }
-        map.serialize_entry("tags", &rule.tags)?;
-        map.serialize_entry("key", &Pairs(rule.key.names.iter().map(String::as_str).zip(&body.key).collect()))?;
-        map.serialize_entry("first_at", &timestamp_text(body.first_at))?;
-        map.serialize_entry("at", &timestamp_text(body.at))?;
-        map.serialize_entry("title", if rule.title.is_empty() { &rule.name } else { &rule.title })?;
-        map.serialize_entry("message", &body.message)?;
-        map.serialize_entry("fields", &Pairs(rule.emit.iter().map(|(n, _)| n.as_str()).zip(&body.fields).collect()))?;
-        map.serialize_entry("evidence", &EvidenceByStep { alert: self })?;
+        o.json("tags", &rule.tags);
+        o.raw("key", |out| push_pairs(out, rule.key.names.iter().map(String::as_str).zip(&body.key)));
+        o.raw("first_at", |out| push_time(out, body.first_at));
+        o.raw("at", |out| push_time(out, body.at));
+        o.json("title", if rule.title.is_empty() { &rule.name } else { &rule.title });
+        o.json("message", &body.message);
+        o.raw("fields", |out| push_pairs(out, rule.emit.iter().map(|(n, _)| n.as_str()).zip(&body.fields)));
+        o.raw("evidence", |out| self.push_evidence(out));
         if !body.scores.is_empty() {
             let models: Vec<ModelJson<'_>> = body.scores.iter().map(ModelJson::new).collect();
-            map.serialize_entry("models", &models)?;
+            o.json("models", &models);
         }
-        map.serialize_entry("exact", &(body.caps == 0))?;
+        o.json("exact", &(body.caps == 0));
         if body.caps != 0 {
             let names: Vec<&str> = Cap::ALL.iter().filter(|c| body.caps & **c as u8 != 0).map(|c| c.name()).collect();
-            map.serialize_entry("inexact", &names)?;
+            o.json("inexact", &names);
         }
         if self.suppressed > 0 {
-            map.serialize_entry("suppressed", &self.suppressed)?;
+            o.json("suppressed", &self.suppressed);
         }
-        map.serialize_entry("mode", "live")?;
-        map.end()
+        o.json("mode", "live");
+        o.end();
+        out.push(b'\n');
     }
+
+    /// Each step's events, steps in the order of the rule.
+    fn push_evidence(&self, out: &mut Vec<u8>) {
+        let Alert { body, rules, sources, .. } = self;
+        let rule = &rules.rules[body.rule as usize].program.rule;
+        let mut o = Object::begin(out);
+        for (i, step) in rule.steps.iter().enumerate().filter(|_| rule.closing.is_none()) {
+            let of_step = |e: &&Evidence| e.step.0 as usize == i;
+            if !body.evidence.iter().any(|e| of_step(&e)) {
+                continue;
+            }
+            o.raw(&step.name, |out| {
+                out.push(b'[');
+                for (n, evidence) in body.evidence.iter().filter(of_step).enumerate() {
+                    if n > 0 {
+                        out.push(b',');
+                    }
+                    push_event(out, evidence, sources);
+                }
+                out.push(b']');
+            });
+        }
+        o.end();
+    }
+}
+
+/// An event that a match has bound.
+fn push_event(out: &mut Vec<u8>, evidence: &Evidence, sources: &[String]) {
+    let origin = evidence.origin;
+    let mut o = Object::begin(out);
+    if origin.source == DERIVED {
+        o.json("alert", &digits_of(origin));
+    } else {
+        o.json("source", sources.get(origin.source as usize).map_or("", String::as_str));
+        o.json("partition", &origin.partition);
+        o.json("offset", &origin.offset);
+    }
+    o.raw("at", |out| push_time(out, evidence.at));
+    o.end();
+}
+
+/// An object that is written entry by entry.
+struct Object<'o> {
+    out: &'o mut Vec<u8>,
+    first: bool,
+}
+
+impl<'o> Object<'o> {
+    fn begin(out: &'o mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Object { out, first: true }
+    }
+
+    /// An entry whose value writes itself.
+    fn raw(&mut self, name: &str, value: impl FnOnce(&mut Vec<u8>)) {
+        if !std::mem::take(&mut self.first) {
+            self.out.push(b',');
+        }
+        push_json(self.out, name);
+        self.out.push(b':');
+        value(self.out);
+    }
+
+    fn json<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) {
+        self.raw(name, |out| push_json(out, value));
+    }
+
+    fn value(&mut self, name: &str, value: &Value<'static>) {
+        self.raw(name, |out| match value {
+            Value::Timestamp(v) => push_time(out, *v),
+            value => push_json(out, &Json(value)),
+        });
+    }
+
+    fn end(self) {
+        self.out.push(b'}');
+    }
+}
+
+fn push_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(out, value).expect("writing JSON into memory cannot fail");
+}
+
+fn push_time(out: &mut Vec<u8>, at: i64) {
+    out.push(b'"');
+    push_timestamp(out, at);
+    out.push(b'"');
+}
+
+fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    let digit = |v: u8| b"0123456789abcdef"[usize::from(v)];
+    out.push(b'"');
+    out.extend(bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]));
+    out.push(b'"');
+}
+
+/// Names with values; a missing value is left out.
+fn push_pairs<'p>(out: &mut Vec<u8>, pairs: impl Iterator<Item = (&'p str, &'p Value<'static>)>) {
+    let mut o = Object::begin(out);
+    pairs.filter(|(_, value)| !value.is_missing()).for_each(|(name, value)| o.value(name, value));
+    o.end();
 }
 
 /// What a model answered, with what others answered in its shadow.
@@ -92,23 +187,6 @@ impl<'a> ModelJson<'a> {
     fn new(score: &'a Score) -> Self {
         let shadow = score.shadow.iter().map(|(version, score)| ShadowJson { version: *version, score: *score });
         ModelJson { model: &score.model, version: score.version, score: score.score, shadow: shadow.collect() }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// Names with values; a missing value is left out.
-struct Pairs<'a>(Vec<(&'a str, &'a Value<'static>)>);
-
-impl Serialize for Pairs<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for (name, value) in self.0.iter().filter(|(_, v)| !v.is_missing()) {
-            map.serialize_entry(name, &Json(value))?;
-        }
-        map.end()
     }
 }
 
@@ -145,49 +223,5 @@ impl Serialize for Json<'_> {
                 seq.end()
             }
         }
-    }
-}
-
-/// Each step's events, steps in the order of the rule.
-struct EvidenceByStep<'a> {
-    alert: &'a Alert<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum EvidenceJson<'a> {
-    Logged { source: &'a str, partition: u16, offset: u64, at: String },
-    Derived { alert: String, at: String },
-}
-
-impl<'a> EvidenceJson<'a> {
-    fn new(evidence: &Evidence, sources: &'a [String]) -> EvidenceJson<'a> {
-        let (origin, at) = (evidence.origin, timestamp_text(evidence.at));
-        if origin.source == DERIVED {
-            return EvidenceJson::Derived { alert: digits_of(origin), at };
-        }
-        let source = sources.get(origin.source as usize).map_or("", String::as_str);
-        EvidenceJson::Logged { source, partition: origin.partition, offset: origin.offset, at }
-    }
-}
-
-impl Serialize for EvidenceByStep<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Alert { body, rules, sources, .. } = self.alert;
-        let steps = &rules.rules[body.rule as usize].program.rule.steps;
-        let mut map = serializer.serialize_map(None)?;
-        let closing = rules.rules[body.rule as usize].program.rule.closing.is_some();
-        for (i, step) in steps.iter().enumerate().filter(|_| !closing) {
-            let events: Vec<EvidenceJson<'_>> = body
-                .evidence
-                .iter()
-                .filter(|e| e.step.0 as usize == i)
-                .map(|e| EvidenceJson::new(e, sources))
-                .collect();
-            if !events.is_empty() {
-                map.serialize_entry(&step.name, &events)?;
-            }
-        }
-        map.end()
     }
 }

@@ -199,7 +199,7 @@ impl Pipeline {
             .collect();
         let mut sequencer = Sequencer::new(options.order, options.lateness);
         sequencer.add_partition((0, 0));
-        sequencer.revise(rules.lateness);
+        sequencer.revise(!rules.revising.is_empty());
         Pipeline {
             generations: VecDeque::from([Generation::new(rules, Millis::MIN)]),
             sequencer,
@@ -353,8 +353,7 @@ impl Pipeline {
 
     /// Late events are for the rules of all generations.
     pub(super) fn revise(&mut self) {
-        let longest = self.generations.iter().map(|g| g.rules.lateness).max();
-        self.sequencer.revise(longest.unwrap_or(0));
+        self.sequencer.revise(self.generations.iter().any(|g| !g.rules.revising.is_empty()));
     }
 
     /// Hands the next generation to the shards.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use lapwing_dsl::syntax::ast::{Call, Expr, WindowClause, WindowKind};
 
+use crate::Alert;
 use crate::calendar::Shape;
 use crate::eval::{Scope, World, find_name};
 use crate::event::Event;
@@ -16,12 +17,43 @@ use crate::windows::{calls, expressions};
 /// What such a rule holds.
 #[derive(Clone, Debug, Default)]
 pub struct Closes {
-    /// Windows with an event: the key, the first and the last moment.
-    pub open: Vec<(Key, i64, i64)>,
+    /// Windows with an event, and those that closed and that a late event may still change.
+    pub windows: Vec<Looked>,
     /// Of a rule for rows: the window that closes next, once that is known.
     pub next: Option<(i64, i64)>,
     /// Of a rule for rows that came while events flowed: its first window begins no earlier.
     pub begins: Option<i64>,
+    /// Of a rule for rows: the time of the latest event that it counts, whatever its key.
+    pub counted: Option<i64>,
+    /// Whether its windows do not close before there is another.
+    pub stopped: bool,
+}
+
+/// For so many windows in which nobody had an event, windows close for rows.
+const SILENT_WINDOWS: i64 = 1_000;
+
+/// A window of a key.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    /// The key.
+    pub key: Key,
+    /// The first moment.
+    pub first: i64,
+    /// The last moment.
+    pub last: i64,
+    /// Whether it has closed.
+    pub closed: bool,
+    /// The last revision of its alert, and whether the alert is held back.
+    pub said: Option<(Alert, bool)>,
+}
+
+/// What an event changes of windows that closed before.
+#[derive(Default)]
+pub struct Changed {
+    /// Windows that are part of a longer session now.
+    pub withdrawn: Vec<Looked>,
+    /// The key, the first and the last moment of windows that are looked at again.
+    pub again: Vec<(Key, i64, i64)>,
 }
 
 /// What the rule's windows are, as text: rules of which it is the same look at the same.
@@ -62,46 +94,86 @@ fn counted(rule: &Rule<'_>, types: &[&lapwing_dsl::syntax::ast::EventDecl]) -> V
 }
 
 impl Closes {
-    /// An event came.
-    pub fn event(&mut self, rule: &Rule<'_>, clause: &WindowClause, world: &World<'_>, event: &Rc<Event>) {
-        if clause.rows.is_some() || !counted(rule, &world.types).contains(&event.ty) {
-            return;
+    /// An event came; some windows that closed before are other than they were.
+    pub fn event(
+        &mut self,
+        rule: &Rule<'_>,
+        clause: &WindowClause,
+        world: &World<'_>,
+        event: &Rc<Event>,
+        (since, newest): (i64, i64),
+    ) -> Changed {
+        let mut changed = Changed::default();
+        let past = world.clock.saturating_sub(rule.lateness);
+        self.windows.retain(|w| !w.closed || w.last >= past);
+        if !counted(rule, &world.types).contains(&event.ty) || event.late && rule.lateness == 0 {
+            return changed;
         }
-        let Some(key) = rule.key(event) else { return };
+        if !event.late {
+            self.counted = self.counted.max(Some(event.at));
+            if std::mem::take(&mut self.stopped) {
+                self.plan(clause, world.clock.max(event.at), (since, newest));
+            }
+        }
+        let Some(key) = rule.key(event) else { return changed };
         if let Some(shape) = Shape::of(&clause.window) {
-            for (first, end) in shape.holding(event.at) {
+            for (first, end) in shape.holding(event.at).into_iter().filter(|(_, end)| *end > past) {
                 let last = end - 1;
-                if last >= world.clock && !self.open.contains(&(key.clone(), first, last)) {
-                    self.open.push((key.clone(), first, last));
+                let known = self.windows.iter().any(|w| w.key == key && w.first == first);
+                let closed = last < world.clock;
+                let counts = match &clause.rows {
+                    None => true,
+                    Some(rows) => {
+                        let is_row = world.data.keys(&rows.text, last).contains(&key);
+                        let begun = self.begins.is_none_or(|begins| first >= begins);
+                        closed && (known || is_row && begun && first >= shape.holding(since)[0].0)
+                    }
+                };
+                if counts && !known {
+                    self.windows.push(Looked { key: key.clone(), first, last, closed, said: None });
+                }
+                if counts && closed {
+                    changed.again.push((key.clone(), first, last));
                 }
             }
-            return;
+            return changed;
         }
-        let WindowKind::Session(gap) = &clause.window.kind else { return };
+        let WindowKind::Session(gap) = &clause.window.kind else { return changed };
         let scope = Scope { counted: Some(event), ..scope(rule, &key, world, event, event.at) };
         let meets = own_calls(rule)[0].filter.as_ref().is_none_or(|c| scope.eval(c).truth() == Some(true));
         let (mut first, mut last) = (event.at, event.at + gap.ms);
-        if !meets || last < world.clock {
-            return;
+        if !meets || last < past {
+            return changed;
         }
-        self.open.retain(|(k, f, l)| {
-            let joins = *k == key && f - gap.ms <= event.at && event.at <= *l;
-            if joins {
-                first = first.min(*f);
-                last = last.max(*l);
-            }
-            !joins
-        });
-        self.open.push((key, first, last));
+        let joins = |w: &Looked| w.key == key && w.first - gap.ms <= event.at && event.at <= w.last;
+        let (joined, others) = std::mem::take(&mut self.windows).into_iter().partition(joins);
+        self.windows = others;
+        let mut joined: Vec<Looked> = joined;
+        first = joined.iter().map(|w| w.first).min().unwrap_or(first).min(first);
+        last = joined.iter().map(|w| w.last).max().unwrap_or(last).max(last);
+        let closed = last < world.clock;
+        let same = joined.iter().position(|w| w.first == first).map(|i| joined.remove(i));
+        changed.withdrawn = joined;
+        let said = same.and_then(|w| w.said);
+        self.windows.push(Looked { key: key.clone(), first, last, closed, said });
+        if closed {
+            changed.again.push((key, first, last));
+        }
+        changed
     }
 
     /// Finds the first window that closes for rows, at or after a time.
-    pub fn plan(&mut self, clause: &WindowClause, from: i64, newest: i64) {
+    pub fn plan(&mut self, clause: &WindowClause, from: i64, (since, newest): (i64, i64)) {
         let Some(shape) = Shape::of(&clause.window).filter(|_| clause.rows.is_some()) else { return };
         let mut at = from;
         self.next = loop {
             let (first, end) = shape.holding(at)[0];
             if first > newest {
+                break None;
+            }
+            let counted = since.max(self.begins.unwrap_or(since)).max(self.counted.unwrap_or(since));
+            if end - 1 - counted > SILENT_WINDOWS * shape.every {
+                self.stopped = true;
                 break None;
             }
             if self.begins.is_none_or(|begins| first >= begins) {
@@ -114,8 +186,8 @@ impl Closes {
     /// When the next window closes, and for which key; the empty one stands for all rows.
     pub fn timer(&self) -> Option<(i64, Key)> {
         let of_rows = self.next.map(|(_, last)| (last, Key::new()));
-        let mut all: Vec<(i64, Key)> =
-            self.open.iter().map(|(key, _, last)| (*last, key.clone())).chain(of_rows).collect();
+        let open = self.windows.iter().filter(|w| !w.closed).map(|w| (w.last, w.key.clone()));
+        let mut all: Vec<(i64, Key)> = open.chain(of_rows).collect();
         all.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| value::key_order(&a.1, &b.1)));
         all.into_iter().next()
     }
@@ -136,7 +208,16 @@ pub fn scope<'s>(
 pub fn at_hand(world: &World<'_>) -> Rc<Event> {
     let nothing = || {
         let (ty, data) = (String::new(), world.data.clone());
-        Rc::new(Event { ty, at: i64::MIN, line: 0, place: 0, data, fields: BTreeMap::new() })
+        Rc::new(Event {
+            ty,
+            at: i64::MIN,
+            line: 0,
+            clock: i64::MIN,
+            late: false,
+            place: 0,
+            data,
+            fields: BTreeMap::new(),
+        })
     };
     world.history.last().cloned().unwrap_or_else(nothing)
 }

@@ -22,6 +22,10 @@ pub struct Event {
     pub at: i64,
     /// The input line it came from; for a derived event its number from [`DERIVED`] on.
     pub line: usize,
+    /// Time once it has come.
+    pub clock: i64,
+    /// Whether it came behind the watermark: only rules with a `lateness` see it.
+    pub late: bool,
     /// Its place in the order of processing.
     pub place: usize,
     /// Lists and tables as of its place.
@@ -74,7 +78,16 @@ pub fn decode(decl: &EventDecl, json: &Json, line: usize) -> Decoded {
         at = Some(*ms);
     }
     let Some(at) = at else { return Decoded::Rejected };
-    Decoded::Event(Event { ty: decl.name.text.clone(), at, line, place: 0, data: Rc::default(), fields })
+    Decoded::Event(Event {
+        ty: decl.name.text.clone(),
+        at,
+        line,
+        clock: at,
+        late: false,
+        place: 0,
+        data: Rc::default(),
+        fields,
+    })
 }
 
 fn is_of_type(decl: &EventDecl, json: &Json) -> bool {

@@ -18,7 +18,7 @@ impl Scope<'_> {
     pub fn over(&self, call: &Call) -> Value {
         let window = call.over.as_ref().expect("the caller saw it");
         if windows::is_sampled(call) {
-            let input = |e: &&Rc<Event>| self.rule.names(&e.ty) && self.rule.keys(e).contains(self.key);
+            let input = |e: &&Rc<Event>| !e.late && self.rule.names(&e.ty) && self.rule.keys(e).contains(self.key);
             let inside = self.inside(window, self.held(call).into_iter().filter(input).collect());
             return aggregates::correlation(inside.into_iter().map(|event| self.sample(call, event)).collect());
         }
@@ -169,10 +169,10 @@ impl Scope<'_> {
         since
     }
 
-    /// The clock once the event of this place had come.
+    /// The clock once the event of this place had come, by which windows go: it stands the rule's lateness behind.
     fn clock_of(&self, place: usize) -> i64 {
-        let greatest = self.world.history.iter().take(place + 1).map(|e| e.at).max().unwrap_or(i64::MIN);
-        greatest.saturating_sub(self.world.lateness)
+        let clock = self.world.history.iter().take(place + 1).map(|e| e.clock).max().unwrap_or(i64::MIN);
+        clock.saturating_sub(self.rule.lateness)
     }
 
     /// Whether the clock had passed an event's end in a window of this length when the current event came, which may be behind the clock.
@@ -187,7 +187,11 @@ impl Scope<'_> {
         let held = self.world.windows.get(&name.whole()).expect("the rule set has the windows of its rules");
         let history = self.world.history.get(held.from..).unwrap_or_default();
         let forgotten = |e: &&Rc<Event>| held.forgotten.iter().any(|(place, at)| e.place < *place && e.at < *at);
-        history.iter().filter(|e| !forgotten(e)).collect()
+        // What goes by the order of processing takes no event that came late.
+        let by_time =
+            !matches!(call.over.as_ref().map(|w| &w.kind), None | Some(WindowKind::Last(_) | WindowKind::Delta(..)));
+        let seen = |e: &&Rc<Event>| !e.late || by_time && self.rule.lateness > 0;
+        history.iter().filter(|e| !forgotten(e) && seen(e)).collect()
     }
 
     /// Whether the event counts for the rule's key.

@@ -47,6 +47,8 @@ pub struct Rule<'a> {
     pub report: Report,
     /// `stop on`
     pub stop: Option<&'a StopClause>,
+    /// For how long after a window closed, or an absence held, a late event still counts; 0 where it never does.
+    pub lateness: i64,
     /// The steps that bind events, in the order of the text.
     pub steps: Vec<&'a Step>,
     /// The steps of its absences.
@@ -88,6 +90,7 @@ impl<'a> Rule<'a> {
             skip: &Skip::PastLast,
             report: Report::Early,
             stop: None,
+            lateness: 0,
             steps: Vec::new(),
             absent: Vec::new(),
             tree: format!("{:?}", decl.clauses),
@@ -105,6 +108,7 @@ impl<'a> Rule<'a> {
                 ClauseKind::Skip(s) => rule.skip = s,
                 ClauseKind::Report(r) => rule.report = *r,
                 ClauseKind::StopOn(s) => rule.stop = Some(s),
+                ClauseKind::Lateness(d) => rule.lateness = d.ms,
                 _ => {}
             }
         }
@@ -192,8 +196,11 @@ pub fn key_by(by: &By, optional: &[bool], event: &Event) -> Option<Key> {
         By::Fields(fields) => fields,
         By::PerType(types) => &types.iter().find(|(ty, _)| ty.text == event.ty)?.1,
     };
-    let value =
-        |(f, optional): (&KeyField, &bool)| Some(event.field(&f.name.text)).filter(|v| *optional || !v.is_missing());
+    // Equal keys are one key, however their numbers were written.
+    let plain = |value: Value| if let Value::Decimal(d) = value { Value::Decimal(d.normalize()) } else { value };
+    let value = |(f, optional): (&KeyField, &bool)| {
+        Some(plain(event.field(&f.name.text))).filter(|v| *optional || !v.is_missing())
+    };
     fields.iter().zip(optional).map(value).collect()
 }
 

@@ -53,6 +53,8 @@ pub struct Done<'a> {
     pub data: Rc<Data>,
     /// Under `report updates`: the open alert that it continues.
     pub continues: Option<usize>,
+    /// Where its absences at the end have held: the run that waited for that.
+    pub waited: Option<Box<Run<'a>>>,
 }
 
 /// A match as a set of bindings: the input lines of each step.
@@ -187,6 +189,15 @@ impl<'a> Matcher<'a, '_> {
         }
     }
 
+    /// Whether a run that only waits for time, or has waited, is made false by an event that came behind.
+    pub fn is_made_false(&self, run: &Run<'a>, event: &Rc<Event>) -> bool {
+        let Waits::Absences(absences) = &run.waits else { return false };
+        let last = &run.bound.last().expect("a run holds an event").event;
+        let end = self.completion(run, absences);
+        let comes_before = event.late && (event.at, event.line) <= (last.at, last.line);
+        !comes_before && absences.iter().any(|a| !a.next && self.forbids(run, a, end, event))
+    }
+
     /// Lets time pass a deadline.
     pub fn pass(&self, run: &Run<'a>, deadline: i64, made: &mut Made<'a>) {
         match &run.waits {
@@ -277,7 +288,9 @@ impl<'a> Matcher<'a, '_> {
     fn complete(&self, run: &Run<'a>, at: i64, now: i64, made: &mut Made<'a>) {
         let (bound, decisions, seen) = (run.bound.clone(), run.decisions.clone(), self.world.history.len());
         let data = self.world.data.clone();
-        let done = Done { bound, decisions, at, now, seen, data, continues: run.continues };
+        let held = matches!(&run.waits, Waits::Absences(all) if self.completion(run, all) == Some(at));
+        let waited = held.then(|| Box::new(run.clone()));
+        let done = Done { bound, decisions, at, now, seen, data, continues: run.continues, waited };
         if self.rule.when.is_none_or(|c| self.match_scope(&done.bound, now).eval(c).truth() == Some(true)) {
             made.done.push(done);
         }

@@ -32,6 +32,8 @@ pub struct KeyState<'a> {
     /// `report updates`: alerts not yet closed, with their latest match and revision.
     open: Vec<(usize, Done<'a>, u64)>,
     opened: usize,
+    /// With a `lateness`: what a late event may still take back.
+    settled: Vec<(usize, Done<'a>)>,
 }
 
 impl<'a> KeyState<'a> {
@@ -44,6 +46,7 @@ impl<'a> KeyState<'a> {
         stops: bool,
     ) -> Vec<Reported<'a>> {
         let mut reported = Vec::new();
+        let withdrawn = if in_input { self.withdraw(matcher, event) } else { Vec::new() };
         if in_input {
             let mut made = Made::default();
             for run in &self.runs {
@@ -58,7 +61,27 @@ impl<'a> KeyState<'a> {
             self.runs.clear();
             reported.extend(self.settle(matcher, Made::default()));
         }
+        reported.extend(withdrawn);
         reported
+    }
+
+    /// An event that came behind the watermark: it makes false what it can, and nothing else.
+    pub fn late(&mut self, matcher: Matcher<'a, '_>, event: &Rc<Event>) -> Vec<Reported<'a>> {
+        self.runs.retain(|run| !matcher.is_made_false(run, event));
+        self.withdraw(matcher, event)
+    }
+
+    /// Takes back what an event makes false.
+    fn withdraw(&mut self, matcher: Matcher<'a, '_>, event: &Rc<Event>) -> Vec<Reported<'a>> {
+        let over = |done: &Done<'a>| done.at.saturating_add(matcher.rule.lateness) < event.clock;
+        let is_false = |done: &Done<'a>| {
+            let run = done.waited.as_ref().expect("it has waited");
+            !over(done) && matcher.is_made_false(run, event)
+        };
+        let (gone, stays) = std::mem::take(&mut self.settled).into_iter().partition(|(_, done)| is_false(done));
+        self.settled = stays;
+        let back = |(alert, done)| Reported { done, revision: 1, status: "retracted", alert: Some(alert) };
+        Vec::into_iter(gone).map(back).collect()
     }
 
     /// The next moment at which time alone changes something.
@@ -84,6 +107,7 @@ impl<'a> KeyState<'a> {
     /// The rule has changed or gone: what is complete is reported, open alerts are closed, and the runs behind these go.
     pub fn flush(&mut self, matcher: Matcher<'a, '_>) -> Vec<Reported<'a>> {
         let mut runs = std::mem::take(&mut self.runs);
+        self.settled.clear();
         let reported = self.settle(matcher, Made::default());
         let last = |r: &Reported<'a>| r.done.bound.last().map(|b| b.event.place);
         let until = reported.iter().filter(|r| r.status == "open").filter_map(last).max();
@@ -103,6 +127,18 @@ impl<'a> KeyState<'a> {
         self.runs = without_doubles(made.runs);
         let mut done = made.done;
         done.sort_by_key(Done::rank);
+        let mut reported = self.report(matcher, done);
+        if matcher.rule.lateness > 0 {
+            for one in reported.iter_mut().filter(|r| r.done.waited.is_some()) {
+                self.opened += 1;
+                one.alert = Some(self.opened);
+                self.settled.push((self.opened, one.done.clone()));
+            }
+        }
+        reported
+    }
+
+    fn report(&mut self, matcher: Matcher<'a, '_>, done: Vec<Done<'a>>) -> Vec<Reported<'a>> {
         match (matcher.rule.mode, matcher.rule.report) {
             (MatchMode::Each, _) => self.report_each(done),
             (MatchMode::Last, _) => self.report_last(done),

@@ -57,7 +57,8 @@ pub struct Made {
 pub fn of_the_log(events: Vec<(usize, Event)>, lateness: i64) -> Vec<Item> {
     let mut clock = i64::MIN;
     let item = |(index, (generation, event)): (usize, (usize, Event))| {
-        clock = clock.max(event.at.saturating_sub(lateness));
+        // A late one carries the time at which it comes.
+        clock = clock.max(event.clock.saturating_sub(lateness));
         Item { generation, event, tag: Tag { index, ..Tag::default() }, clock }
     };
     events.into_iter().enumerate().map(item).collect()
@@ -125,5 +126,14 @@ pub fn derive(matcher: Matcher<'_, '_>, reported: &Reported<'_>, past: &World<'_
         }
         fields.insert(field.name.text.clone(), value);
     }
-    Some(Event { ty: ty.text.clone(), at: done.at, line: 0, place: 0, data: Rc::default(), fields })
+    Some(Event {
+        ty: ty.text.clone(),
+        at: done.at,
+        line: 0,
+        clock: done.at,
+        late: false,
+        place: 0,
+        data: Rc::default(),
+        fields,
+    })
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use lapwing_dsl::syntax::ast::{Decl, EventDecl, File, WindowClause, WindowKind};
 use serde_json::{Map, Value as Json, json};
 
-use crate::closing::{self, Closes, at_hand, looks_at};
+use crate::closing::{self, Closes, Looked, at_hand, looks_at};
 use crate::data::{Data, Used};
 use crate::eval::{Scope, World};
 use crate::event::{self, Decoded, Event};
@@ -54,7 +54,8 @@ fn run_written_out(files: &[File], changes: &[Change<'_>], lines: &[Json], optio
     let (events, cuts, outcome) = read(&generations, changes, lines, options);
     let lateness = if options.order == Order::Arrival { options.lateness_ms } else { 0 };
     let mut items = strata::of_the_log(events, lateness);
-    let time = (items.iter().map(|i| i.event.at).min(), items.iter().map(|i| i.event.at).max());
+    let times = || items.iter().filter(|i| !i.event.late).map(|i| i.event.at);
+    let time = (times().min(), times().max());
     let first = if options.order == Order::Arrival { items.first().map(|i| i.event.at) } else { time.0 };
     let time = first.zip(time.1);
     let strata: Vec<Vec<u8>> = generations.iter().map(|g| strata::of_rules(&g.rules)).collect();
@@ -196,13 +197,19 @@ fn read(
                     Decoded::Other => {}
                     Decoded::Rejected if number == cuts.len() => outcome.rejected.push(line),
                     Decoded::Rejected => {}
-                    Decoded::Event(event) if !judges(&event) => {}
                     Decoded::Event(event) => {
-                        greatest = greatest.max(Some(event.at));
-                        if options.order == Order::EventTime && watermark.is_some_and(|w| event.at < w) {
-                            outcome.late.push(line);
-                        } else {
-                            events.push((number, event));
+                        let behind = watermark.filter(|w| options.order == Order::EventTime && event.at < *w);
+                        if judges(&event) {
+                            greatest = greatest.max(Some(event.at));
+                            if behind.is_some() {
+                                outcome.late.push(line);
+                            } else {
+                                events.push((number, event.clone()));
+                            }
+                        }
+                        // A late one comes where time stands then, to the rules of then.
+                        if let Some(clock) = behind.filter(|w| number == cuts.iter().filter(|cut| *w > **cut).count()) {
+                            events.push((number, Event { clock, late: true, ..event }));
                         }
                     }
                 }
@@ -214,7 +221,8 @@ fn read(
     outcome.late.dedup();
     match options.order {
         // Stable: lines, and the types of one line, keep their order.
-        Order::EventTime => events.sort_by_key(|(_, e)| e.at),
+        // A late one comes once all that was before its place has come.
+        Order::EventTime => events.sort_by_key(|(_, e)| (e.clock, !e.late)),
         Order::Arrival => cuts.fill(i64::MIN),
     }
     (events, cuts, outcome)
@@ -288,6 +296,8 @@ impl<'a> Stream<'a> {
                 state.closes.begins = Some(self.world.clock).filter(|clock| *clock > i64::MIN);
             }
             if let Some(i) = before.filter(|i| old.texts[*i] != *text) {
+                state.closes.windows.retain(|w| !w.closed);
+                state.closes.windows.iter_mut().for_each(|w| w.said = None);
                 state.lead_over(&old.rules[i], &old.types, rule, &self.world);
             }
             self.states.push(state);
@@ -305,7 +315,7 @@ impl<'a> Stream<'a> {
         self.planned = true;
         for (rule, state) in self.generation.rules.iter().zip(&mut self.states) {
             if let Some(clause) = rule.closing.filter(|_| state.closes.next.is_none()) {
-                state.closes.plan(clause, self.world.clock.max(since), newest);
+                state.closes.plan(clause, self.world.clock.max(since), (since, newest));
             }
         }
     }
@@ -319,15 +329,25 @@ impl<'a> Stream<'a> {
 
     fn process(&mut self, mut event: Event) {
         event.place = self.world.history.len();
+        event.clock = self.world.clock;
         event.data = self.world.data.clone();
         let event = Rc::new(event);
         self.world.history.push(event.clone());
-        for (rule, state) in self.generation.rules.iter().zip(&mut self.states) {
-            if let Some(clause) = rule.closing {
-                state.closes.event(rule, clause, &self.world, &event);
-            }
-        }
+        let time = self.time.unwrap_or((i64::MAX, i64::MIN));
         for (i, rule) in self.generation.rules.iter().enumerate() {
+            if let Some(clause) = rule.closing {
+                let state = &mut self.states[i];
+                let changed = state.closes.event(rule, clause, &self.world, &event, time);
+                for gone in changed.withdrawn {
+                    self.made.alerts.extend(taken_back(gone).map(|alert| (self.tag, alert)));
+                }
+                for (key, first, last) in changed.again {
+                    self.look(i, clause, &key, (first, last));
+                }
+            }
+            if event.late && rule.lateness == 0 {
+                continue;
+            }
             let input = rule.keys(&event);
             let stopped = rule.stop.filter(|s| s.event.text == event.ty).and_then(|_| rule.key(&event));
             let mut keys = input.clone();
@@ -336,7 +356,11 @@ impl<'a> Stream<'a> {
             for key in keys {
                 let in_input = input.contains(&key);
                 let stops = stopped.as_ref() == Some(&key) && self.stops(rule, &key, &event);
-                self.with_key(i, &key, |state, matcher| state.event(matcher, &event, in_input, stops));
+                if event.late && in_input {
+                    self.with_key(i, &key, |state, matcher| state.late(matcher, &event));
+                } else if !event.late {
+                    self.with_key(i, &key, |state, matcher| state.event(matcher, &event, in_input, stops));
+                }
             }
         }
     }
@@ -378,22 +402,67 @@ impl<'a> Stream<'a> {
     /// A window closes, of one key or for all rows.
     fn close(&mut self, rule: usize, clause: &WindowClause, key: &Key, deadline: i64) {
         let of = &self.generation.rules[rule];
-        let state = &mut self.states[rule];
         let Some(rows) = &clause.rows else {
-            let at = state.closes.open.iter().position(|(k, _, last)| k == key && *last == deadline);
-            let (key, first, last) = state.closes.open.remove(at.expect("the window is open"));
-            self.made.alerts.extend(closed(of, state, clause, &self.world, &key, (first, last)).map(|a| (self.tag, a)));
+            let windows = &mut self.states[rule].closes.windows;
+            let open = windows.iter_mut().find(|w| w.key == *key && w.last == deadline && !w.closed);
+            let window = open.expect("the window is open");
+            window.closed = true;
+            let (key, first) = (window.key.clone(), window.first);
+            self.look(rule, clause, &key, (first, deadline));
+            if of.lateness == 0 {
+                self.states[rule].closes.windows.retain(|w| !w.closed);
+            }
             return;
         };
-        let (first, last) = state.closes.next.expect("a window closes");
+        let (first, last) = self.states[rule].closes.next.expect("a window closes");
         let mut keys = self.world.data.keys(&rows.text, last);
         keys.sort_by(|a, b| value::key_order(a, b));
         for key in keys {
-            self.made.alerts.extend(closed(of, state, clause, &self.world, &key, (first, last)).map(|a| (self.tag, a)));
+            let window = Looked { key: key.clone(), first, last, closed: true, said: None };
+            self.states[rule].closes.windows.push(window);
+            self.look(rule, clause, &key, (first, last));
         }
-        let newest = self.time.map_or(i64::MIN, |(_, newest)| newest);
-        state.closes.begins = None;
-        state.closes.plan(clause, last + 1, newest);
+        let windows = &mut self.states[rule].closes.windows;
+        // Of a row without an alert nothing is remembered.
+        windows.retain(|w| w.said.is_some() && of.lateness > 0);
+        let time = self.time.unwrap_or((i64::MAX, i64::MIN));
+        self.states[rule].closes.plan(clause, last + 1, time);
+    }
+
+    /// Looks at a window that has closed, for the first time or again.
+    fn look(&mut self, rule: usize, clause: &WindowClause, key: &Key, (first, last): (i64, i64)) {
+        let of = &self.generation.rules[rule];
+        let state = &mut self.states[rule];
+        let at = state.closes.windows.iter().position(|w| w.key == *key && w.first == first);
+        let at = at.expect("the window is known");
+        let before = state.closes.windows[at].said.clone();
+        let now = closed(of, clause, &self.world, key, (first, last));
+        let stands = before.as_ref().is_some_and(|(alert, _)| alert.status != "retracted");
+        let said = match (before, now) {
+            (None, None) => None,
+            (None, Some((alert, by))) => {
+                let held = of.suppress.map(|s| state.hold_back(by, alert.at, s.duration.ms));
+                let silent = held == Some(None);
+                let suppressed = held.flatten().unwrap_or(0);
+                Some((Alert { suppressed, ..alert }, silent))
+            }
+            (Some((old, _)), Some((new, _))) if stands && same_words(&old, &new) => None,
+            (Some((old, silent)), Some((new, _))) => {
+                let status = if stands { "updated" } else { "open" }.to_owned();
+                Some((Alert { revision: old.revision + 1, status, ..new }, silent))
+            }
+            (Some((old, silent)), None) if stands => {
+                let status = "retracted".to_owned();
+                Some((Alert { revision: old.revision + 1, status, suppressed: 0, ..old }, silent))
+            }
+            (Some(_), None) => None,
+        };
+        if let Some((alert, silent)) = said {
+            state.closes.windows[at].said = Some((alert.clone(), silent));
+            if !silent {
+                self.made.alerts.push((self.tag, alert));
+            }
+        }
     }
 
     fn next_timer(&self) -> Option<(i64, usize, Key)> {
@@ -537,15 +606,14 @@ fn alert(matcher: Matcher<'_, '_>, reported: &Reported<'_>, suppressed: u64) -> 
     }
 }
 
-/// The alert of a window that closed; none where `when` does not hold, or it is held back.
+/// The alert of a window that closed, with what `suppress` goes by; none where `when` does not hold.
 fn closed(
     rule: &Rule<'_>,
-    state: &mut RuleState<'_>,
     clause: &WindowClause,
     world: &World<'_>,
     key: &Key,
     (first, last): (i64, i64),
-) -> Option<Alert> {
+) -> Option<(Alert, Key)> {
     let at_hand = at_hand(world);
     let used = RefCell::default();
     let scope = Scope { used: Some(&used), ..closing::scope(rule, key, world, &at_hand, last) };
@@ -553,16 +621,24 @@ fn closed(
         return None;
     }
     let at = if let WindowKind::Session(_) = clause.window.kind { last } else { last + 1 };
-    let suppressed = match rule.suppress {
-        None => 0,
-        Some(s) => {
-            let by = if s.by.is_empty() { key.clone() } else { s.by.iter().map(|e| scope.eval(e)).collect() };
-            state.hold_back(by, at, s.duration.ms)?
-        }
-    };
+    let own: Vec<Value> = rule.suppress.iter().flat_map(|s| &s.by).map(|e| scope.eval(e)).collect();
+    let by = if own.is_empty() { key.clone() } else { own };
     rule.risk.map(|risk| scope.eval(risk));
     let said = said(&scope);
-    Some(Alert { first_at: first, at, suppressed, models: models(used.into_inner()), ..said })
+    Some((Alert { first_at: first, at, models: models(used.into_inner()), ..said }, by))
+}
+
+/// Whether two revisions of an alert differ in nothing that they say.
+fn same_words(a: &Alert, b: &Alert) -> bool {
+    (a.at, &a.fields, &a.severity, &a.message, &a.models) == (b.at, &b.fields, &b.severity, &b.message, &b.models)
+}
+
+/// The alert of a window that is part of a longer session now.
+fn taken_back(window: Looked) -> Option<Alert> {
+    let (alert, silent) = window.said?;
+    let status = "retracted".to_owned();
+    let back = Alert { revision: alert.revision + 1, status, suppressed: 0, ..alert.clone() };
+    (!silent && alert.status != "retracted").then_some(back)
 }
 
 /// What the rule's clauses make of it.

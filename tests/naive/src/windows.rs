@@ -50,15 +50,18 @@ pub fn carried_over(before: &Since, rules: &[Rule<'_>], types: &[&EventDecl], no
             continue;
         }
         let mut held = Held { name: name.clone(), from: now, forgotten: Vec::new() };
-        if let Some((wanted, _)) = name.sliding {
-            let of = |held: &&Held| held.name.sliding.map_or(0, |(length, _)| length);
-            let alike = |held: &&&Held| held.name.sliding.is_some() && held.name.rest == name.rest;
-            let best = free.iter().filter(alike).min_by_key(|h| (of(h) < wanted, (of(h) - wanted).abs())).copied();
-            if let Some((before, (length, offset))) = best.and_then(|b| Some((b, b.name.sliding?))) {
-                free.retain(|held| !std::ptr::eq(*held, before));
-                held.from = before.from;
-                held.forgotten.clone_from(&before.forgotten);
-                held.forgotten.push((now, clock.saturating_sub(length.saturating_add(offset))));
+        let wanted = name.sliding.map_or(0, |(length, _)| length);
+        let of = |held: &&Held| held.name.sliding.map_or(0, |(length, _)| length);
+        let alike =
+            |held: &&&Held| held.name.sliding.is_some() == name.sliding.is_some() && held.name.rest == name.rest;
+        let order = |h: &&&Held| (of(h) < wanted, (of(h) - wanted).abs(), -h.name.lateness);
+        if let Some(before) = free.iter().filter(alike).min_by_key(order).copied() {
+            free.retain(|held| !std::ptr::eq(*held, before));
+            held.from = before.from;
+            held.forgotten.clone_from(&before.forgotten);
+            if let Some((length, offset)) = before.name.sliding {
+                let past = length.saturating_add(offset).saturating_add(before.name.lateness);
+                held.forgotten.push((now, clock.saturating_sub(past)));
             }
         }
         since.insert(name.whole(), held);
@@ -129,13 +132,15 @@ pub fn counted<'t>(call: &'t Call, candidate: Option<&'t str>, types: &[&EventDe
 pub struct Name {
     /// Of a sliding window its length and its offset.
     sliding: Option<(i64, i64)>,
+    /// That of the rules that look.
+    lateness: i64,
     rest: String,
 }
 
 impl Name {
     /// All of it.
     pub fn whole(&self) -> String {
-        format!("{:?} {}", self.sliding, self.rest)
+        format!("{:?} {} {}", self.sliding, self.lateness, self.rest)
     }
 }
 
@@ -143,7 +148,11 @@ impl Name {
 pub fn name(rule: &Rule<'_>, call: &Call, candidate: Option<&str>, types: &[&EventDecl]) -> Name {
     if is_sampled(call) {
         // What a rule samples is its own, and begins anew when it means something else.
-        return Name { sliding: None, rest: format!("{} samples {} for {}", rule.name, plain(call), meaning(rule)) };
+        return Name {
+            sliding: None,
+            lateness: 0,
+            rest: format!("{} samples {} for {}", rule.name, plain(call), meaning(rule)),
+        };
     }
     let ty = counted(call, candidate, types).unwrap_or_default();
     let offset = call.over.as_ref().and_then(|w| w.offset).map_or(0, |o| o.ms);
@@ -193,7 +202,14 @@ pub fn name(rule: &Rule<'_>, call: &Call, candidate: Option<&str>, types: &[&Eve
         Some(WindowKind::Sliding(length)) if call.name.text != "first_seen" => Some((length.ms, offset)),
         _ => None,
     };
-    Name { sliding, rest: format!("{} {ty} {args:?} {filter:?} {length} {zone} {offset} {key}", call.name.text) }
+    let by_time =
+        !matches!(call.over.as_ref().map(|w| &w.kind), None | Some(WindowKind::Last(_) | WindowKind::Delta(..)));
+    let lateness = if by_time { rule.lateness } else { 0 };
+    Name {
+        sliding,
+        lateness,
+        rest: format!("{} {ty} {args:?} {filter:?} {length} {zone} {offset} {key}", call.name.text),
+    }
 }
 
 fn steps_back(call: &Call) -> i64 {

@@ -52,6 +52,9 @@ pub fn rule(name: &str, rng: &mut Rng) -> (RuleText, Used) {
         stop(&mut writer, &mut clauses);
     }
     results(&mut writer, &steps, keys, &mut clauses);
+    if !clauses.iter().any(|c| c == "report final" || c == "report updates") {
+        lateness(&mut writer, 15, &mut clauses);
+    }
     (RuleText { name: name.to_owned(), clauses }, writer.used)
 }
 
@@ -156,7 +159,16 @@ fn closing(name: &str, by: Option<String>, mut writer: Writer<'_>) -> (RuleText,
         w.mark("suppress");
         clauses.push(format!("suppress {}", w.span(2, 9)));
     }
+    lateness(w, 40, &mut clauses);
     (RuleText { name: name.to_owned(), clauses }, writer.used)
+}
+
+/// A late event may still change what was reported.
+fn lateness(w: &mut Writer<'_>, percent: u64, clauses: &mut Vec<String>) {
+    if w.rng.percent(percent) {
+        w.mark("lateness");
+        clauses.push(format!("lateness {}", w.span(1, 9)));
+    }
 }
 
 fn key(w: &mut Writer<'_>) -> (Option<String>, Keys) {

@@ -93,6 +93,7 @@ pub const ALL: &[&str] = &[
     "over where",
     "offset",
     "feature",
+    "lateness",
     "corr of features",
     "window tumbling",
     "window every",

@@ -27,7 +27,7 @@ pub fn chain(rules: &mut [RuleText], used: &mut [Used], rng: &mut Rng) {
 /// The rule's matches become events of a type.
 pub fn emit_into(rule: &mut RuleText, ty: &str, rng: &mut Rng) {
     let is = |clause: &str, word: &str| clause.split(' ').next() == Some(word);
-    rule.clauses.retain(|c| !is(c, "emit") && !is(c, "report"));
+    rule.clauses.retain(|c| !is(c, "emit") && !is(c, "report") && !is(c, "lateness"));
     let Some(pattern) = rule.clauses.iter().find(|c| is(c, "match")) else { return };
     let step = pattern.split([' ', '(']).find_map(|word| word.strip_suffix(':')).unwrap_or("a").to_owned();
     // Without a default a field may be missing that must be there: then no event is made.

@@ -4,6 +4,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use lapwing_dsl::functions::text_of;
+use lapwing_dsl::value::Value;
+use lapwing_engine::Millis;
 use lapwing_engine::order::Aside;
 
 use crate::data::alert::Alert;
@@ -107,15 +110,23 @@ impl Sink for Writer {
             Reason::Bad(reject) => ("bad", reject.to_string()),
             Reason::Aside(put) => match put.reason {
                 Aside::Late { watermark } => {
-                    ("late", format!("its time {} is behind the watermark {watermark}", put.at))
+                    ("late", format!("its time {} is behind the watermark {}", shown(put.at), shown(watermark)))
                 }
                 Aside::Ahead { limit } => {
-                    ("ahead", format!("its time {} is ahead of {limit}, the latest allowed", put.at))
+                    ("ahead", format!("its time {} is ahead of {}, the latest allowed", shown(put.at), shown(limit)))
                 }
             },
         };
         let line = serde_json::json!({"line": rejected.line, "kind": kind, "reason": reason});
         let result = writeln!(file, "{line}");
         self.keep(result);
+    }
+}
+
+/// A time as it stands in alerts.
+fn shown(at: Millis) -> String {
+    match text_of(&Value::Timestamp(at)) {
+        Ok(Value::Text(text)) => text.into_owned(),
+        _ => at.to_string(),
     }
 }
