@@ -11,6 +11,9 @@ use super::layers::{Full, Layer, Layers};
 use crate::Millis;
 use crate::planted::{Bug, bug};
 
+/// While an address is looked for in networks of one length, those of the next few lengths are asked for.
+const ASKED_AHEAD: usize = 3;
+
 /// A list.
 #[derive(Clone, Debug)]
 pub struct List {
@@ -100,17 +103,25 @@ impl List {
     }
 
     fn lies_in(&self, ip: IpAddr, now: Millis) -> bool {
-        match ip {
-            IpAddr::V4(v4) => {
-                let lengths = (0..=32u8).rev().filter(|n| self.lengths.v4 >> n & 1 == 1);
-                lengths.into_iter().any(|n| self.has(&network(IpAddr::V4(v4), n), now))
+        let (some, whole) = self.lengths.v6;
+        let has_length = |n: &u8| match ip {
+            IpAddr::V4(_) => self.lengths.v4 >> n & 1 == 1,
+            IpAddr::V6(_) => {
+                if *n == 128 {
+                    whole
+                } else {
+                    some >> n & 1 == 1
+                }
             }
-            IpAddr::V6(v6) => {
-                let (some, whole) = self.lengths.v6;
-                let lengths = (0..=128u8).rev().filter(|n| if *n == 128 { whole } else { some >> n & 1 == 1 });
-                lengths.into_iter().any(|n| self.has(&network(IpAddr::V6(v6), n), now))
-            }
-        }
+        };
+        let longest = if ip.is_ipv4() { 32 } else { 128 };
+        let networks = || (0..=longest).rev().filter(has_length).map(|n| network(ip, n));
+        let mut ahead = networks();
+        ahead.by_ref().take(ASKED_AHEAD).for_each(|network| self.entries.ask_for(&network));
+        networks().any(|network| {
+            ahead.next().iter().for_each(|network| self.entries.ask_for(network));
+            self.has(&network, now)
+        })
     }
 }
 
