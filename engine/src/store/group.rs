@@ -36,7 +36,8 @@ const COUNTED_VERSION: u16 = 7;
 pub fn save(group: &Group, rows: &[RowsOf], rules: &RuleSet) -> Vec<u8> {
     let mut slots = Writer::default();
     let mut shared = Shared { numbers: BTreeMap::new(), nodes: Writer::default() };
-    slots.list(group.in_order().into_iter(), |w, slot| save_slot(w, rules, group, slot, &mut shared));
+    let told: Vec<SlotId> = group.in_order().into_iter().filter(|slot| !says_nothing(group, *slot, rules)).collect();
+    slots.list(told.into_iter(), |w, slot| save_slot(w, rules, group, slot, &mut shared));
     let mut w = Writer::default();
     w.u64(FORMAT_VERSION.into());
     w.len(shared.numbers.len());
@@ -61,7 +62,10 @@ pub fn load(bytes: &[u8], rules: &RuleSet, hasher: KeyHasher) -> Result<(Group, 
     let mut group = Group::default();
     let nodes = load_events(&mut r, &mut group.bound)?;
     for _ in 0..r.len()? {
-        load_slot(&mut r, rules, &mut group, hasher, &nodes)?;
+        let slot = load_slot(&mut r, rules, &mut group, hasher, &nodes)?;
+        if group.holds_nothing(slot) {
+            return Err(Corrupt("a key holds nothing"));
+        }
     }
     let capped = r.list(|r| Ok((r.u32()?, Capped { caps: r.u64()? as u8, until: r.i64()? })))?;
     group.set_capped(capped.into_iter().collect());
@@ -149,6 +153,17 @@ fn load_event(r: &mut Reader<'_>, nodes: &[BoundId], bound: &mut BoundEvents) ->
     }
     let captured = r.list(|r| r.value())?.into_boxed_slice();
     Ok(bound.add(before, step, rank, origin, at, sequence, captured))
+}
+
+/// Whether a key has nothing that anybody reads: the rules that read the values of its events have gone, and its times are still there.
+fn says_nothing(group: &Group, slot: SlotId, rules: &RuleSet) -> bool {
+    let has_entries = |packed: Packed<'_>| {
+        let family = &rules.families[packed.family() as usize];
+        family.members(packed.members()).any(|member| packed.has_entries(family, member))
+    };
+    group.records(slot).next().is_none()
+        && group.more(slot).is_none_or(|m| m.cells.is_empty() && m.starts.is_empty() && m.windows.is_empty())
+        && !group.packed(slot).any(has_entries)
 }
 
 pub(super) fn save_slot(w: &mut Writer, rules: &RuleSet, group: &Group, slot: SlotId, shared: &mut Shared) {
@@ -243,8 +258,7 @@ pub(super) fn load_slot(
     if !windows.is_sorted_by(|a, b| a.window < b.window) {
         return Err(Corrupt("a window stands twice with one key"));
     }
-    slot = group.put_windows(slot, windows, rules);
-    if group.holds_nothing(slot) { Err(Corrupt("a key holds nothing")) } else { Ok(slot) }
+    Ok(group.put_windows(slot, windows, rules))
 }
 
 fn load_starts(r: &mut Reader<'_>, rules: &RuleSet, hasher: KeyHasher) -> Result<(u32, Starts), Corrupt> {

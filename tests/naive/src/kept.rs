@@ -171,7 +171,7 @@ impl Reader<'_, '_> {
 pub fn fields_of(by: &By, ty: &str) -> Vec<String> {
     let fields = match by {
         By::Fields(fields) => Some(fields),
-        By::PerType(types) => types.iter().find(|(t, _)| t.text == ty).map(|(_, fields)| fields),
+        By::PerType(types) => types.iter().find(|(t, _)| t.text == ty).or(types.first()).map(|(_, fields)| fields),
     };
     fields.into_iter().flatten().map(|f| f.name.text.clone()).collect()
 }

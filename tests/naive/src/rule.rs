@@ -194,7 +194,8 @@ pub fn optional_parts(all: &[&By]) -> Vec<bool> {
 pub fn key_by(by: &By, optional: &[bool], event: &Event) -> Option<Key> {
     let fields: &[KeyField] = match by {
         By::Fields(fields) => fields,
-        By::PerType(types) => &types.iter().find(|(ty, _)| ty.text == event.ty)?.1,
+        // A type that is not named has the fields of the first one's names.
+        By::PerType(types) => &types.iter().find(|(ty, _)| ty.text == event.ty).or(types.first())?.1,
     };
     // Equal keys are one key, however their numbers were written.
     let plain = |value: Value| if let Value::Decimal(d) = value { Value::Decimal(d.normalize()) } else { value };
