@@ -412,12 +412,19 @@ pub enum Aggregate {
     Corr,
 }
 
+impl Reach {
+    /// Whether its events stand in the order of their times, and not in that of processing.
+    pub fn is_by_time(&self) -> bool {
+        matches!(self, Reach::Sliding { .. } | Reach::Aligned { .. } | Reach::Session { .. })
+    }
+}
+
 impl Window {
     /// Whether an event that comes late has its place among the others: by its time, and not by when it is processed.
     pub fn takes_late(&self) -> bool {
         match &self.kind {
             _ if self.key == WindowKey::Input => false,
-            WindowKind::Over { reach, .. } => !matches!(reach, Reach::Last { .. } | Reach::Delta { .. }),
+            WindowKind::Over { reach, .. } => reach.is_by_time(),
             WindowKind::FirstSeen { .. } => true,
             WindowKind::Lag { .. } => false,
         }

@@ -124,7 +124,7 @@ impl Bench {
         let order = if scenario.arrival { Order::Arrival } else { Order::EventTime };
         let sources = Arc::new(vec!["log".to_owned()]);
         let mut sequencer = Sequencer::new(order, scenario.lateness);
-        sequencer.revise(!rules.revising.is_empty());
+        sequencer.revise(rules.revises());
         scenario.partitions.iter().for_each(|p| sequencer.add_partition((0, *p)));
         Ok(Bench {
             plan: Plan::new(&rules),
@@ -203,7 +203,7 @@ impl Bench {
     fn restore(&mut self) -> Result<(), lapwing_engine::store::codec::Corrupt> {
         let judge = Judge { rules: self.rules.clone(), layout: self.plan.layout.clone(), above: i64::MIN };
         let mut sequencer = Sequencer::new(self.order, self.lateness);
-        sequencer.revise(!self.rules.revising.is_empty());
+        sequencer.revise(self.rules.revises());
         load_sequencer(&save_sequencer(&self.sequencer), &[judge], &mut sequencer)?;
         let hasher = KeyHasher::new(7);
         let mut shard = Shard::new(self.rules.clone(), self.limits, hasher, self.sources.clone(), 0, 1);

@@ -3,7 +3,7 @@
 use lapwing_dsl::syntax::Span;
 
 use super::renumber::in_numbers_of;
-use super::same::{Fate, closes_otherwise, fate, windows_that_go_on};
+use super::same::{Fate, fate, windows_that_go_on};
 use crate::rule_set::RuleSet;
 
 /// What becomes of one rule.
@@ -81,8 +81,8 @@ pub fn outlook(old: &RuleSet, new: &RuleSet) -> Vec<Outlook> {
         let before = old.find(&name(new, i)).map(|j| &old.rules[j as usize]);
         let runs = before.map_or(Runs::New, |before| match fate(before, old, new) {
             Fate::Removed => Runs::Removed,
-            Fate::Kept(_) if closes_otherwise(before, old, new) => Runs::Closes,
             Fate::Kept(_) => Runs::Kept,
+            Fate::Closes(_) => Runs::Closes,
             Fate::Changed(_, change) => {
                 let steps = before.program.rule.steps.iter().zip(&change.steps).filter(|(step, _)| !step.absence);
                 let told = steps.map(|(step, to)| StepOutlook {

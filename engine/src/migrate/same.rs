@@ -19,6 +19,8 @@ pub enum Fate {
     Removed,
     /// It means the same; its new index.
     Kept(u32),
+    /// It fires as windows close, and does so in another way: the open ones go on, and what it has reported is final; its new index.
+    Closes(u32),
     /// It has changed: its runs are led through the new automaton.
     Changed(u32, Box<Change>),
     /// It has changed so much that it starts anew.
@@ -79,17 +81,13 @@ pub fn fate(old: &RuleEntry, old_set: &RuleSet, new_set: &RuleSet) -> Fate {
     if !pair.comparable() {
         return Fate::Restarted;
     }
-    if pair.means_the_same() || pair.old.rule.closing.is_some() {
-        return Fate::Kept(index);
+    if pair.means_the_same() {
+        Fate::Kept(index)
+    } else if pair.old.rule.closing.is_some() {
+        Fate::Closes(index)
+    } else {
+        Fate::Changed(index, Box::new(pair.change()))
     }
-    Fate::Changed(index, Box::new(pair.change()))
-}
-
-/// Whether a rule of the old set, which fires as windows close, goes on and does so in another way: then what it has reported is final.
-pub fn closes_otherwise(old: &RuleEntry, old_set: &RuleSet, new_set: &RuleSet) -> bool {
-    let new = new_set.find(&old.program.rule.name).map(|index| &new_set.rules[index as usize]);
-    let same = |new: &RuleEntry| Pair::new(old, old_set, new, new_set).means_the_same();
-    old.program.rule.closing.is_some() && !new.is_some_and(same)
 }
 
 /// Whether what was let through under the old rule set still holds alerts of the rule back under the new one.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::renumber::in_numbers_of;
 use super::replay::Replay;
-use super::same::{Change, Fate, closes_otherwise, fate, windows_that_go_on};
+use super::same::{Change, Fate, fate, windows_that_go_on};
 use crate::Millis;
 use crate::bound::BoundEvents;
 use crate::eval::NoWindows;
@@ -46,7 +46,6 @@ impl Shard {
         self.judged.forget();
         let alike = in_numbers_of(&old, &new.schema);
         let fates: Vec<Fate> = alike.rules.iter().map(|r| fate(r, &alike, &new)).collect();
-        let otherwise: Vec<bool> = alike.rules.iter().map(|r| closes_otherwise(r, &alike, &new)).collect();
         let spaces: Vec<Option<u16>> =
             old.spaces.iter().map(|s| new.spaces.iter().position(|t| t == s).map(|i| i as u16)).collect();
         let windows = windows_that_go_on(&alike, &new);
@@ -72,7 +71,7 @@ impl Shard {
         let runs_max = self.limits.runs_per_key_max;
         for group in &mut self.groups {
             let index = |rule: &u32| match &fates[*rule as usize] {
-                Fate::Kept(index) | Fate::Changed(index, _) => Some(*index),
+                Fate::Kept(index) | Fate::Closes(index) | Fate::Changed(index, _) => Some(*index),
                 Fate::Removed | Fate::Restarted => None,
             };
             let capped = group.all_capped().iter().filter_map(|(rule, c)| Some((index(rule)?, *c))).collect();
@@ -85,7 +84,7 @@ impl Shard {
                 for rule in group.rules(i) {
                     let starts = group.take_starts(i, rule);
                     let mut cell = group.take_cell(i, rule, &old, Vec::new());
-                    if otherwise[rule as usize] {
+                    if let Fate::Closes(_) = &fates[rule as usize] {
                         make_final(&mut cell, &old.rules[rule as usize], &mut group.bound);
                     }
                     let mut before = cell.runs.len();
@@ -106,7 +105,7 @@ impl Shard {
                     let mut move_cell =
                         MoveCell { old: &old, new: &new, key: &key, clock, bound: &mut group.bound, out: &mut *out };
                     let cell = match &fates[rule as usize] {
-                        Fate::Kept(index) => Some(move_cell.keep(cell, *index)),
+                        Fate::Kept(index) | Fate::Closes(index) => Some(move_cell.keep(cell, *index)),
                         Fate::Changed(index, change) => {
                             Some(move_cell.change(cell, *index, change, &crate::key::decode(&key, types)))
                         }

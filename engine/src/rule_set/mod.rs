@@ -386,6 +386,11 @@ impl Programs {
         family.members(set).map(from).min().unwrap_or(Millis::MIN)
     }
 
+    /// Whether a rule takes late events.
+    pub fn revises(&self) -> bool {
+        !self.revising.is_empty()
+    }
+
     /// The index of a rule's name.
     pub fn find(&self, name: &str) -> Option<u32> {
         self.rules.binary_search_by(|r| r.program.rule.name.as_str().cmp(name)).ok().map(|i| i as u32)

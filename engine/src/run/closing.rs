@@ -59,7 +59,7 @@ impl Counted<'_> {
                         self.open(first, last, bound, moved);
                     }
                     if last < self.clock {
-                        moved.revised.push((first, last));
+                        moved.revision().revised.push((first, last));
                     }
                 }
             }
@@ -78,7 +78,8 @@ impl Counted<'_> {
         let holds = |run: &&Run| run.first_at <= at && joins(run) && last <= ends(run);
         if let Some(run) = moved.runs.iter().find(holds) {
             if ends(run) < self.clock {
-                moved.revised.push((run.first_at, ends(run)));
+                let window = (run.first_at, ends(run));
+                moved.revision().revised.push(window);
             }
             return;
         }
@@ -93,10 +94,13 @@ impl Counted<'_> {
             !joined
         });
         first = joined_firsts.iter().copied().fold(first, Millis::min);
-        moved.withdrawn.extend(joined_firsts.into_iter().filter(|joined| *joined != first));
+        joined_firsts.retain(|joined| *joined != first);
+        if !joined_firsts.is_empty() {
+            moved.revision().withdrawn.extend(joined_firsts);
+        }
         self.open(first, last, bound, moved);
         if last < self.clock {
-            moved.revised.push((first, last));
+            moved.revision().revised.push((first, last));
         }
     }
 

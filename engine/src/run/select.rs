@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::closing::end_of;
 use super::report::Reporter;
 use super::revise::{SETTLED, retract, say_of_window};
-use super::step::{Moved, WaitPlace, place};
+use super::step::{Moved, Revision, WaitPlace, place};
 use super::{Complete, Run, prefer, trace};
 use crate::bound::{BoundEvents, BoundId};
 use crate::limits::{Cap, Limits};
@@ -28,7 +28,8 @@ pub fn settle(
     out: &mut Vec<Match>,
 ) -> u64 {
     let program = &*reporter.entry.program;
-    let Moved { mut runs, complete, retracted, said, .. } = moved;
+    let Moved { mut runs, complete, revision, .. } = moved;
+    let Revision { retracted, said, .. } = revision.map(|revision| *revision).unwrap_or_default();
     let revises = program.rule.lateness > 0;
     let settled = if revises && program.rule.closing.is_none() {
         runs.extract_if(.., |run| reporter.entry.is_settled(run)).collect()

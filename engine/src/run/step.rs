@@ -105,6 +105,13 @@ pub struct Moved {
     pub runs: Vec<Run>,
     /// Complete matches.
     pub complete: Vec<Complete>,
+    /// What a late event changes of what was reported before; none for almost all events.
+    pub revision: Option<Box<Revision>>,
+}
+
+/// What a late event changes of what was reported before.
+#[derive(Default)]
+pub struct Revision {
     /// The tags of alerts that turned out false; of a window that closed its beginning stands in `withdrawn`.
     pub retracted: Vec<u32>,
     /// Windows that are no more: they are part of a longer session.
@@ -113,6 +120,13 @@ pub struct Moved {
     pub revised: Vec<(Millis, Millis)>,
     /// What is said of these.
     pub said: Vec<Match>,
+}
+
+impl Moved {
+    /// What the event changes of what was reported before.
+    pub fn revision(&mut self) -> &mut Revision {
+        self.revision.get_or_insert_default()
+    }
 }
 
 impl<'a> Offer<'a> {
@@ -153,7 +167,9 @@ impl<'a> Offer<'a> {
 
     fn revise_one(&mut self, run: Run, late: bool, bound: &mut BoundEvents, moved: &mut Moved) {
         if self.makes_false(&run, late, bound) && !bug(Bug::Retracted) {
-            moved.retracted.push(run.tag());
+            if self.entry.is_settled(&run) {
+                moved.revision().retracted.push(run.tag());
+            }
             bound.release(run.last);
         } else {
             moved.runs.push(run);

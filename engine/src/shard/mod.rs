@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 use self::caps::Tally;
 use self::in_place::{Marks, begins};
 use self::keys::{Ahead, Delivery};
-pub use self::rows::{RowsOf, SILENT_WINDOWS_MAX};
+pub use self::rows::RowsOf;
 use self::time::Times;
 use self::windows::{SlotWindows, WindowReads, windows_of};
 use crate::Millis;
@@ -416,8 +416,10 @@ impl Shard {
             if let Some(closing) = &entry.program.rule.closing {
                 let counted = Counted { entry, event, sequence, clock: self.time.clock, hits };
                 counted.advance(closing, cell.runs.drain(..).collect(), &mut bound, &mut moved);
-                if !moved.revised.is_empty() || !moved.withdrawn.is_empty() {
-                    self.judge_again(entry, closing, key, *at, (&mut cell, &mut moved), (sequence, &mut bound));
+                if let Some(mut revision) = moved.revision.take() {
+                    let changed = (&mut cell, &mut *revision, &mut moved.runs);
+                    self.judge_again(entry, closing, key, *at, changed, (sequence, &mut bound));
+                    moved.revision = Some(revision);
                 }
             } else if late {
                 offer.revise(cell.runs.drain(..), &mut bound, &mut moved);
@@ -487,7 +489,7 @@ impl Shard {
         mut bound: BoundEvents,
         out: &mut Vec<Output>,
     ) {
-        if moved.complete.is_empty() && moved.said.is_empty() && cell.more.is_none() && moved.runs.len() <= 1 {
+        if moved.complete.is_empty() && moved.revision.is_none() && cell.more.is_none() && moved.runs.len() <= 1 {
             cell.runs = moved.runs;
         } else {
             let mut matches = std::mem::take(&mut self.matches);

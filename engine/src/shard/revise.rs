@@ -9,9 +9,10 @@ use crate::batch::Origin;
 use crate::bound::BoundEvents;
 use crate::output::Output;
 use crate::rule_set::RuleEntry;
+use crate::run::Run;
 use crate::run::closing::Window;
 use crate::run::revise::{retract, say_of_window};
-use crate::run::step::Moved;
+use crate::run::step::Revision;
 use crate::slot::Cell;
 use crate::window::next_close;
 
@@ -42,18 +43,18 @@ impl Shard {
         closing: &Closing,
         key: &[u8],
         at: At,
-        (cell, moved): (&mut Cell, &mut Moved),
+        (cell, revision, runs): (&mut Cell, &mut Revision, &mut Vec<Run>),
         (sequence, bound): (u64, &mut BoundEvents),
     ) {
         let open = &mut cell.more.get_or_insert_default().open;
-        for first in moved.withdrawn.drain(..) {
+        for first in revision.withdrawn.drain(..) {
             if let Some(i) = open.iter().position(|o| o.body.first_at == first) {
-                moved.said.extend(retract(open.remove(i)));
+                revision.said.extend(retract(open.remove(i)));
             }
         }
         let values = crate::key::decode(key, &self.rules.spaces[at.space as usize].types);
-        for (first, last) in moved.revised.drain(..) {
-            let run = moved.runs.iter().find(|run| run.first_at == first);
+        for (first, last) in revision.revised.drain(..) {
+            let run = runs.iter().find(|run| run.first_at == first);
             let known = run.is_some();
             if !known && !self.is_row(cell.rule, closing, &values, (first, last)) {
                 continue;
@@ -63,9 +64,9 @@ impl Shard {
             let said = say_of_window(open, first, body);
             if !known && said.is_some() {
                 let window = Window { first, last, step: StepId(0), origin: Origin::default() };
-                moved.runs.push(window.settled(entry, sequence, bound));
+                runs.push(window.settled(entry, sequence, bound));
             }
-            moved.said.extend(said);
+            revision.said.extend(said);
         }
     }
 

@@ -28,7 +28,7 @@ const ALL_ROWS: u16 = u16::MAX;
 
 /// For so many windows in which nobody had an event that the rule counts, windows close for rows. Then whatever told of them is silent
 /// altogether, or time has leapt, and more alerts would say nothing more.
-pub const SILENT_WINDOWS_MAX: i64 = 1_000;
+const SILENT_WINDOWS_MAX: i64 = 1_000;
 
 /// What is known of a rule that closes windows for rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,7 +222,9 @@ impl Shard {
         let mut kept = vec![None; self.rules.rules.len()];
         for (rule, fate) in fates.iter().enumerate() {
             match fate {
-                Fate::Kept(index) | Fate::Changed(index, _) => kept[*index as usize] = Some(rule as u32),
+                Fate::Kept(index) | Fate::Closes(index) | Fate::Changed(index, _) => {
+                    kept[*index as usize] = Some(rule as u32)
+                }
                 Fate::Removed | Fate::Restarted => {}
             }
         }

@@ -155,15 +155,20 @@ fn load_event(r: &mut Reader<'_>, nodes: &[BoundId], bound: &mut BoundEvents) ->
     Ok(bound.add(before, step, rank, origin, at, sequence, captured))
 }
 
+/// What small windows hold of a key: those with entries, since another of the family may have had those that are there.
+fn small_windows<'a>(group: &'a Group, slot: SlotId, rules: &'a RuleSet) -> impl Iterator<Item = (u32, Held<'a>)> {
+    group.packed(slot).flat_map(|packed| {
+        let family = &rules.families[packed.family() as usize];
+        let members = family.members(packed.members()).filter(move |member| packed.has_entries(family, *member));
+        members.map(move |member| (family.windows[member], Held::Small(packed, family, member)))
+    })
+}
+
 /// Whether a key has nothing that anybody reads: the rules that read the values of its events have gone, and its times are still there.
 fn says_nothing(group: &Group, slot: SlotId, rules: &RuleSet) -> bool {
-    let has_entries = |packed: Packed<'_>| {
-        let family = &rules.families[packed.family() as usize];
-        family.members(packed.members()).any(|member| packed.has_entries(family, member))
-    };
     group.records(slot).next().is_none()
         && group.more(slot).is_none_or(|m| m.cells.is_empty() && m.starts.is_empty() && m.windows.is_empty())
-        && !group.packed(slot).any(has_entries)
+        && small_windows(group, slot, rules).next().is_none()
 }
 
 pub(super) fn save_slot(w: &mut Writer, rules: &RuleSet, group: &Group, slot: SlotId, shared: &mut Shared) {
@@ -188,13 +193,8 @@ pub(super) fn save_slot(w: &mut Writer, rules: &RuleSet, group: &Group, slot: Sl
         });
     });
     // Small or not makes no difference to who reads it.
-    let small = group.packed(slot).flat_map(|packed| {
-        let family = &rules.families[packed.family() as usize];
-        let members = family.members(packed.members()).filter(move |member| packed.has_entries(family, *member));
-        members.map(move |member| (family.windows[member], Held::Small(packed, family, member)))
-    });
     let large = group.windows(slot).iter().map(|cell| (cell.window, Held::Large(cell)));
-    let mut windows: Vec<(u32, Held<'_>)> = small.chain(large).collect();
+    let mut windows: Vec<(u32, Held<'_>)> = small_windows(group, slot, rules).chain(large).collect();
     windows.sort_by_key(|(window, _)| *window);
     w.list(windows.iter(), |w, (window, held)| {
         w.u64((*window).into());

@@ -90,7 +90,7 @@ impl Entries {
             _ => {}
         }
         let end = self.times.len();
-        let place = if reach::is_by_time(reach) { search(end, end, |i| self.times[i] <= at) } else { end };
+        let place = if reach.is_by_time() { search(end, end, |i| self.times[i] <= at) } else { end };
         insert(&mut self.times, place, at);
         self.column.insert(place, value);
         if place < end {
@@ -282,7 +282,7 @@ impl Entries {
     /// Reads what a window of this kind wrote.
     pub fn load(&mut self, r: &mut Reader<'_>, kind: &WindowKind) -> Result<(), Corrupt> {
         self.times = r.list(|r| r.i64())?.into();
-        let by_time = matches!(kind, WindowKind::Over { reach, .. } if reach::is_by_time(reach));
+        let by_time = matches!(kind, WindowKind::Over { reach, .. } if reach.is_by_time());
         if by_time && !self.times.iter().is_sorted() {
             return Err(Corrupt("a window's entries do not stand in their order"));
         }

@@ -140,11 +140,6 @@ pub fn last_end(kind: &WindowKind, newest: Option<Millis>) -> Millis {
     }
 }
 
-/// Whether entries stand in the order of their times, and not in that of processing.
-pub(super) fn is_by_time(reach: &Reach) -> bool {
-    matches!(reach, Reach::Sliding { .. } | Reach::Aligned { .. } | Reach::Session { .. })
-}
-
 /// Whether an event that has no value is an entry too: it goes on with a session, and is one of the last.
 pub(super) fn is_sparse(reach: &Reach) -> bool {
     matches!(reach, Reach::Session { .. } | Reach::Last { .. } | Reach::Delta { .. })

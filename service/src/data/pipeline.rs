@@ -199,7 +199,7 @@ impl Pipeline {
             .collect();
         let mut sequencer = Sequencer::new(options.order, options.lateness);
         sequencer.add_partition((0, 0));
-        sequencer.revise(!rules.revising.is_empty());
+        sequencer.revise(rules.revises());
         Pipeline {
             generations: VecDeque::from([Generation::new(rules, Millis::MIN)]),
             sequencer,
@@ -353,7 +353,7 @@ impl Pipeline {
 
     /// Late events are for the rules of all generations.
     pub(super) fn revise(&mut self) {
-        self.sequencer.revise(self.generations.iter().any(|g| !g.rules.revising.is_empty()));
+        self.sequencer.revise(self.generations.iter().any(|g| g.rules.revises()));
     }
 
     /// Hands the next generation to the shards.

@@ -188,9 +188,7 @@ impl Scope<'_> {
         let history = self.world.history.get(held.from..).unwrap_or_default();
         let forgotten = |e: &&Rc<Event>| held.forgotten.iter().any(|(place, at)| e.place < *place && e.at < *at);
         // What goes by the order of processing takes no event that came late.
-        let by_time =
-            !matches!(call.over.as_ref().map(|w| &w.kind), None | Some(WindowKind::Last(_) | WindowKind::Delta(..)));
-        let seen = |e: &&Rc<Event>| !e.late || by_time && self.rule.lateness > 0;
+        let seen = |e: &&Rc<Event>| !e.late || windows::goes_by_time(call) && self.rule.lateness > 0;
         history.iter().filter(|e| !forgotten(e) && seen(e)).collect()
     }
 

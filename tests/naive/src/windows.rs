@@ -69,6 +69,11 @@ pub fn carried_over(before: &Since, rules: &[Rule<'_>], types: &[&EventDecl], no
     since
 }
 
+/// Whether what a call looks at goes by the times of events, and not by the order of processing.
+pub fn goes_by_time(call: &Call) -> bool {
+    !matches!(call.over.as_ref().map(|w| &w.kind), None | Some(WindowKind::Last(_) | WindowKind::Delta(..)))
+}
+
 /// Whether a call looks at a window.
 pub fn is_window(call: &Call) -> bool {
     call.over.is_some() || call.name.text == "lag"
@@ -202,9 +207,7 @@ pub fn name(rule: &Rule<'_>, call: &Call, candidate: Option<&str>, types: &[&Eve
         Some(WindowKind::Sliding(length)) if call.name.text != "first_seen" => Some((length.ms, offset)),
         _ => None,
     };
-    let by_time =
-        !matches!(call.over.as_ref().map(|w| &w.kind), None | Some(WindowKind::Last(_) | WindowKind::Delta(..)));
-    let lateness = if by_time { rule.lateness } else { 0 };
+    let lateness = if goes_by_time(call) { rule.lateness } else { 0 };
     Name {
         sliding,
         lateness,

@@ -4,9 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use lapwing_dsl::functions::text_of;
-use lapwing_dsl::value::Value;
-use lapwing_engine::Millis;
+use lapwing_dsl::functions::timestamp_text;
 use lapwing_engine::order::Aside;
 
 use crate::data::alert::Alert;
@@ -109,24 +107,26 @@ impl Sink for Writer {
         let (kind, reason) = match rejected.reason {
             Reason::Bad(reject) => ("bad", reject.to_string()),
             Reason::Aside(put) => match put.reason {
-                Aside::Late { watermark } => {
-                    ("late", format!("its time {} is behind the watermark {}", shown(put.at), shown(watermark)))
-                }
-                Aside::Ahead { limit } => {
-                    ("ahead", format!("its time {} is ahead of {}, the latest allowed", shown(put.at), shown(limit)))
-                }
+                Aside::Late { watermark } => (
+                    "late",
+                    format!(
+                        "its time {} is behind the watermark {}",
+                        timestamp_text(put.at),
+                        timestamp_text(watermark)
+                    ),
+                ),
+                Aside::Ahead { limit } => (
+                    "ahead",
+                    format!(
+                        "its time {} is ahead of {}, the latest allowed",
+                        timestamp_text(put.at),
+                        timestamp_text(limit)
+                    ),
+                ),
             },
         };
         let line = serde_json::json!({"line": rejected.line, "kind": kind, "reason": reason});
         let result = writeln!(file, "{line}");
         self.keep(result);
-    }
-}
-
-/// A time as it stands in alerts.
-fn shown(at: Millis) -> String {
-    match text_of(&Value::Timestamp(at)) {
-        Ok(Value::Text(text)) => text.into_owned(),
-        _ => at.to_string(),
     }
 }
