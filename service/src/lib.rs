@@ -3,10 +3,13 @@
 //! `data` is the way of an event (decode → order → shards → alerts), `control` the way of a rule (files and control messages → rule
 //! sets), `tables` the way of lists and tables, `models` that of models, `geoip` knows where addresses are, `cli` the commands.
 
+pub mod api;
 pub mod cli;
 pub mod control;
 pub mod data;
+pub mod faults;
 pub mod geoip;
 pub mod models;
+pub mod serve;
 pub mod tables;
 pub mod testing;
