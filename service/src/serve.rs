@@ -1,7 +1,6 @@
 //! A service from its start to its end: the catalog, the log and the state are opened in this order, what was judged is caught up with, then
 //! events are taken. At the end nothing new is taken, what was taken is judged, committed and saved.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +12,7 @@ use lapwing_engine::rule_set::RuleSet;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::api::events::Intake;
 use crate::api::server::{Limits, serve};
 use crate::api::{Phase, Service, routes};
 use crate::control::files::Rules;
@@ -26,6 +26,9 @@ use crate::data::pipeline::{Options, Pipeline};
 /// The name of the source of events that come by HTTP.
 pub const SOURCE: &str = "events";
 
+/// How long requests that are under way at the end may take.
+pub const DRAIN: Duration = Duration::from_secs(10);
+
 /// How long what a request began may still take when all requests are answered.
 const LAST_TASKS: Duration = Duration::from_secs(5);
 
@@ -33,7 +36,7 @@ const LAST_TASKS: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where it listens.
-    pub listen: SocketAddr,
+    pub listen: String,
     /// Where the log, the catalog and the state are.
     pub data: PathBuf,
     /// A folder with what lists, tables and models hold at a first start.
@@ -52,6 +55,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The most bytes of a request's body.
     pub body_bytes_max: usize,
+    /// The most bytes of an event in it.
+    pub line_bytes_max: usize,
 }
 
 /// A service that is set up and has not begun.
@@ -107,11 +112,12 @@ impl Prepared {
         let mut matcher = Matcher::new(log.clone(), ready.clone(), settings.matcher.clone(), begin);
         let rollout = Rollout::new(history, catalog, ready, log.clone(), settings.log.clock);
         let (phase, watched) = watch::channel(Phase::Recovering);
-        let service = Arc::new(Service { log, rollout, intake: Default::default(), phase: watched.clone() });
+        let service =
+            Arc::new(Service { log, rollout, intake: Intake::new(settings.line_bytes_max), phase: watched.clone() });
         let stop = Arc::new(AtomicBool::new(false));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
         let routes = routes(service, settings.body_bytes_max);
-        let listener = runtime.block_on(TcpListener::bind(settings.listen));
+        let listener = runtime.block_on(TcpListener::bind(&settings.listen));
         let listener = listener.map_err(|e| format!("cannot listen on {}: {e}", settings.listen))?;
         let address = listener.local_addr().map_err(|e| e.to_string())?;
         let phase = Arc::new(phase);

@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 
 use super::Service;
 use super::problem::Problem;
+use crate::data::decode::json::Reject;
 use crate::data::decode::plan::Plan;
 use crate::data::decode::shape::Decoder;
 
@@ -31,8 +32,10 @@ const KEY_MAX: usize = 255;
 const LARGE: usize = 1 << 16;
 
 /// Holds events against the rules before they are taken.
-#[derive(Default)]
-pub struct Intake(Mutex<Vec<Reading>>);
+pub struct Intake {
+    spare: Mutex<Vec<Reading>>,
+    line_bytes_max: usize,
+}
 
 /// A decoder with the rule set that it reads for.
 struct Reading {
@@ -148,6 +151,11 @@ fn lines_of(headers: &HeaderMap, body: &Bytes) -> Result<Option<Vec<u8>>, Proble
 }
 
 impl Intake {
+    /// An event has at most so many bytes.
+    pub fn new(line_bytes_max: usize) -> Intake {
+        Intake { spare: Mutex::default(), line_bytes_max }
+    }
+
     /// Reads lines as the rules want them.
     fn check(&self, rules: &Arc<RuleSet>, body: &[u8]) -> Checked {
         let mut reading = self.reading(rules);
@@ -164,7 +172,11 @@ impl Intake {
                 continue;
             }
             let origin = Origin { source: 0, partition: 0, offset: number };
-            match reading.decoder.decode_next(bytes, line, origin, &mut reading.batch) {
+            let decoded = match length > self.line_bytes_max {
+                true => Err(Reject::TooLong { given: length, limit: self.line_bytes_max }),
+                false => reading.decoder.decode_next(bytes, line, origin, &mut reading.batch),
+            };
+            match decoded {
                 Ok(decoded) => {
                     out.count += 1;
                     out.unknown += u64::from(decoded.rows == 0);
@@ -183,12 +195,12 @@ impl Intake {
             }
         }
         reading.batch.clear();
-        self.0.lock().expect("nobody panics with it").push(reading);
+        self.spare.lock().expect("nobody panics with it").push(reading);
         out
     }
 
     fn reading(&self, rules: &Arc<RuleSet>) -> Reading {
-        let mut all = self.0.lock().expect("nobody panics with it");
+        let mut all = self.spare.lock().expect("nobody panics with it");
         all.retain(|r| r.rules.shares_programs(rules));
         all.pop().unwrap_or_else(|| {
             let plan = Arc::new(Plan::new(rules));

@@ -5,7 +5,7 @@
 
 mod alerts;
 mod control;
-mod events;
+pub mod events;
 mod health;
 mod problem;
 pub mod server;

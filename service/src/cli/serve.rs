@@ -1,76 +1,37 @@
 //! `lapwing serve`: takes events in, judges them, and lets alerts out, until it is told to end.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use lapwing_engine::Millis;
 
-use super::run::OrderArgument;
-use super::{Exit, compiled, duration, refuse};
+use super::config::Given;
+use super::{Exit, compiled, refuse};
 use crate::api::server::Limits;
+use crate::config::Config;
 use crate::data::log::embedded;
 use crate::data::matcher;
 use crate::data::pipeline::Options;
-use crate::serve::{Prepared, Settings, clock};
+use crate::serve::{DRAIN, Prepared, Settings, clock};
 
 /// Arguments of `serve`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Where it listens.
-    #[arg(long, default_value = "127.0.0.1:7878")]
-    listen: SocketAddr,
-    /// The folder of its log, catalog and state.
-    #[arg(long)]
-    data: PathBuf,
-    /// Rule files, or folders of them, to begin with.
-    #[arg(long, num_args = 1..)]
-    rules: Vec<PathBuf>,
-    /// A folder with what lists, tables and models hold at a first start.
-    #[arg(long)]
-    tables: Option<PathBuf>,
-    /// How events are put in order.
-    #[arg(long, value_enum, default_value = "event-time")]
-    order: OrderArgument,
-    /// How far behind the greatest time an event may come.
-    #[arg(long, default_value = "0s", value_parser = duration)]
-    lateness: i64,
-    /// How many threads judge.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    threads: u16,
-    /// How often the state is saved.
-    #[arg(long, default_value = "10s", value_parser = duration)]
-    save_every: i64,
+    #[command(flatten)]
+    given: Given,
 }
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Exit {
-    let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).try_init();
-    let settings = Settings {
-        listen: arguments.listen,
-        data: arguments.data.clone(),
-        tables: arguments.tables.clone(),
-        threads: arguments.threads as usize,
-        options: Options { order: arguments.order.into(), lateness: arguments.lateness, ..Options::default() },
-        save_every: Duration::from_millis(arguments.save_every as u64),
-        log: embedded::Settings {
-            segment_bytes: 128 << 20,
-            retain_for: Duration::from_secs(7 * 86_400),
-            retain_bytes: 10 << 30,
-            clock,
-        },
-        matcher: matcher::Settings { epoch_every: Duration::from_secs(1), epoch_bytes_max: 16 << 20, max_ahead: None },
-        limits: Limits {
-            connections_max: 1_024,
-            header_timeout: Duration::from_secs(10),
-            drain: Duration::from_secs(10),
-        },
-        body_bytes_max: 16 << 20,
+    // Where somebody else has said who listens, that stays.
+    let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).try_init();
+    let config = match arguments.given.load() {
+        Ok(loaded) => loaded.config,
+        Err(exit) => return exit,
     };
-    let mut prepared = match Prepared::new(settings) {
+    let mut prepared = match Prepared::new(settings(&config)) {
         Ok(prepared) => prepared,
         Err(message) => return refuse(message),
     };
     if prepared.is_first() {
-        let rules = match compiled(&arguments.rules) {
+        let rules = match compiled(&config.service.rules) {
             Ok(rules) => rules,
             Err(exit) => return exit,
         };
@@ -81,5 +42,39 @@ pub fn run(arguments: &Arguments) -> Exit {
     match prepared.run() {
         Ok(()) => Exit::Well,
         Err(message) => refuse(message),
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let millis = |duration: std::time::Duration| Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX);
+    let Config { service, engine, log, epoch, save, http, .. } = config;
+    Settings {
+        listen: service.listen.clone(),
+        data: service.data.clone(),
+        tables: service.tables.clone(),
+        threads: engine.threads.into(),
+        options: Options { order: engine.order, lateness: millis(engine.lateness), ..Options::default() },
+        save_every: save.every,
+        log: embedded::Settings {
+            segment_bytes: log.segment_bytes,
+            retain_for: log.retain_for,
+            retain_bytes: log.retain_bytes,
+            sync_every: log.sync_every,
+            clock,
+        },
+        matcher: matcher::Settings {
+            epoch_every: epoch.every,
+            epoch_bytes_max: epoch.bytes_max as usize,
+            max_ahead: engine.max_ahead.map(millis),
+            idle_after: millis(engine.idle_after),
+            clock,
+        },
+        limits: Limits {
+            connections_max: http.connections_max as usize,
+            header_timeout: http.header_timeout,
+            drain: DRAIN,
+        },
+        body_bytes_max: http.body_bytes_max as usize,
+        line_bytes_max: http.line_bytes_max as usize,
     }
 }

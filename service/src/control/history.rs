@@ -27,7 +27,6 @@ pub struct Change {
     /// When it was taken, RFC 3339.
     pub at: String,
     /// What it is.
-    #[serde(flatten)]
     pub what: What,
 }
 

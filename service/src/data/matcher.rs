@@ -26,6 +26,9 @@ const CHUNK: usize = 1 << 20;
 /// How long it waits for the log before it looks whether there is something else to do.
 const WAIT: Duration = Duration::from_millis(20);
 
+/// How often time goes on while nothing comes.
+const TICK: Duration = Duration::from_millis(500);
+
 /// How long it waits where a commit failed.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -38,6 +41,10 @@ pub struct Settings {
     pub epoch_bytes_max: usize,
     /// Events so far ahead of the clock are put aside; none: never.
     pub max_ahead: Option<Millis>,
+    /// Where nothing comes for so long, time goes on as the clock does. In milliseconds.
+    pub idle_after: Millis,
+    /// The clock, in milliseconds since 1970.
+    pub clock: fn() -> Millis,
 }
 
 /// Why a matcher stopped.
@@ -92,9 +99,18 @@ pub struct Matcher {
     on_its_way: Option<Commit>,
     last_commit: Instant,
     checkpoints: Checkpoints,
+    /// When the last events came, and the greatest time then.
+    last_events: Option<(Millis, Millis)>,
+    last_tick: Instant,
     /// Lines that are judged next, and the number of the first.
     lines: Vec<u8>,
     first: u64,
+}
+
+/// What comes between events.
+enum Other {
+    Change(u64),
+    Time(Millis),
 }
 
 /// What was judged since the last commit, and gave.
@@ -159,6 +175,8 @@ impl Matcher {
             on_its_way: None,
             last_commit: Instant::now(),
             checkpoints,
+            last_events: None,
+            last_tick: Instant::now(),
             lines: Vec::with_capacity(2 * CHUNK),
             first: 0,
         }
@@ -171,6 +189,7 @@ impl Matcher {
         }
         self.pipeline.settle(&mut self.gathered);
         self.gathered.held_back = false;
+        self.last_events = self.pipeline.greatest().map(|greatest| ((self.settings.clock)(), greatest));
         self.failure()
     }
 
@@ -194,6 +213,7 @@ impl Matcher {
                 return Ok(());
             }
             if idle {
+                self.tick();
                 let most = if self.on_its_way.is_some() { Duration::from_millis(1) } else { WAIT };
                 self.log.durable().wait_beyond(end, most);
             }
@@ -204,10 +224,25 @@ impl Matcher {
         self.pipeline.failure().map_or(Ok(()), |e: &OutsideError| Err(Stopped::Outside(e.to_string())))
     }
 
+    /// Where nothing comes and something waits for time, time goes on.
+    fn tick(&mut self) {
+        let Some((came, greatest)) = self.last_events else { return };
+        let quiet = (self.settings.clock)().saturating_sub(came).saturating_sub(self.settings.idle_after);
+        if quiet <= 0 || self.last_tick.elapsed() < TICK {
+            return;
+        }
+        let now = greatest.saturating_add(quiet);
+        if self.pipeline.waits_until().is_some_and(|due| due < self.pipeline.clock_at(now)) {
+            self.last_tick = Instant::now();
+            self.log.time_goes_on(now);
+        }
+    }
+
     /// Judges a stretch of records before `end`.
     fn take(&mut self, end: u64) -> Result<(), Stopped> {
         let mut limit = Millis::MAX;
-        let mut change = None;
+        let mut reading = None;
+        let mut other = None;
         while self.lines.len() < CHUNK {
             let Some((place, frame)) = self.reader.next(end)? else { break };
             if !matches!(frame.record, Record::Epoch(_)) {
@@ -221,13 +256,18 @@ impl Matcher {
                             self.settings.max_ahead.map_or(Millis::MAX, |ahead| frame.reading.saturating_add(ahead));
                     }
                     self.lines.extend_from_slice(events.lines);
+                    reading = Some(frame.reading);
                     // Another reading of the clock allows other times.
                     if self.settings.max_ahead.is_some() {
                         break;
                     }
                 }
                 Record::Change { number } => {
-                    change = Some(number);
+                    other = Some(Other::Change(number));
+                    break;
+                }
+                Record::Time { greatest } => {
+                    other = Some(Other::Time(greatest));
                     break;
                 }
                 Record::Epoch(_) => {}
@@ -239,10 +279,19 @@ impl Matcher {
             self.pipeline.take_ahead(&lines, &mut self.gathered);
             self.lines.clear();
         }
-        if let Some(number) = change {
-            let rules = self.ready.take(number).ok_or(Stopped::Change(number))?;
-            self.pipeline.swap(rules, &mut self.gathered);
-            self.applied = number;
+        if let Some(reading) = reading {
+            self.last_events = self.pipeline.greatest().map(|greatest| (reading, greatest));
+        }
+        match other {
+            Some(Other::Change(number)) => {
+                let rules = self.ready.take(number).ok_or(Stopped::Change(number))?;
+                self.pipeline.swap(rules, &mut self.gathered);
+                self.applied = number;
+            }
+            Some(Other::Time(greatest)) => {
+                self.pipeline.advance_to(self.pipeline.clock_at(greatest), &mut self.gathered);
+            }
+            None => {}
         }
         Ok(())
     }

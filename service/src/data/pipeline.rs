@@ -280,6 +280,24 @@ impl Pipeline {
         self.shards.iter().map(Shard::keys).sum()
     }
 
+    /// The greatest time of an event taken so far; none before the first.
+    pub fn greatest(&self) -> Option<Millis> {
+        Some(self.sequencer.greatest()).filter(|greatest| *greatest > Millis::MIN)
+    }
+
+    /// Where time stands once an event of time `greatest` is the latest.
+    pub fn clock_at(&self, greatest: Millis) -> Millis {
+        greatest.saturating_sub(self.options.lateness)
+    }
+
+    /// The time that something waits for: once that is past it is due. An event that waits for its place, a run that time ends or fires, a window
+    /// that closes.
+    pub fn waits_until(&self) -> Option<Millis> {
+        let timers = self.shards.iter().filter_map(Shard::waits_until).min();
+        let event = self.sequencer.waits_until();
+        timers.into_iter().chain(event).min()
+    }
+
     /// How events are put in order.
     pub fn order(&self) -> Order {
         self.options.order

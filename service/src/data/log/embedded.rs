@@ -31,6 +31,8 @@ pub struct Settings {
     pub retain_for: Duration,
     /// The oldest files go while all have more bytes, once they are judged and saved.
     pub retain_bytes: u64,
+    /// The longest that an append waits for others to be written together with.
+    pub sync_every: Duration,
     /// The clock, in milliseconds since 1970.
     pub clock: fn() -> Millis,
 }
@@ -97,6 +99,7 @@ enum Request {
     Change { number: u64, reply: oneshot::Sender<Result<u64, NotAppended>> },
     Epoch { epoch: Box<Epoch>, reply: oneshot::Sender<Result<u64, (Box<Epoch>, NotAppended)>> },
     Mend { reply: oneshot::Sender<Result<(), NotAppended>> },
+    Time { greatest: Millis },
     Retain { place: u64 },
 }
 
@@ -214,6 +217,11 @@ impl Log {
         Commit(answer)
     }
 
+    /// Appends that time goes on without events, as if one of this time had come. Where that fails it is just not so.
+    pub fn time_goes_on(&self, greatest: Millis) {
+        let _ = self.requests.blocking_send(Request::Time { greatest });
+    }
+
     /// Says that everything before a place is judged and saved: it may go when it is old.
     pub fn may_go_before(&self, place: u64) {
         let _ = self.requests.blocking_send(Request::Retain { place });
@@ -288,6 +296,9 @@ impl Writer {
         let mut frames = Vec::new();
         while let Some(request) = incoming.blocking_recv() {
             frames.clear();
+            if !self.settings.sync_every.is_zero() {
+                std::thread::sleep(self.settings.sync_every);
+            }
             self.together(request, &mut incoming, &mut frames);
         }
     }
@@ -298,6 +309,10 @@ impl Writer {
         let begin = self.segments.make_room(&self.progress);
         let place = *begin.as_ref().unwrap_or(&0);
         let mut progress = self.progress;
+        let write = |record: Record<'_>, progress: &mut Progress, frames: &mut Vec<u8>| {
+            record.frame(reading, 0, frames);
+            progress.pass(&record);
+        };
         let mut told = Vec::new();
         let mut keys: Vec<(String, Appended)> = Vec::new();
         let mut next = Some(first);
@@ -312,16 +327,14 @@ impl Writer {
                         told.push(Told::Appended(reply, Appended { again: true, ..*appended }));
                     } else {
                         let events = Events { first: progress.lines, count, key: key.as_deref(), lines: &lines };
-                        let record = Record::Events(events);
-                        record.frame(reading, 0, frames);
                         let appended = Appended { first: progress.lines, count, again: false };
-                        progress.pass(&record);
+                        write(Record::Events(events), &mut progress, frames);
                         keys.extend(key.map(|key| (key, appended)));
                         told.push(Told::Appended(reply, appended));
                     }
                 }
                 Request::Change { number, reply } => {
-                    Record::Change { number }.frame(reading, 0, frames);
+                    write(Record::Change { number }, &mut progress, frames);
                     told.push(Told::Changed(reply, at));
                 }
                 Request::Epoch { epoch, reply } => {
@@ -332,11 +345,11 @@ impl Writer {
                         alerts: &epoch.alerts,
                         rejected: &epoch.rejected,
                     });
-                    record.frame(reading, 0, frames);
-                    progress.pass(&record);
+                    write(record, &mut progress, frames);
                     told.push(Told::Committed(reply, epoch));
                 }
                 Request::Mend { reply } => told.push(Told::Mended(reply)),
+                Request::Time { greatest } => write(Record::Time { greatest }, &mut progress, frames),
                 Request::Retain { place } => self.retain(place),
             }
             next = if frames.len() < TOGETHER { incoming.try_recv().ok() } else { None };

@@ -23,6 +23,11 @@ pub enum Record<'b> {
         /// Its number.
         number: u64,
     },
+    /// Nothing came for a while: time goes on without events.
+    Time {
+        /// As if an event of this time had come.
+        greatest: Millis,
+    },
     /// What was judged, and what that gave.
     Epoch(EpochRecord<'b>),
 }
@@ -58,12 +63,14 @@ pub struct EpochRecord<'b> {
 const EVENTS: u8 = 1;
 const CHANGE: u8 = 2;
 const EPOCH: u8 = 3;
+const TIME: u8 = 4;
 
 impl Record<'_> {
     fn kind(&self) -> u8 {
         match self {
             Record::Events(_) => EVENTS,
             Record::Change { .. } => CHANGE,
+            Record::Time { .. } => TIME,
             Record::Epoch(_) => EPOCH,
         }
     }
@@ -84,6 +91,7 @@ impl Record<'_> {
                 w.slice(events.lines);
             }
             Record::Change { number } => w.u64(*number),
+            Record::Time { greatest } => w.i64(*greatest),
             Record::Epoch(epoch) => {
                 w.u64(epoch.number);
                 w.u64(epoch.until);
@@ -156,6 +164,7 @@ pub fn read(bytes: &[u8]) -> Result<Frame<'_>, Unread> {
             Record::Events(Events { first: r.u64()?, count: r.u64()?, key: r.option(Reader::str)?, lines: r.slice()? })
         }
         CHANGE => Record::Change { number: r.u64()? },
+        TIME => Record::Time { greatest: r.i64()? },
         EPOCH => Record::Epoch(EpochRecord {
             number: r.u64()?,
             until: r.u64()?,
@@ -179,6 +188,7 @@ mod tests {
             Record::Events(Events { first: 7, count: 2, key: Some("a"), lines: b"{}\n{}\n" }),
             Record::Events(Events { first: 9, count: 0, key: None, lines: b"" }),
             Record::Change { number: 3 },
+            Record::Time { greatest: -1 },
             Record::Epoch(EpochRecord { number: 1, until: 99, alerts_before: 5, alerts: b"x\n", rejected: b"" }),
         ];
         let mut bytes = Vec::new();

@@ -41,6 +41,7 @@ impl Progress {
     pub fn pass(&mut self, record: &Record<'_>) {
         match record {
             Record::Events(events) => self.lines = events.first + events.count,
+            Record::Time { .. } => {}
             Record::Change { number } => self.change = *number,
             Record::Epoch(epoch) => {
                 self.epoch = epoch.number;
