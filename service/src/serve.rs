@@ -10,7 +10,7 @@ use lapwing_dsl::functions::timestamp_text;
 use lapwing_engine::Millis;
 use lapwing_engine::rule_set::RuleSet;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::api::events::Intake;
 use crate::api::server::{Limits, serve};
@@ -109,11 +109,17 @@ impl Prepared {
             to = committed,
             "bringing the state to where it was"
         );
-        let mut matcher = Matcher::new(log.clone(), ready.clone(), settings.matcher.clone(), begin);
+        let (ask, questions) = mpsc::channel(16);
+        let mut matcher = Matcher::new(log.clone(), ready.clone(), settings.matcher.clone(), begin, questions);
         let rollout = Rollout::new(history, catalog, ready, log.clone(), settings.log.clock);
         let (phase, watched) = watch::channel(Phase::Recovering);
-        let service =
-            Arc::new(Service { log, rollout, intake: Intake::new(settings.line_bytes_max), phase: watched.clone() });
+        let service = Arc::new(Service {
+            log,
+            rollout,
+            intake: Intake::new(settings.line_bytes_max),
+            ask,
+            phase: watched.clone(),
+        });
         let stop = Arc::new(AtomicBool::new(false));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
         let routes = routes(service, settings.body_bytes_max);

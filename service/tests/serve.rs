@@ -148,6 +148,65 @@ fn what_cannot_be_taken_is_told() {
 }
 
 #[test]
+fn rules_are_planned_applied_compared_exported_and_rolled_back() {
+    let dir = folder("remote");
+    let rules = dir.join("rules");
+    fs::create_dir_all(&rules).expect("a folder can be made");
+    let write = |name: &str, text: &str| fs::write(rules.join(name), text).expect("a file can be written");
+    write("events.lap", &fs::read_to_string(EVENTS).expect("there are events"));
+    let rule = |times: u32| {
+        format!("rule many {{\n  by user\n  match f: login{{{times}}} where not success\n  within 10m\n}}\n")
+    };
+    write("many.lap", &rule(5));
+    let sets = ["engine.idle_after=50ms"];
+    let service = Service::start(&mut command(&dir.join("data"), &[rules.to_str().expect("a plain path")], &sets))
+        .expect("it is ready");
+    let lapwing = |arguments: &[&str], exit: i32, words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lapwing"));
+        let output =
+            command.args(arguments).args(["--api", &service.url]).current_dir(&dir).output().expect("it starts");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(exit), "{arguments:?}: {said}");
+        words.iter().for_each(|word| assert!(said.contains(word), "{arguments:?} does not say {word:?}:\n{said}"));
+    };
+    let failures = |from: u64, count: u64| {
+        let lines: String = (from..from + count)
+            .map(|s| {
+                format!(
+                    "{{\"type\":\"login\",\"at\":\"2026-01-01T00:00:{s:02}Z\",\"user\":\"ann\",\"success\":false}}\n"
+                )
+            })
+            .collect();
+        assert_eq!(service.post(lines.as_bytes(), None).expect("it answers").status, 200);
+    };
+    lapwing(&["plan", "rules"], 0, &["nothing changes"]);
+    lapwing(&["diff", "rules"], 0, &[]);
+    failures(10, 3);
+    write("many.lap", &rule(4));
+    write("new.lap", "rule new {\n  by user\n  match f: share\n}\n");
+    lapwing(&["diff", "rules"], 1, &["-  match f: login{5}", "+  match f: login{4}", "+rule new {"]);
+    let words = ["many: version 1 live → version 2 live", "live on where they fit", "new: version 1 live", "is new"];
+    lapwing(&["plan", "rules"], 0, &words);
+    lapwing(&["apply", "rules", "--author", "ann", "--reason", "fewer"], 0, &["generation 2 takes over"]);
+    lapwing(&["apply", "rules"], 0, &["nothing changes"]);
+    failures(20, 1);
+    lapwing(&["tail", "--after", "earliest", "--count", "1"], 0, &["many"]);
+    lapwing(&["rollback", "many", "--author", "eve"], 0, &["`many` version 1 is live again: generation 3"]);
+    lapwing(&["rollback", "man"], 3, &["did you mean `many`?"]);
+    lapwing(&["rollback", "many"], 3, &["no version before 1"]);
+    lapwing(&["rollback", "many", "--to", "7"], 3, &["no version 7; the newest is 2"]);
+    lapwing(&["history"], 0, &["apply rules rules by ann: fewer", "stage rule many, version 1, stage live by eve"]);
+    lapwing(&["export", "--to", "out"], 0, &["3 files"]);
+    lapwing(&["export", "--to", "out"], 3, &["is not empty"]);
+    lapwing(&["plan", "out"], 0, &["nothing changes"]);
+    fs::remove_file(dir.join("out/new.lap")).expect("it is there");
+    lapwing(&["apply", "out"], 0, &["new: version 1 live → version 1 retired", "goes, and its runs with it"]);
+    write("many.lap", "rule many {\n  by usr\n  match f: login{2}\n}\n");
+    lapwing(&["apply", "rules"], 2, &["many.lap"]);
+    lapwing(&["tail", "--after", "soon"], 3, &["no id of an alert"]);
+}
+
+#[test]
 fn killed_at_any_place_on_a_failing_disk_it_loses_nothing_and_says_nothing_twice() {
     let kills: u64 = std::env::var("LAPWING_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
     let dir = folder("killed");

@@ -10,12 +10,13 @@ mod health;
 mod problem;
 pub mod server;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{get, post};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::events::Intake;
 use self::problem::Problem;
@@ -30,6 +31,8 @@ pub struct Service {
     pub rollout: Rollout,
     /// Holds events against the rules before they are taken.
     pub intake: Intake,
+    /// Asks the matcher how many runs live, by rule.
+    pub ask: mpsc::Sender<oneshot::Sender<BTreeMap<String, usize>>>,
     /// Where the service stands on its way from start to end.
     pub phase: watch::Receiver<Phase>,
 }
@@ -51,6 +54,9 @@ pub fn routes(service: Arc<Service>, body_bytes_max: usize) -> Router {
         .route("/v1/events", post(events::take))
         .route("/v1/alerts/stream", get(alerts::stream))
         .route("/v1/control", post(control::change))
+        .route("/v1/plan", post(control::plan))
+        .route("/v1/catalog", get(control::catalog))
+        .route("/v1/history", get(control::history))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .fallback(nothing)

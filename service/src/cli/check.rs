@@ -4,10 +4,11 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use lapwing_dsl::diagnostics::{render, to_json};
-use lapwing_engine::migrate::outlook::{Events, Outlook, Reason, Runs, StepOutlook, outlook};
+use lapwing_engine::migrate::outlook::{Outlook, outlook};
 
 use super::{Exit, Format, compiled, contents, refuse};
 use crate::control::files::{Rules, read};
+use crate::control::plan::words;
 
 /// Arguments of `check`.
 #[derive(clap::Args)]
@@ -90,35 +91,7 @@ fn against(rules: &Rules, arguments: &Arguments) -> Exit {
 
 /// What becomes of a rule, in words.
 fn told<'o>(one: &'o Outlook, rules: &Rules) -> (String, &'o str, Vec<String>) {
-    let mut details = Vec::new();
-    let what = match &one.runs {
-        Runs::New => "is new",
-        Runs::Removed => "goes, and its runs with it; what waits to be reported is reported",
-        Runs::Kept => "means the same: its runs go on",
-        Runs::Closes => {
-            "has changed: its open windows go on and are judged by the new rule; what was reported is final"
-        }
-        Runs::Led(steps) => {
-            for StepOutlook { step, events } in steps {
-                details.extend(match events {
-                    Events::NoStep => Some(format!("`{step}` is no step any more: runs that hold such an event end")),
-                    Events::NotTold => Some(format!(
-                        "what is asked of `{step}` now is not known of its events: runs that hold one end"
-                    )),
-                    Events::NotKept => Some(format!(
-                        "a field of `{step}` is read now that was not kept: runs that hold such an event end"
-                    )),
-                    Events::Judged(1) => Some(format!("events of `{step}` are judged again by one condition")),
-                    Events::Judged(n) => Some(format!("events of `{step}` are judged again by {n} conditions")),
-                    Events::Same => None,
-                });
-            }
-            "has changed: its runs are led through the new pattern, and live on where they fit"
-        }
-        Runs::Restarted(Reason::Key) => "begins anew: it is counted per something else",
-        Runs::Restarted(Reason::Stratum) => "begins anew: it builds on other rules",
-        Runs::Restarted(Reason::Step) => "begins anew: a step of the same name binds other events",
-    };
+    let (what, mut details) = words(one);
     for window in &one.empty_windows {
         details.push(format!("`{}` begins empty", rules.sources.slice(*window)));
     }

@@ -12,6 +12,7 @@ mod demo;
 mod explain;
 mod fmt;
 mod generate;
+mod remote;
 pub mod run;
 mod serve;
 mod state;
@@ -61,6 +62,20 @@ enum Command {
     Generate(generate::Arguments),
     /// Time rules on a file held in memory.
     Bench(bench::Arguments),
+    /// Say what a folder of rules would do to a running service.
+    Plan(remote::apply::Plan),
+    /// Put a folder of rules in place of those that a running service has.
+    Apply(remote::apply::Apply),
+    /// Show what a folder of rules says otherwise than a running service.
+    Diff(remote::diff::Arguments),
+    /// Write the rules of a running service to files.
+    Export(remote::export::Arguments),
+    /// Put an earlier version of a rule in force again.
+    Rollback(remote::rollback::Arguments),
+    /// List all changes of a running service's rules, lists, tables and models.
+    History(remote::history::Arguments),
+    /// Show the alerts of a running service as they come.
+    Tail(remote::tail::Arguments),
     /// Look into a saved state, keep and bring back copies, take one over to other rules.
     State(state::Arguments),
     /// Show the configuration of the service, check it, describe it.
@@ -114,6 +129,13 @@ pub fn run_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>
         Command::Demo(a) => demo::run(&a),
         Command::Generate(a) => generate::run(&a),
         Command::Bench(a) => bench::run(&a),
+        Command::Plan(a) => remote::apply::plan(&a),
+        Command::Apply(a) => remote::apply::apply(&a),
+        Command::Diff(a) => remote::diff::run(&a),
+        Command::Export(a) => remote::export::run(&a),
+        Command::Rollback(a) => remote::rollback::run(&a),
+        Command::History(a) => remote::history::run(&a),
+        Command::Tail(a) => remote::tail::run(&a),
         Command::State(a) => state::run(&a),
         Command::Config(a) => config::run(&a),
     }

@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 use super::files::Rules;
 use super::message::{Kind, Message, Op, Stage};
+use super::versions::{Text, Versions};
 use crate::models::change as models;
 use crate::tables::change::{self, Said};
 use crate::tables::contents::Contents;
@@ -30,28 +31,14 @@ use crate::tables::contents::Contents;
 pub struct Catalog {
     /// Texts of events, lists, tables, models and features, by kind and name.
     declarations: BTreeMap<(&'static str, String), Text>,
-    rules: BTreeMap<String, Rule>,
+    rules: BTreeMap<String, Versions>,
+    /// Rules that were deleted, with their last versions: a number is never given twice.
+    gone: BTreeMap<String, u32>,
     generation: u64,
     schema: Schema,
     contents: Contents,
     /// The rule set of the last change: one of lists and tables takes its programs over.
     last: RuleSet,
-}
-
-/// A piece of a file.
-#[derive(Clone)]
-struct Text {
-    from: String,
-    text: String,
-}
-
-/// A rule with what it compiled to.
-#[derive(Clone)]
-struct Rule {
-    text: Text,
-    version: u32,
-    stage: Stage,
-    program: Option<Arc<Program>>,
 }
 
 /// Why a message was refused.
@@ -75,9 +62,17 @@ impl Refusal {
 impl Catalog {
     /// The catalog of rule files, each rule live at version 1, and of what lists and tables hold.
     pub fn new(rules: &Rules, contents: Contents) -> Result<Catalog, Refusal> {
+        let mut catalog = Catalog::of(rules, contents);
+        catalog.last = catalog.make()?;
+        Ok(catalog)
+    }
+
+    /// The same without a rule set.
+    fn of(rules: &Rules, contents: Contents) -> Catalog {
         let mut catalog = Catalog {
             declarations: BTreeMap::new(),
             rules: BTreeMap::new(),
+            gone: BTreeMap::new(),
             generation: 1,
             schema: rules.loaded.schema.clone(),
             contents,
@@ -86,15 +81,18 @@ impl Catalog {
         for (id, source) in rules.sources.iter() {
             for Piece { kind, name, text } in pieces(id, &source.path, &source.text) {
                 if kind == RULE {
-                    let program = rules.loaded.programs.iter().find(|p| p.rule.name == name).cloned();
-                    catalog.rules.insert(name, Rule { text, version: 1, stage: Stage::Live, program });
+                    catalog.rules.insert(name, Versions::first(1, text, Stage::Live));
                 } else {
                     catalog.declarations.insert((kind, name), text);
                 }
             }
         }
-        catalog.last = catalog.make()?;
-        Ok(catalog)
+        for program in &rules.loaded.programs {
+            if let Some(rule) = catalog.rules.get_mut(&program.rule.name) {
+                rule.program = Some(program.clone());
+            }
+        }
+        catalog
     }
 
     /// Says in which folder messages name files.
@@ -104,16 +102,86 @@ impl Catalog {
 
     /// The catalog of other rule files in place of these: a rule whose text is the same keeps its version, another gets the next.
     pub fn succeeded_by(&self, rules: &Rules, contents: Contents) -> Result<Catalog, Refusal> {
-        let mut next = Catalog::new(rules, contents)?;
+        let mut next = Catalog::of(rules, contents);
+        next.go_on_from(self);
         next.generation = self.generation + 1;
-        for (name, rule) in &mut next.rules {
-            if let Some(before) = self.rules.get(name) {
-                let same = before.text.text.trim() == rule.text.text.trim();
-                rule.version = before.version + u32::from(!same);
-            }
-        }
         next.last = next.make()?;
         Ok(next)
+    }
+
+    /// The same rules are versions of those before: a text that was in force keeps its number and its stage, another gets the next.
+    fn go_on_from(&mut self, before: &Catalog) {
+        for (name, rule) in &mut self.rules {
+            let Some(known) = before.rules.get(name) else { continue };
+            let (now, program) = (rule.present().1.text.clone(), rule.program.take());
+            let mut known = known.clone();
+            match known.in_force() {
+                Some((_, version)) if version.text.says(&now) => {}
+                // Who paused a rule does not want it on because its text has changed.
+                other => {
+                    let stage = other.map_or(Stage::Live, |(_, version)| version.stage);
+                    known.put(known.newest() + 1, now, stage);
+                }
+            }
+            known.program = program;
+            *rule = known;
+        }
+    }
+
+    /// All rules as some files say: a rule that stands in none retires.
+    fn replaced(&self, message: &Message) -> Result<Catalog, Refusal> {
+        let files =
+            message.files.as_deref().ok_or_else(|| Refusal::new("`files` is missing: each with `path` and `text`"))?;
+        let mut sources = Sources::default();
+        for file in files {
+            sources.add(file.path.clone(), file.text.clone());
+        }
+        let rules = Rules { loaded: load(&sources), sources };
+        if !rules.compiles() {
+            let findings: Vec<Diagnostic> = rules.loaded.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
+            return Err(Refusal {
+                message: "the rules do not compile".to_owned(),
+                ..does_not_compile(&findings, &rules.sources)
+            });
+        }
+        let mut contents = self.contents.declared_alike(&self.schema, &rules.loaded.schema);
+        contents.keep_declared(&rules.loaded.schema);
+        let mut next = Catalog::of(&rules, contents);
+        next.go_on_from(self);
+        next.gone = self.gone.clone();
+        for (name, rule) in
+            self.rules.iter().filter(|(name, _)| !rules.loaded.programs.iter().any(|p| p.rule.name == **name))
+        {
+            let mut rule = rule.clone();
+            if let Some((version, _)) = rule.in_force() {
+                rule.set_stage(version, Stage::Retired);
+            }
+            next.rules.insert(name.clone(), rule);
+        }
+        Ok(next)
+    }
+
+    /// Whether a message would change nothing: all rules are as its files say.
+    pub fn is_as(&self, message: &Message) -> bool {
+        message.op == Op::Apply
+            && self.replaced(message).is_ok_and(|next| {
+                let says = |a: &Text, b: &Text| a.says(b);
+                next.declarations.len() == self.declarations.len()
+                    && next.declarations.iter().all(|(k, text)| self.declarations.get(k).is_some_and(|t| says(t, text)))
+                    && next.rules.len() == self.rules.len()
+                    && next.rules().zip(self.rules()).all(|(a, b)| a == b)
+            })
+    }
+
+    /// The declarations but rules: kind, name and text, with blanks for what stood before it in its file.
+    pub fn declarations(&self) -> impl Iterator<Item = (&'static str, &str, &str)> {
+        self.declarations.iter().map(|((kind, name), text)| (*kind, name.as_str(), text.text.trim()))
+    }
+
+    /// All versions of a rule with their stages and texts, ascending; none where there is no such rule.
+    pub fn versions(&self, name: &str) -> impl Iterator<Item = (u32, Stage, &str)> {
+        let versions = self.rules.get(name).into_iter().flat_map(Versions::all);
+        versions.map(|(number, version)| (number, version.stage, version.text.text.trim()))
     }
 
     /// Makes one more generation, of the same rules.
@@ -128,7 +196,10 @@ impl Catalog {
 
     /// The rules with their versions and stages, in order of their names.
     pub fn rules(&self) -> impl Iterator<Item = (&str, u32, Stage)> {
-        self.rules.iter().map(|(name, rule)| (name.as_str(), rule.version, rule.stage))
+        self.rules.iter().map(|(name, rule)| {
+            let (version, present) = rule.present();
+            (name.as_str(), version, present.stage)
+        })
     }
 
     /// The generation of the last rule set.
@@ -143,7 +214,8 @@ impl Catalog {
             digest.update(format!("{declared:?}{:?}", text.text));
         }
         for (name, rule) in &self.rules {
-            digest.update(format!("{name:?}{:?}{}{:?}", rule.text.text, rule.version, rule.stage));
+            let (version, present) = rule.present();
+            digest.update(format!("{name:?}{:?}{version}{:?}", present.text.text, present.stage));
         }
         digest.update(self.contents.digest());
         digest.update(self.generation.to_le_bytes());
@@ -163,8 +235,9 @@ impl Catalog {
     }
 
     fn live(&self) -> impl Iterator<Item = (&Arc<Program>, u32)> {
-        let live = self.rules.values().filter(|r| r.stage == Stage::Live);
-        live.filter_map(|r| r.program.as_ref().map(|program| (program, r.version)))
+        let live = self.rules.values().filter_map(|r| r.in_force().map(|(version, v)| (r, version, v.stage)));
+        let live = live.filter(|(_, _, stage)| *stage == Stage::Live);
+        live.filter_map(|(r, version, _)| r.program.as_ref().map(|program| (program, version)))
     }
 
     /// A live rule that asks for the places of addresses, where nobody knows them.
@@ -200,10 +273,16 @@ impl Catalog {
         }
         match (message.kind, message.op) {
             (Kind::List | Kind::Table, Op::Stage) => Err(Refusal::new("only a rule or a model has a `stage`")),
+            (Kind::Rules, Op::Put | Op::Stage | Op::Delete) => {
+                Err(Refusal::new("`rules` are applied: `\"op\": \"apply\"`"))
+            }
+            (Kind::Rule | Kind::List | Kind::Table | Kind::Model, Op::Apply) => {
+                Err(Refusal::new("what is applied are `rules`: `\"kind\": \"rules\"`"))
+            }
             (Kind::List, Op::Put) => self.put_list(message),
             (Kind::Table, Op::Put) => self.put_table(message),
             (Kind::Model, Op::Put | Op::Stage) => self.change_model(message),
-            (Kind::Rule, _) | (_, Op::Delete) => self.change_rules(message),
+            (Kind::Rule | Kind::Rules, _) | (_, Op::Delete) => self.change_rules(message),
         }
     }
 
@@ -214,6 +293,8 @@ impl Catalog {
             (Kind::List, _) => changed.delete("list", &message.name)?,
             (Kind::Table, _) => changed.delete("table", &message.name)?,
             (Kind::Model, _) => changed.delete("model", &message.name)?,
+            (_, Op::Apply) => changed = self.replaced(message)?,
+            (_, Op::Put) if message.stage == Some(Stage::Draft) => changed = self.put_draft(message)?,
             (_, Op::Put) => changed.put(message)?,
             (_, Op::Stage) => {
                 let stage =
@@ -221,14 +302,15 @@ impl Catalog {
                 if stage == Stage::Shadow {
                     return Err(Refusal::new("stage `shadow` is not executed by this version"));
                 }
-                changed.known(&message.name)?.stage = stage;
+                changed.stage(&message.name, message.version, stage)?;
             }
             (_, Op::Delete) => {
-                changed.known(&message.name)?;
+                let last = changed.known(&message.name)?.newest();
                 changed.rules.remove(&message.name);
+                changed.gone.insert(message.name.clone(), last);
             }
         }
-        changed.generation += 1;
+        changed.generation = self.generation + 1;
         changed.last = changed.make()?;
         *self = changed;
         Ok(self.last.clone())
@@ -307,7 +389,18 @@ impl Catalog {
         Ok(())
     }
 
-    fn known(&mut self, name: &str) -> Result<&mut Rule, Refusal> {
+    fn stage(&mut self, name: &str, version: Option<u32>, stage: Stage) -> Result<(), Refusal> {
+        let rule = self.known(name)?;
+        let version = version.unwrap_or(rule.present().0);
+        rule.set_stage(version, stage).ok_or_else(|| {
+            let newest = self.rules[name].newest();
+            Refusal::new(format!("`{name}` has no version {version}; the newest is {newest}"))
+        })?;
+        let rule = &self.rules[name];
+        if rule.in_force().is_some() && rule.program.is_none() { self.compile(name) } else { Ok(()) }
+    }
+
+    fn known(&mut self, name: &str) -> Result<&mut Versions, Refusal> {
         let near = lapwing_dsl::diagnostics::nearest(name, self.rules.keys().map(String::as_str)).map(str::to_owned);
         self.rules.get_mut(name).ok_or_else(|| {
             let hint = near.map_or(String::new(), |n| format!("; did you mean `{n}`?"));
@@ -318,7 +411,11 @@ impl Catalog {
     fn put(&mut self, message: &Message) -> Result<(), Refusal> {
         let name = &message.name;
         let source = message.source.as_ref().ok_or_else(|| Refusal::new("`source` is missing: the rule's text"))?;
-        let before = self.rules.get(name).map(|r| r.version);
+        let stage = message.stage.unwrap_or(Stage::Live);
+        if !matches!(stage, Stage::Live | Stage::Draft) {
+            return Err(Refusal::new(format!("a new version comes `live` or as a `draft`, not `{}`", stage.as_str())));
+        }
+        let before = self.rules.get(name).map(Versions::newest).or_else(|| self.gone.get(name).copied());
         let version = message.version.unwrap_or(before.unwrap_or(0) + 1);
         if before.is_some_and(|b| version <= b) {
             let b = before.unwrap_or(0);
@@ -333,8 +430,8 @@ impl Catalog {
                 self.declarations.entry((piece.kind, piece.name)).or_insert(piece.text);
             } else if piece.name == *name {
                 found = true;
-                let stage = Stage::Live;
-                self.rules.insert(piece.name, Rule { text: piece.text, version, stage, program: None });
+                // A draft has to compile too: it is compiled as if it were live.
+                self.rules.entry(piece.name).or_default().put(version, piece.text, Stage::Live);
             } else {
                 let other = piece.name;
                 return Err(Refusal::new(format!(
@@ -346,6 +443,17 @@ impl Catalog {
             return Err(Refusal::new(format!("the source holds no rule `{name}`")));
         }
         self.compile(name)
+    }
+
+    /// Adds a version that nothing runs.
+    fn put_draft(&self, message: &Message) -> Result<Catalog, Refusal> {
+        let mut tried = self.clone();
+        tried.put(message)?;
+        let draft = tried.rules.get(&message.name).map(Versions::present);
+        let (version, text) = draft.map(|(number, version)| (number, version.text.clone())).expect("it was just put");
+        let mut changed = self.clone();
+        changed.rules.entry(message.name.clone()).or_default().put(version, text, Stage::Draft);
+        Ok(changed)
     }
 
     fn refuse_syntax(&self, from: &str, source: &str) -> Result<(), Refusal> {
@@ -380,8 +488,9 @@ impl Catalog {
         for text in self.declarations.values() {
             sources.add(text.from.clone(), text.text.clone());
         }
-        for (_, rule) in self.rules.iter().filter(|(name, _)| wanted(name)) {
-            sources.add(rule.text.from.clone(), rule.text.text.clone());
+        let wanted = self.rules.iter().filter(|(name, _)| wanted(name));
+        for (_, version) in wanted.filter_map(|(_, rule)| rule.in_force()) {
+            sources.add(version.text.from.clone(), version.text.text.clone());
         }
         let loaded = load(&sources);
         if loaded.has_errors() {
@@ -408,7 +517,8 @@ fn stray(message: &Message) -> Option<&'static str> {
     let fields = [
         ("source", message.source.is_some(), rule && op == Op::Put),
         ("version", message.version.is_some(), rule || model && op != Op::Delete),
-        ("stage", message.stage.is_some(), rule && op == Op::Stage || model && op != Op::Delete),
+        ("stage", message.stage.is_some(), (rule || model) && op != Op::Delete),
+        ("files", message.files.is_some(), op == Op::Apply),
         ("entries", message.entries.is_some(), list),
         ("add", message.add.is_some(), list),
         ("rows", message.rows.is_some(), table),

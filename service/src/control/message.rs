@@ -48,6 +48,9 @@ pub struct Message {
     /// Of a model: answers that it is known to give.
     #[serde(default)]
     pub golden: Option<Vec<Golden>>,
+    /// Of `rules`: all rule files, in place of those that are there.
+    #[serde(default)]
+    pub files: Option<Vec<RuleFile>>,
     /// Who changed it.
     #[serde(default)]
     pub author: Option<String>,
@@ -57,6 +60,16 @@ pub struct Message {
     /// In a file: the input line, from 0, before which it takes over.
     #[serde(default)]
     pub at_line: Option<u64>,
+}
+
+/// A rule file.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleFile {
+    /// Where it stands.
+    pub path: String,
+    /// What is in it.
+    pub text: String,
 }
 
 /// What a message does.
@@ -69,6 +82,8 @@ pub enum Op {
     Stage,
     /// It goes.
     Delete,
+    /// All rules are to be as some files say.
+    Apply,
 }
 
 /// What a message is about.
@@ -80,6 +95,7 @@ pub enum Kind {
     List,
     Table,
     Model,
+    Rules,
 }
 
 /// Where a rule, or a version of a model, stands on its way.

@@ -16,6 +16,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::catalog::{Catalog, Refusal};
 use super::history::{Change, History, What};
 use super::message::Message;
+use super::plan::{Planned, plan};
 use crate::data::log::embedded::{Log, NotAppended};
 
 /// Rule sets by the numbers of the changes that made them, until the matcher has taken them.
@@ -51,13 +52,20 @@ struct State {
     in_doubt: bool,
 }
 
-/// A change that takes over.
+/// A message that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
+    /// The generation of the rule set that is in force then.
+    pub generation: u64,
+    /// The change that takes over; none where all is as the message says.
+    pub change: Option<Placed>,
+}
+
+/// A change that takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
     /// Its number.
     pub number: u64,
-    /// The generation of its rule set.
-    pub generation: u64,
     /// Its place in the log.
     pub place: u64,
 }
@@ -87,6 +95,24 @@ impl Rollout {
         self.newest.load_full()
     }
 
+    /// What a control message would do, where so many runs live, by rule; and the generation that it would make.
+    pub async fn plan(&self, text: &str, live: &BTreeMap<String, usize>) -> Result<(Vec<Planned>, u64), NotAccepted> {
+        let message: Message = serde_json::from_str(text).map_err(|e| NotAccepted::NoMessage(e.to_string()))?;
+        let catalog = self.catalog().await;
+        let planned = tokio::task::block_in_place(|| plan(&catalog, &message, live)).map_err(NotAccepted::Refused)?;
+        Ok((planned, catalog.generation()))
+    }
+
+    /// The catalog as it is now.
+    pub async fn catalog(&self) -> Catalog {
+        self.state.lock().await.catalog.clone()
+    }
+
+    /// All changes, in order.
+    pub async fn history(&self) -> Vec<Change> {
+        self.state.lock().await.history.changes().to_vec()
+    }
+
     /// Takes a control message. Once begun it has to be led to its end: where this is dropped in between, the catalog and the log part.
     pub async fn change(&self, text: &str) -> Result<Accepted, NotAccepted> {
         let raw: Box<RawValue> = serde_json::from_str(text).map_err(|e| NotAccepted::NoMessage(e.to_string()))?;
@@ -100,6 +126,9 @@ impl Rollout {
             self.log.mend().await.map_err(NotAccepted::NotAppended)?;
             state.history.take_back().map_err(NotAccepted::NotKept)?;
             state.in_doubt = false;
+        }
+        if state.catalog.is_as(&message) {
+            return Ok(Accepted { generation: state.catalog.generation(), change: None });
         }
         let mut catalog = state.catalog.clone();
         let rules = Arc::new(tokio::task::block_in_place(|| catalog.apply(&message)).map_err(NotAccepted::Refused)?);
@@ -117,6 +146,6 @@ impl Rollout {
         };
         state.catalog = catalog;
         self.newest.store(rules.clone());
-        Ok(Accepted { number, generation: rules.generation, place })
+        Ok(Accepted { generation: rules.generation, change: Some(Placed { number, place }) })
     }
 }

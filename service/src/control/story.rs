@@ -44,7 +44,7 @@ impl Story {
 
     /// A message was carried out; `text` is what was written.
     pub fn tell(&mut self, message: &Message, text: &str) {
-        let of_rules = message.kind == Kind::Rule || message.op == Op::Delete;
+        let of_rules = matches!(message.kind, Kind::Rule | Kind::Rules) || message.op == Op::Delete;
         self.chapters.push(if of_rules { Chapter::Message(text.to_owned()) } else { Chapter::Data });
     }
 

@@ -4,6 +4,7 @@
 //! one was committed; while one is on its way the next is gathered. What the log says was judged and committed before this process began is
 //! judged again for the state alone: its alerts are not said twice.
 
+use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use lapwing_engine::Millis;
 use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
 
 use super::alert::Alert;
 use super::checkpoint::{Checkpoint, Checkpoints};
@@ -99,6 +101,7 @@ pub struct Matcher {
     on_its_way: Option<Commit>,
     last_commit: Instant,
     checkpoints: Checkpoints,
+    questions: Questions,
     /// When the last events came, and the greatest time then.
     last_events: Option<(Millis, Millis)>,
     last_tick: Instant,
@@ -144,6 +147,9 @@ impl Sink for Gathered {
     }
 }
 
+/// Questions to a matcher, each with where the answer goes: how many runs live, by the names of their rules.
+pub type Questions = mpsc::Receiver<oneshot::Sender<BTreeMap<String, usize>>>;
+
 /// What a matcher begins with.
 pub struct Begin {
     /// The pipeline, as it was at `place`.
@@ -160,7 +166,7 @@ pub struct Begin {
 
 impl Matcher {
     /// Goes on from a place of the log.
-    pub fn new(log: Log, ready: Arc<Ready>, settings: Settings, begin: Begin) -> Matcher {
+    pub fn new(log: Log, ready: Arc<Ready>, settings: Settings, begin: Begin, questions: Questions) -> Matcher {
         let Begin { pipeline, place, committed, applied, checkpoints } = begin;
         Matcher {
             reader: log.read_from(place),
@@ -175,6 +181,7 @@ impl Matcher {
             on_its_way: None,
             last_commit: Instant::now(),
             checkpoints,
+            questions,
             last_events: None,
             last_tick: Instant::now(),
             lines: Vec::with_capacity(2 * CHUNK),
@@ -206,6 +213,10 @@ impl Matcher {
             }
             self.failure()?;
             self.commit()?;
+            while let Ok(answer) = self.questions.try_recv() {
+                // Who does not wait any more is not told.
+                let _ = answer.send(self.pipeline.runs_by_rule());
+            }
             if self.checkpoints.is_due() || (stopping && idle) {
                 self.save()?;
             }

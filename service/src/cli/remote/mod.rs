@@ -1,0 +1,106 @@
+//! Commands that talk to a running service.
+
+pub mod apply;
+pub mod diff;
+pub mod export;
+pub mod history;
+pub mod rollback;
+pub mod tail;
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::{Exit, compiled};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Which service.
+#[derive(clap::Args)]
+pub struct Api {
+    /// Where the service listens.
+    #[arg(long, env = "LAPWING_API", default_value = "http://127.0.0.1:7878")]
+    api: String,
+}
+
+/// Who changes something, and why: it is kept with the change.
+#[derive(clap::Args)]
+pub struct Made {
+    /// Who changes it.
+    #[arg(long, env = "USER")]
+    author: Option<String>,
+    /// Why.
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+impl Made {
+    fn put_into(&self, message: &mut Json) {
+        for (name, value) in [("author", &self.author), ("reason", &self.reason)] {
+            if let Some(value) = value {
+                message[name] = json!(value);
+            }
+        }
+    }
+}
+
+impl Api {
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.api.trim_end_matches('/'))
+    }
+
+    fn unreachable(&self, e: &ureq::Error) -> String {
+        format!("cannot reach the service at {}: {e}; is `lapwing serve` running there? Name it with --api", self.api)
+    }
+
+    fn agent(timeout: Option<Duration>) -> ureq::Agent {
+        ureq::Agent::config_builder().http_status_as_error(false).timeout_global(timeout).build().into()
+    }
+
+    fn answer(mut response: ureq::http::Response<ureq::Body>) -> Result<Json, String> {
+        let well = response.status().is_success();
+        let status = response.status();
+        let mut text = String::new();
+        response.body_mut().as_reader().read_to_string(&mut text).map_err(|e| format!("the answer broke off: {e}"))?;
+        let body: Json = serde_json::from_str(&text).unwrap_or_default();
+        if well {
+            return Ok(body);
+        }
+        let detail = body["detail"].as_str().map_or_else(|| status.to_string(), str::to_owned);
+        let found = body["diagnostics"].as_array().into_iter().flatten().filter_map(|d| d["message"].as_str());
+        Err(found.fold(detail, |all, one| format!("{all}\n  {one}")))
+    }
+
+    /// What a resource says.
+    pub fn get(&self, path: &str) -> Result<Json, String> {
+        let response = Self::agent(Some(PATIENCE)).get(self.url(path)).call();
+        Self::answer(response.map_err(|e| self.unreachable(&e))?)
+    }
+
+    /// What a resource answers to a message.
+    pub fn post(&self, path: &str, message: &Json) -> Result<Json, String> {
+        let request = Self::agent(Some(PATIENCE)).post(self.url(path)).header("content-type", "application/json");
+        Self::answer(request.send(message.to_string()).map_err(|e| self.unreachable(&e))?)
+    }
+
+    /// A stream that goes on as long as the service does.
+    pub fn stream(&self, path: &str) -> Result<impl Read + use<>, String> {
+        let response = Self::agent(None).get(self.url(path)).call().map_err(|e| self.unreachable(&e))?;
+        if response.status().is_success() {
+            return Ok(response.into_body().into_reader());
+        }
+        Err(Self::answer(response).err().unwrap_or_default())
+    }
+}
+
+/// The message that makes all rules as some files say; they compile.
+fn rules_message(paths: &[PathBuf]) -> Result<Json, Exit> {
+    let rules = compiled(paths)?;
+    let files: Vec<Json> =
+        rules.sources.iter().map(|(_, source)| json!({"path": source.path, "text": source.text})).collect();
+    let from: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    Ok(json!({"op": "apply", "kind": "rules", "name": from.join(" "), "files": files}))
+}

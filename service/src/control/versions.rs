@@ -1,0 +1,94 @@
+//! The versions of a rule: texts that never change, each at a stage. At most one is in force.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lapwing_dsl::program::Program;
+
+use super::message::Stage;
+
+/// A piece of a file.
+#[derive(Clone, Debug)]
+pub(super) struct Text {
+    /// The file it is from.
+    pub from: String,
+    /// Its text, with blanks for what stands before it in the file.
+    pub text: String,
+}
+
+impl Text {
+    /// Whether it says the same, wherever it stands.
+    pub fn says(&self, other: &Text) -> bool {
+        self.text.trim() == other.text.trim()
+    }
+}
+
+/// A version of a rule.
+#[derive(Clone, Debug)]
+pub(super) struct Version {
+    pub text: Text,
+    pub stage: Stage,
+}
+
+/// A rule with all its versions.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Versions {
+    all: BTreeMap<u32, Version>,
+    /// What the version in force compiled to.
+    pub program: Option<Arc<Program>>,
+}
+
+/// Whether at most one version of a rule is at a stage.
+fn is_in_force(stage: Stage) -> bool {
+    matches!(stage, Stage::Live | Stage::Paused)
+}
+
+impl Versions {
+    /// A rule with its first version.
+    pub fn first(version: u32, text: Text, stage: Stage) -> Versions {
+        let mut versions = Versions::default();
+        versions.put(version, text, stage);
+        versions
+    }
+
+    /// The version that is live or paused.
+    pub fn in_force(&self) -> Option<(u32, &Version)> {
+        self.all.iter().find(|(_, v)| is_in_force(v.stage)).map(|(number, v)| (*number, v))
+    }
+
+    /// The version in force, where there is none the newest.
+    pub fn present(&self) -> (u32, &Version) {
+        let newest = || self.all.last_key_value().map(|(number, v)| (*number, v));
+        self.in_force().or_else(newest).expect("a rule has a version")
+    }
+
+    /// The number of the newest version.
+    pub fn newest(&self) -> u32 {
+        self.all.last_key_value().map_or(0, |(number, _)| *number)
+    }
+
+    /// All versions, ascending.
+    pub fn all(&self) -> impl Iterator<Item = (u32, &Version)> {
+        self.all.iter().map(|(number, v)| (*number, v))
+    }
+
+    /// Adds a version. What was in force retires where this one is to be.
+    pub fn put(&mut self, version: u32, text: Text, stage: Stage) {
+        self.all.insert(version, Version { text, stage: Stage::Draft });
+        self.set_stage(version, stage);
+    }
+
+    /// Puts a version at a stage; none where there is no such version.
+    pub fn set_stage(&mut self, version: u32, stage: Stage) -> Option<()> {
+        let before = self.in_force().map(|(number, _)| number);
+        self.all.get_mut(&version)?.stage = stage;
+        if is_in_force(stage) {
+            let others = self.all.iter_mut().filter(|(number, v)| **number != version && is_in_force(v.stage));
+            others.for_each(|(_, v)| v.stage = Stage::Retired);
+        }
+        if self.in_force().map(|(number, _)| number) != before {
+            self.program = None;
+        }
+        Some(())
+    }
+}
