@@ -164,6 +164,21 @@ fn refuse_unfilled(catalog: &Catalog, comes: impl Fn(Kind, &str) -> bool, contro
     Err(format!("rule `{rule}` {kind} `{name}`, which has no data: put {files} into the folder of --data{or}"))
 }
 
+/// A size in bytes: a whole number and a unit.
+fn size(text: &str) -> Result<usize, String> {
+    let wrong = || format!("`{text}` is no size; write a whole number and a unit: 64MiB, 8GiB");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit: usize = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    number.parse::<usize>().ok().and_then(|n| n.checked_mul(unit)).ok_or_else(wrong)
+}
+
 /// A length of time as rules write it: `10m`, `500ms`, `0s`.
 fn duration(text: &str) -> Result<i64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
