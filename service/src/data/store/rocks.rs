@@ -103,6 +103,11 @@ impl Rocks {
         let epoch = self.epoch.load(Ordering::Relaxed) + u64::from(changes.all);
         told(Step::Begins)?;
         let file = self.folder.join(NEXT);
+        // One that a save left when its process ended may be RocksDB's by now, under two names: its content must stay.
+        match fs::remove_file(&file) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(self.unusable(e)),
+            _ => {}
+        }
         let mut writer = SstFileWriter::create(&self.settings);
         writer.open(&file).map_err(unusable)?;
         let mut name = Vec::new();
