@@ -150,7 +150,7 @@ fn read(folder: &Path, budget: Option<u64>) {
     let (store, saved) = Store::open(folder, Options::default()).expect("the store opens");
     let saved = saved.expect("something was saved");
     let opened = began.elapsed();
-    let pipeline = Pipeline::load_saved(vec![rules()], of(), 1, &saved.rest, |each| store.read(budget.is_none(), each));
+    let pipeline = store.load(vec![rules()], of(), 1, &saved.rest, budget.is_none());
     let mut stream = Stream { pipeline: pipeline.unwrap_or_else(|e| panic!("{e}")), line: 0, alerts: 0 };
     if budget.is_some() {
         stream.pipeline.keep_outside(Some(store.outside()));

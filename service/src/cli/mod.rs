@@ -7,11 +7,13 @@ mod print;
 
 mod bench;
 mod check;
+mod config;
 mod demo;
 mod explain;
 mod fmt;
 mod generate;
-mod run;
+pub mod run;
+mod serve;
 mod state;
 mod test;
 
@@ -24,6 +26,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use lapwing_dsl::schema::Schema;
 use lapwing_engine::rule_set::RuleSet;
 
+use crate::config::units::duration;
 use crate::control::catalog::Catalog;
 use crate::control::files::Rules;
 use crate::control::message::Kind;
@@ -42,6 +45,8 @@ struct Arguments {
 enum Command {
     /// Judge a stream of JSON lines and write the alerts as JSON lines.
     Run(run::Arguments),
+    /// Take events in by HTTP, judge them and stream alerts, until it is told to end.
+    Serve(serve::Arguments),
     /// Compile rules and say what is wrong with them.
     Check(check::Arguments),
     /// Lay rule files out in the one canonical way.
@@ -58,6 +63,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Look into a saved state, keep and bring back copies, take one over to other rules.
     State(state::Arguments),
+    /// Show the configuration of the service, check it, describe it.
+    Config(config::Arguments),
 }
 
 /// How a command ended.
@@ -99,6 +106,7 @@ pub fn run_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>
     };
     match arguments.command {
         Command::Run(a) => run::run(&a),
+        Command::Serve(a) => serve::run(&a),
         Command::Check(a) => check::check(&a),
         Command::Fmt(a) => fmt::fmt(&a),
         Command::Explain(a) => explain::run(&a),
@@ -107,6 +115,7 @@ pub fn run_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>
         Command::Generate(a) => generate::run(&a),
         Command::Bench(a) => bench::run(&a),
         Command::State(a) => state::run(&a),
+        Command::Config(a) => config::run(&a),
     }
 }
 
@@ -162,40 +171,4 @@ fn refuse_unfilled(catalog: &Catalog, comes: impl Fn(Kind, &str) -> bool, contro
     };
     let or = if control { ", or let a message of --control put it" } else { "" };
     Err(format!("rule `{rule}` {kind} `{name}`, which has no data: put {files} into the folder of --data{or}"))
-}
-
-/// A size in bytes: a whole number and a unit.
-fn size(text: &str) -> Result<usize, String> {
-    let wrong = || format!("`{text}` is no size; write a whole number and a unit: 64MiB, 8GiB");
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit: usize = match unit {
-        "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return Err(wrong()),
-    };
-    number.parse::<usize>().ok().and_then(|n| n.checked_mul(unit)).ok_or_else(wrong)
-}
-
-/// A length of time as rules write it: `10m`, `500ms`, `0s`.
-fn duration(text: &str) -> Result<i64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let size = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        "w" => 604_800_000,
-        _ => {
-            return Err(format!(
-                "`{text}` is no length of time; write a whole number and a unit: 500ms, 10s, 5m, 2h, 1d, 1w"
-            ));
-        }
-    };
-    let number: i64 = number.parse().map_err(|_| format!("`{text}` does not begin with a whole number"))?;
-    number.checked_mul(size).ok_or_else(|| format!("`{text}` is too long"))
 }

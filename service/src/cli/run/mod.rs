@@ -19,7 +19,8 @@ use self::changes::Changes;
 use self::progress::{Progress, summary};
 use self::state::{Saved, StateFolder};
 use self::writer::{Writer, Written};
-use super::{Exit, compiled, contents, duration, refuse, refuse_unfilled, size};
+use super::{Exit, compiled, contents, duration, refuse, refuse_unfilled};
+use crate::config::units::size;
 use crate::control::catalog::Catalog;
 use crate::control::files::Rules;
 use crate::control::story::Story;
@@ -73,7 +74,7 @@ pub struct Arguments {
     save_every: i64,
     /// About how much memory the state may take, as 512MiB or 8GiB: what was not touched for longest is on disk alone.
     #[arg(long, value_parser = size, requires = "state")]
-    memory: Option<usize>,
+    memory: Option<u64>,
     /// Print no progress.
     #[arg(long, short)]
     quiet: bool,
@@ -183,7 +184,7 @@ fn open_state(path: &Path, arguments: &Arguments) -> Result<StateFolder, String>
         return Err("--state needs an input file: a run that was stopped reads on from its place".to_owned());
     }
     let interval = Duration::from_millis(arguments.save_every as u64);
-    StateFolder::open(path, interval, arguments.memory)
+    StateFolder::open(path, interval, arguments.memory.map(|bytes| bytes as usize))
 }
 
 /// The rule sets that a run begins with, the catalog of the last of them, and how that came to be. Rule files that took the place of others, as

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lapwing_engine::rule_set::RuleSet;
-use lapwing_engine::shard::outside::KeyName;
 use lapwing_engine::store::codec::{Corrupt, Writer as Bytes};
 use lapwing_engine::store::seal;
 use sha2::{Digest, Sha256};
@@ -22,7 +21,7 @@ use sha2::{Digest, Sha256};
 use super::writer::Written;
 use crate::control::story::Story;
 use crate::data::pipeline::{Options as Of, Pipeline};
-use crate::data::store::{Options, Store, StoreError};
+use crate::data::store::{Options, Store};
 
 /// How much of the input's beginning tells whether it is the same file.
 const HEAD_BYTES: u64 = 4_096;
@@ -102,7 +101,10 @@ impl StateFolder {
     pub fn load(&self, saved: &Saved, sets: Vec<Arc<RuleSet>>, of: Of, threads: usize) -> Result<Pipeline, String> {
         match self.replaces {
             true => Pipeline::load(sets, of, threads, &saved.pipeline).map_err(|e| e.to_string()),
-            false => load_from(&self.store, saved, sets, of, threads, self.memory.is_none()),
+            false => {
+                let all = self.memory.is_none();
+                self.store.load(sets, of, threads, &saved.pipeline, all).map_err(|e| e.to_string())
+            }
         }
     }
 
@@ -162,34 +164,6 @@ fn open_store(folder: &Path, options: Options) -> Result<(Store, Option<Saved>),
     Ok((store, saved.transpose()?))
 }
 
-fn load_from(
-    store: &Store,
-    saved: &Saved,
-    sets: Vec<Arc<RuleSet>>,
-    of: Of,
-    threads: usize,
-    all: bool,
-) -> Result<Pipeline, String> {
-    let read =
-        |each: &mut dyn FnMut(&KeyName, &[u8]) -> Result<(), Corrupt>| store.read(all, each).map_err(Unread::Store);
-    Pipeline::load_saved(sets, of, threads, &saved.pipeline, read).map_err(|e: Unread| match e {
-        Unread::Store(e) => e.to_string(),
-        Unread::State(e) => e.to_string(),
-    })
-}
-
-/// Why a save could not be loaded.
-enum Unread {
-    Store(StoreError),
-    State(Corrupt),
-}
-
-impl From<Corrupt> for Unread {
-    fn from(e: Corrupt) -> Unread {
-        Unread::State(e)
-    }
-}
-
 /// A state that is only looked at: that of a folder, which a run may be writing to, or of a file.
 pub struct Kept {
     /// The place.
@@ -223,7 +197,7 @@ impl Kept {
     /// The pipeline that it is of, under the rule sets that it was saved under.
     pub fn load(&self, sets: Vec<Arc<RuleSet>>, of: Of) -> Result<Pipeline, String> {
         match &self.store {
-            Some(store) => load_from(store, &self.saved, sets, of, 1, true),
+            Some(store) => store.load(sets, of, 1, &self.saved.pipeline, true).map_err(|e| e.to_string()),
             None => Pipeline::load(sets, of, 1, &self.saved.pipeline).map_err(|e| e.to_string()),
         }
     }

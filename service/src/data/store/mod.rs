@@ -1,6 +1,6 @@
 //! The last save of a pipeline, on disk, and writing the next one beside the matcher.
 //!
-//! A save is what has changed since the one before: [`Pipeline::changes`](super::pipeline::Pipeline::changes) copies it at the barrier, a thread writes
+//! A save is what has changed since the one before: [`Pipeline::changes`] copies it at the barrier, a thread writes
 //! it as one sorted file, and RocksDB takes that file in at once, together with the place that the caller was at: there is the last save or the
 //! next one, and nothing between. The caller goes on meanwhile. While a save is under way it is looked up first, so that nobody has to wait for it.
 //!
@@ -15,13 +15,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lapwing_engine::Millis;
+use lapwing_engine::rule_set::RuleSet;
 use lapwing_engine::shard::outside::{Cold, KeyName};
 use lapwing_engine::shard::saving::Change;
 use lapwing_engine::slot::Known;
 use lapwing_engine::store::codec::Corrupt;
 
 use self::rocks::Rocks;
-use super::pipeline::{Outside, OutsideError};
+use super::pipeline::{Outside, OutsideError, Pipeline};
+use crate::faults;
 
 /// What a save writes: what has changed of the keys, and all else.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +45,18 @@ pub struct Saved {
     pub place: Vec<u8>,
     /// The state beside the keys.
     pub rest: Vec<u8>,
+}
+
+/// Why a save could not be loaded.
+enum Unread {
+    Store(StoreError),
+    State(Corrupt),
+}
+
+impl From<Corrupt> for Unread {
+    fn from(e: Corrupt) -> Unread {
+        Unread::State(e)
+    }
 }
 
 /// How much a save wrote, and how long that took.
@@ -106,6 +120,18 @@ pub enum Step {
     Written,
     /// RocksDB has taken it in.
     TakenIn,
+}
+
+impl Step {
+    /// The place of this name in [`crate::faults`].
+    fn place(self) -> &'static str {
+        match self {
+            Step::Begins => "store-begins",
+            Step::Writes => "store-writes",
+            Step::Written => "store-written",
+            Step::TakenIn => "store-taken-in",
+        }
+    }
 }
 
 /// Is told of each step of a save, and may let it fail there: for tests of what a failure or the end of the process leaves behind.
@@ -185,6 +211,24 @@ impl Store {
         if all { rocks.each(&mut each) } else { rocks.each_that_stays(&mut each) }
     }
 
+    /// The pipeline of the last save, under the rule sets that it was saved under; `rest` is what that save holds beside the keys. With all keys in
+    /// memory, or those that have to be there: then others come in by [`Store::outside`].
+    pub fn load(
+        &self,
+        sets: Vec<Arc<RuleSet>>,
+        of: super::pipeline::Options,
+        threads: usize,
+        rest: &[u8],
+        all: bool,
+    ) -> Result<Pipeline, StoreError> {
+        let read =
+            |each: &mut dyn FnMut(&KeyName, &[u8]) -> Result<(), Corrupt>| self.read(all, each).map_err(Unread::Store);
+        Pipeline::load_saved(sets, of, threads, rest, read).map_err(|e| match e {
+            Unread::Store(e) => e,
+            Unread::State(e) => self.shared.rocks.corrupt(e),
+        })
+    }
+
     /// Whether no save is under way.
     pub fn is_idle(&self) -> bool {
         self.under_way.as_ref().is_none_or(JoinHandle::is_finished)
@@ -224,13 +268,16 @@ impl Store {
         drop(late);
         let (shared, watch) = (self.shared.clone(), self.watch.clone());
         self.under_way = Some(std::thread::spawn(move || {
-            let watch = |step| watch.as_ref().map_or(Ok(()), |watch| watch(step));
+            let watch = |step: Step| {
+                faults::at(step.place())?;
+                watch.as_ref().map_or(Ok(()), |watch| watch(step))
+            };
             let bytes = shared.rocks.write(&save.changes, &save.place, &watch)?;
             Ok(Written { keys: save.changes.keys.len(), bytes, took: began.elapsed() })
         }));
     }
 
-    /// Reads keys that are not in memory, for [`Pipeline::keep_outside`](super::pipeline::Pipeline::keep_outside).
+    /// Reads keys that are not in memory, for [`Pipeline::keep_outside`].
     pub fn outside(&self) -> Box<dyn Outside> {
         Box::new(Reads(self.shared.clone()))
     }

@@ -74,7 +74,8 @@ impl Rocks {
         StoreError::Unusable { folder: self.folder.clone(), source: io::Error::other(source) }
     }
 
-    fn corrupt(&self, source: Corrupt) -> StoreError {
+    /// What it holds is no state.
+    pub fn corrupt(&self, source: Corrupt) -> StoreError {
         StoreError::Corrupt { folder: self.folder.clone(), source }
     }
 
