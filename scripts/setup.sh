@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sees to it that this machine can build and test Lapwing: a C compiler and linker (for the allocator) and Rust.
+# Sees to it that this machine can build and test Lapwing: compilers for C and C++ (for the allocator and RocksDB), libclang (RocksDB's bindings are made
+# with it), Rust, and the library of RocksDB, built once a machine.
 # Installs only what is missing, by the system's own package manager, and says what it does.
 set -euo pipefail
 
@@ -31,7 +32,16 @@ no_rust() {
 
 export PATH="$HOME/.cargo/bin:$PATH"
 
-command -v cc >/dev/null || apt_install build-essential
+# Whether a libclang.so is where it is looked for; libclang-cpp is another library.
+has_libclang() {
+    [ -n "${LIBCLANG_PATH:-}" ] && return
+    local known
+    known=$(PATH="$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null; ls /usr/lib/llvm-*/lib 2>/dev/null) || true
+    grep -qE 'libclang(-[0-9.]+)?\.so' <<<"$known"
+}
+
+{ command -v cc && command -v c++; } >/dev/null || apt_install build-essential
+has_libclang || apt_install libclang1
 if ! command -v cargo >/dev/null; then
     # Debian 13 and later package rustup; Debian's own cargo is too old. Elsewhere rustup's own installer is the way.
     if command -v apt-cache >/dev/null && apt-cache policy rustup | grep -q 'Candidate: [0-9]'; then
@@ -64,3 +74,6 @@ for tool in "$@"; do
         ;;
     esac
 done
+
+scripts=$(dirname "$0")
+"$scripts/rocksdb.sh"

@@ -64,11 +64,15 @@ pub enum Bug {
     Retracted,
     /// A late event is counted in no window.
     Late,
+    /// A save still holds keys that have gone since the one before.
+    Forgotten,
+    /// A save does not hear of what time did to a key.
+    Untouched,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 29] = [
+    pub const ALL: [Bug; 31] = [
         Bug::Deadline,
         Bug::AbsenceLimit,
         Bug::Skip,
@@ -98,6 +102,8 @@ impl Bug {
         Bug::Rows,
         Bug::Retracted,
         Bug::Late,
+        Bug::Forgotten,
+        Bug::Untouched,
     ];
 }
 

@@ -116,10 +116,18 @@ fn killed_and_started_again_it_gives_the_same_output() {
                 let mut command = judge(&input, &control, &output, order);
                 command.arg("--state").arg(&state).args(["--save-every", "0s"]);
                 command.args(["--threads", if random(&mut seed).is_multiple_of(2) { "1" } else { "3" }]);
+                // Nearly nothing, little, or all in memory.
+                match random(&mut seed) % 3 {
+                    0 => drop(command.args(["--memory", "16KiB"])),
+                    1 => drop(command.args(["--memory", "1MiB"])),
+                    _ => {}
+                }
+                let said = output.with_extension("stderr");
+                command.stderr(fs::File::create(&said).expect("a file can be made"));
                 let mut child = command.spawn().expect("it starts");
                 std::thread::sleep(Duration::from_millis(20 + random(&mut seed) % 400));
                 if let Some(status) = child.try_wait().expect("it can be asked") {
-                    assert!(status.success());
+                    assert!(status.success(), "{command:?}: {}", fs::read_to_string(&said).unwrap_or_default());
                     break;
                 }
                 child.kill().expect("it can be killed");

@@ -1,7 +1,7 @@
 //! Judges JSON lines with the engine, in this process, in as many ways as a test asks for.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use lapwing::control::files::Rules;
 use lapwing::control::message::{Kind, Message, Stage};
@@ -18,6 +18,9 @@ use lapwing_engine::data::Data;
 use lapwing_engine::index::Index;
 use lapwing_engine::rule_set::{LiveRule, RuleSet};
 use lapwing_engine::shard::outside::{Cold, KeyName};
+use lapwing_engine::shard::saving::Held;
+use lapwing_engine::slot::Known;
+use lapwing_engine::store::codec::Corrupt;
 use serde_json::Value as Json;
 
 use crate::{onnx, places};
@@ -111,6 +114,9 @@ pub struct Way {
     pub restored: bool,
     /// Whether all keys that can go out of memory do so after every batch, and come back when they are needed.
     pub evicted: bool,
+    /// Whether what has changed is saved between batches, and what may go leaves memory then. After every other save the pipeline is loaded from it, with
+    /// those keys alone that have to be in memory.
+    pub saved: bool,
     /// Whether every rule is asked for every event, without the help of the index.
     pub all_asked: bool,
 }
@@ -138,6 +144,60 @@ impl Outside for Kept {
     }
 }
 
+/// Saves, one after the other, in memory.
+#[derive(Clone, Debug, Default)]
+struct Saves(Arc<Mutex<Last>>);
+
+#[derive(Debug, Default)]
+struct Last {
+    keys: BTreeMap<KeyName, Held>,
+    count: usize,
+}
+
+impl Saves {
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.0.lock().expect("no test panics in between")
+    }
+
+    /// Saves what has changed, and gives what the save holds beside the keys.
+    fn save(&self, pipeline: &mut Pipeline) -> Vec<u8> {
+        let changes = pipeline.changes();
+        let mut last = self.last();
+        last.count += 1;
+        if changes.all {
+            last.keys.clear();
+        }
+        assert!(changes.keys.is_sorted_by(|a, b| a.name < b.name), "names ascend, each once");
+        for change in changes.keys {
+            let before = last.keys.get(&change.name).map_or(Known::Nothing, |held| match held.stays {
+                true => Known::Stays,
+                false => Known::Cold,
+            });
+            assert_eq!(change.before, before, "what the save before holds of {:?}", change.name);
+            match change.now {
+                Some(held) => drop(last.keys.insert(change.name, held)),
+                None => drop(last.keys.remove(&change.name)),
+            }
+        }
+        changes.rest
+    }
+}
+
+impl Outside for Saves {
+    fn take(&mut self, names: &[KeyName]) -> Result<Vec<(KeyName, Vec<u8>)>, OutsideError> {
+        let last = self.last();
+        Ok(names.iter().filter_map(|name| Some((name.clone(), last.keys.get(name)?.bytes.clone()))).collect())
+    }
+
+    fn take_all(&mut self) -> Result<Vec<(KeyName, Vec<u8>)>, OutsideError> {
+        Ok(std::mem::take(&mut self.last().keys).into_iter().map(|(name, held)| (name, held.bytes)).collect())
+    }
+
+    fn put(&mut self, _cold: Vec<Cold>, _now: Millis) -> Result<(), OutsideError> {
+        unreachable!("what a save holds leaves memory, and nothing else")
+    }
+}
+
 /// Judges lines at once.
 pub fn judge(text: &str, lines: &[String], options: &Options, threads: usize) -> Result<Collected, String> {
     judge_in(text, lines, options, &Way { threads, ..Way::default() })
@@ -151,7 +211,7 @@ pub fn judge_in(text: &str, lines: &[String], options: &Options, way: &Way) -> R
     }
     rules = rules.with_data(1, way.data(&way.contents(&rules.schema)?, &rules.schema));
     let mut pipeline = Pipeline::new(Arc::new(rules), options.clone(), way.threads.max(1));
-    way.begin(&mut pipeline);
+    let saves = way.begin(&mut pipeline);
     let mut collected = Collected::default();
     let mut first = 0usize;
     for count in way.batches.iter().copied().chain([usize::MAX]) {
@@ -159,7 +219,7 @@ pub fn judge_in(text: &str, lines: &[String], options: &Options, way: &Way) -> R
         let bytes = lines[first..until].join("\n");
         way.take(&mut pipeline, &Lines { bytes: bytes.as_bytes(), first: first as u64 }, &mut collected);
         first = until;
-        pipeline = way.between(pipeline, options)?;
+        pipeline = way.between(pipeline, options, &saves)?;
     }
     pipeline.finish(&mut collected);
     not_failed(&pipeline)?;
@@ -191,7 +251,7 @@ pub fn judge_changed(
     let mut contents = way.contents(&rules.schema)?;
     rules = rules.with_data(1, way.data(&contents, &rules.schema));
     let mut pipeline = Pipeline::new(Arc::new(rules.clone()), options.clone(), way.threads.max(1));
-    way.begin(&mut pipeline);
+    let saves = way.begin(&mut pipeline);
     let mut collected = Collected::default();
     let mut first = 0;
     for (i, (until, next)) in changes.iter().map(|(l, t)| (*l, Some(t))).chain([(lines.len(), None)]).enumerate() {
@@ -207,7 +267,7 @@ pub fn judge_changed(
             rules = rules.with_data(generation, way.data(&contents, &rules.schema));
             pipeline.swap(Arc::new(rules.clone()), &mut collected);
         }
-        pipeline = way.between(pipeline, options)?;
+        pipeline = way.between(pipeline, options, &saves)?;
     }
     pipeline.finish(&mut collected);
     not_failed(&pipeline)?;
@@ -226,23 +286,37 @@ impl Way {
         Arc::new(Data { geoip: places::of(&self.data), ..contents.data(schema) })
     }
 
-    fn begin(&self, pipeline: &mut Pipeline) {
+    fn begin(&self, pipeline: &mut Pipeline) -> Saves {
+        let saves = Saves::default();
         if self.evicted {
             pipeline.keep_outside(Some(Box::new(Kept::default())));
         }
+        if self.saved {
+            pipeline.note_changes();
+            pipeline.keep_outside(Some(Box::new(saves.clone())));
+        }
+        saves
     }
 
     /// What is saved in between has to be settled.
     fn take(&self, pipeline: &mut Pipeline, lines: &Lines<'_>, collected: &mut Collected) {
-        if self.restored {
+        if self.restored || self.saved {
             pipeline.take(lines, collected);
         } else {
             pipeline.take_ahead(lines, collected);
         }
     }
 
-    fn between(&self, mut pipeline: Pipeline, options: &Options) -> Result<Pipeline, String> {
-        pipeline.evict(|_| true);
+    fn between(&self, mut pipeline: Pipeline, options: &Options, saves: &Saves) -> Result<Pipeline, String> {
+        if self.saved {
+            let rest = saves.save(&mut pipeline);
+            pipeline.drop_saved(0);
+            if saves.last().count.is_multiple_of(2) {
+                pipeline = loaded(pipeline, options, self.threads.max(1), &rest, saves)?;
+            }
+        } else {
+            pipeline.evict(|_| true);
+        }
         if self.restored {
             pipeline = restored(pipeline, options, self.threads.max(1))?;
         }
@@ -253,6 +327,27 @@ impl Way {
 
 fn not_failed(pipeline: &Pipeline) -> Result<(), String> {
     pipeline.failure().map_or(Ok(()), |e| Err(e.to_string()))
+}
+
+/// The pipeline as a save has it, with the keys in memory that have to be there.
+fn loaded(
+    mut pipeline: Pipeline,
+    options: &Options,
+    threads: usize,
+    rest: &[u8],
+    saves: &Saves,
+) -> Result<Pipeline, String> {
+    let rules = pipeline.generations().cloned().collect();
+    let read = |each: &mut dyn FnMut(&KeyName, &[u8]) -> Result<(), Corrupt>| {
+        let last = saves.last();
+        last.keys.iter().filter(|(_, held)| held.stays).try_for_each(|(name, held)| each(name, &held.bytes))
+    };
+    let mut loaded = Pipeline::load_saved(rules, options.clone(), threads, rest, read).map_err(|e| e.to_string())?;
+    if (loaded.totals(), loaded.counters()) != (pipeline.totals(), pipeline.counters()) {
+        return Err("the totals are not what was saved".to_owned());
+    }
+    loaded.keep_outside(pipeline.keep_outside(None));
+    Ok(loaded)
 }
 
 /// The pipeline, saved and loaded.

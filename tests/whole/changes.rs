@@ -58,7 +58,8 @@ fn check(case: &Case) -> Vec<String> {
         let options = lapwing::data::pipeline::Options { order, ..Default::default() };
         let evicted = Way { evicted: true, ..Way::default() };
         let restored = Way { restored: true, ..Way::default() };
-        for way in [Way::default(), Way { threads: 4, ..Way::default() }, restored, evicted] {
+        let saved = Way { saved: true, ..Way::default() };
+        for way in [Way::default(), Way { threads: 4, ..Way::default() }, restored, evicted, saved] {
             let found = judge_changed(&before, &changes, &lines, &options, &way).expect("the rules compile").alerts;
             let found: Vec<String> = found
                 .iter()

@@ -81,7 +81,8 @@ fn check(name: &str, least: usize) {
             Way { threads: 1, ..Way::default() },
             Way { threads: 4, ..Way::default() },
             Way { threads: 1, batches: one_by_one.clone(), restored: true, ..Way::default() },
-            Way { threads: 1, batches: one_by_one, evicted: true, ..Way::default() },
+            Way { threads: 1, batches: one_by_one.clone(), evicted: true, ..Way::default() },
+            Way { threads: 2, batches: one_by_one, saved: true, ..Way::default() },
         ];
         for way in &ways {
             if let Err(why) = run(case, way) {

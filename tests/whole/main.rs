@@ -15,5 +15,6 @@ mod recordings;
 mod rules;
 mod scenarios;
 mod silent;
+mod store;
 mod unused;
 mod windows;

@@ -108,7 +108,8 @@ fn each_aggregate_over_each_window_is_what_the_naive_matcher_says() {
             for way in [
                 Way::default(),
                 Way { batches: batches.clone(), restored: true, ..Way::default() },
-                Way { batches, evicted: true, ..Way::default() },
+                Way { batches: batches.clone(), evicted: true, ..Way::default() },
+                Way { batches, saved: true, ..Way::default() },
             ] {
                 let found = judge_in(&text, &lines, &options, &way).expect("the rules compile").alerts;
                 assert_eq!(found.len(), wanted.len());

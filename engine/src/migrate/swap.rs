@@ -157,6 +157,7 @@ impl Shard {
         }
         self.rows = self.rows_after(&fates);
         self.plan_all();
+        self.all_changed();
         swapped
     }
 }

@@ -9,6 +9,7 @@ mod keys;
 pub mod outside;
 mod revise;
 mod rows;
+pub mod saving;
 mod time;
 mod windows;
 
@@ -22,6 +23,7 @@ use self::caps::Tally;
 use self::in_place::{Marks, begins};
 use self::keys::{Ahead, Delivery};
 pub use self::rows::RowsOf;
+use self::saving::Saving;
 use self::time::Times;
 use self::windows::{SlotWindows, WindowReads, windows_of};
 use crate::Millis;
@@ -103,6 +105,8 @@ pub struct Shard {
     read: WindowReads,
     /// What windows hold of a key, on its way.
     packing: Vec<u64>,
+    /// How much of its state the last save knows.
+    saving: Saving,
 }
 
 impl Shard {
@@ -146,6 +150,7 @@ impl Shard {
             begun: Vec::new(),
             read: WindowReads::default(),
             packing: Vec::new(),
+            saving: Saving::default(),
         }
     }
 
@@ -197,6 +202,13 @@ impl Shard {
         let g = &self.groups[group];
         let holds = !g.is_empty() || !g.all_capped().is_empty() || !self.rows.is_empty();
         (self.owns(group) && holds).then(|| crate::store::group::save(g, &self.rows, &self.rules))
+    }
+
+    /// Writes what a key group holds beside its keys; none where it is not this shard's or that is nothing.
+    pub fn save_group_without_keys(&self, group: usize) -> Option<Vec<u8>> {
+        let g = &self.groups[group];
+        let holds = !g.all_capped().is_empty() || !self.rows.is_empty();
+        (self.owns(group) && holds).then(|| crate::store::group::save_without_keys(g, &self.rows, &self.rules))
     }
 
     /// Takes over the state of a key group that was saved under the present rule set.
@@ -310,6 +322,7 @@ impl Shard {
                 at.slot = at.slot.map(|slot| self.count(rules, window, event, delivery.group, slot, true));
             }
             if let Some(slot) = self.drop_if_empty(at) {
+                self.groups[delivery.group as usize].touch(slot);
                 self.plan_sweep(delivery.group, slot);
             }
         }

@@ -13,7 +13,7 @@ use crate::batch::EventView;
 use crate::order::Ordered;
 use crate::planted::{Bug, bug};
 use crate::rule_set::RuleSet;
-use crate::slot::{Group, PINNED, SWEPT_WITHIN, SlotId, group_of};
+use crate::slot::{Group, Known, PINNED, SWEPT_WITHIN, SlotId, group_of};
 use crate::store::codec::Corrupt;
 use crate::store::key;
 use crate::window::last_end;
@@ -63,7 +63,8 @@ impl Shard {
             );
             for delivery in &keys.deliveries {
                 let (group, space, key) = (delivery.group, delivery.space, keys.key(delivery));
-                let here = || self.groups[group as usize].find(space, delivery.hash, key).is_some();
+                let of = &self.groups[group as usize];
+                let here = || of.find(space, delivery.hash, key).is_some() || of.is_gone(space, key);
                 if group as usize != PINNED && !here() {
                     needed.insert(KeyName { group, space, key: key.into() });
                 }
@@ -75,19 +76,9 @@ impl Shard {
     /// Takes keys in that [`Shard::evict`] gave, before the step over the batch that needs them; each comes back once. The rule set must
     /// be the one under which they went out. After an error the shard may hold a part of a key, and must not go on.
     pub fn load_keys<'b>(&mut self, loaded: impl IntoIterator<Item = (&'b KeyName, &'b [u8])>) -> Result<(), Corrupt> {
-        let rules = self.rules.clone();
         for (name, bytes) in loaded {
-            let space = rules.spaces.get(name.space as usize).ok_or(Corrupt("a key is of an unknown space"))?;
-            let hash = self.hasher.hash(rules.seeds[name.space as usize], &name.key);
-            if group_of(hash, space.pinned) != name.group as usize || !self.owns(name.group as usize) {
-                return Err(Corrupt("a key stands in another key group: the secret of the key hash has changed"));
-            }
-            self.in_stratum(space.stratum);
-            let group = &mut self.groups[name.group as usize];
-            let slot = key::load(bytes, &rules, self.hasher, group)?;
-            if group.space(slot) != name.space || *group.key(slot) != *name.key {
-                return Err(Corrupt("a key stands under the name of another"));
-            }
+            let slot = self.load_key(name, bytes)?;
+            self.in_stratum(self.rules.spaces[name.space as usize].stratum);
             if self.waits_for_time(name.group, slot) && !bug(Bug::Evicted) {
                 return Err(Corrupt("a key that time moves was outside memory"));
             }
@@ -96,6 +87,34 @@ impl Shard {
             }
         }
         Ok(())
+    }
+
+    /// Reads a key into its group.
+    pub(super) fn load_key(&mut self, name: &KeyName, bytes: &[u8]) -> Result<SlotId, Corrupt> {
+        let rules = self.rules.clone();
+        let space = rules.spaces.get(name.space as usize).ok_or(Corrupt("a key is of an unknown space"))?;
+        let hash = self.hasher.hash(rules.seeds[name.space as usize], &name.key);
+        if group_of(hash, space.pinned) != name.group as usize || !self.owns(name.group as usize) {
+            return Err(Corrupt("a key stands in another key group: the secret of the key hash has changed"));
+        }
+        let is_saved = self.is_saved();
+        let group = &mut self.groups[name.group as usize];
+        let slot = key::load(bytes, &rules, self.hasher, group)?;
+        if group.space(slot) != name.space || *group.key(slot) != *name.key {
+            return Err(Corrupt("a key stands under the name of another"));
+        }
+        if is_saved {
+            group.set_known(slot, Known::Cold);
+        }
+        Ok(slot)
+    }
+
+    /// Whether a key is in memory, or known to have gone.
+    pub fn knows(&self, name: &KeyName) -> bool {
+        let Some(seed) = self.rules.seeds.get(name.space as usize) else { return false };
+        let group = &self.groups[name.group as usize];
+        group.find(name.space, self.hasher.hash(*seed, &name.key), &name.key).is_some()
+            || group.is_gone(name.space, &name.key)
     }
 
     /// Takes keys out of memory that `cold` chooses, as bytes, ascending. `cold` is given the time of the newest event that the key's state
@@ -114,20 +133,32 @@ impl Shard {
     pub fn evict(&mut self, mut cold: impl FnMut(Millis) -> bool) -> Vec<Cold> {
         let rules = self.rules.clone();
         let mut out = Vec::new();
+        let mut write = |g: &Group, group: u16, slot: SlotId| {
+            let name = KeyName { group, space: g.space(slot), key: g.key(slot).into() };
+            let ends = ends(g, slot, &rules).saturating_add(SWEPT_WITHIN);
+            out.push(Cold { name, ends, bytes: key::save(g, slot, &rules) });
+        };
         for stratum in 0..rules.strata {
             self.in_stratum(stratum);
-            self.evict_in_stratum(&rules, &mut cold, &mut out);
+            self.evict_in_stratum(&rules, |_, _| true, &mut cold, &mut write);
         }
         out.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         out
     }
 
-    fn evict_in_stratum(&mut self, rules: &RuleSet, cold: &mut impl FnMut(Millis) -> bool, out: &mut Vec<Cold>) {
+    /// Takes keys out of the stratum at hand that `may` go and that are cold; `goes` sees each before.
+    pub(super) fn evict_in_stratum(
+        &mut self,
+        rules: &RuleSet,
+        may: impl Fn(&Group, SlotId) -> bool,
+        cold: &mut impl FnMut(Millis) -> bool,
+        goes: &mut impl FnMut(&Group, u16, SlotId),
+    ) {
         let mut looks: BTreeMap<Millis, Gone> = BTreeMap::new();
         for group in 0..PINNED as u16 {
             for slot in self.groups[group as usize].slots() {
                 let g = &self.groups[group as usize];
-                if rules.spaces[g.space(slot) as usize].stratum != self.time.stratum {
+                if rules.spaces[g.space(slot) as usize].stratum != self.time.stratum || !may(g, slot) {
                     continue;
                 }
                 if (self.waits_for_time(group, slot) && !bug(Bug::Evicted))
@@ -140,11 +171,12 @@ impl Shard {
                 }
                 let Some(slot) = self.drop_gone(group, slot, self.swept_until()) else { continue };
                 let g = &mut self.groups[group as usize];
-                let name = KeyName { group, space: g.space(slot), key: g.key(slot).into() };
-                let ends = ends(g, slot, rules).saturating_add(SWEPT_WITHIN);
-                out.push(Cold { name, ends, bytes: key::save(g, slot, rules) });
+                goes(g, group, slot);
+                // It has not gone for good: nobody has to be told.
+                g.set_known(slot, Known::Nothing);
                 g.discard(slot, rules);
             }
+            self.groups[group as usize].thin_out();
         }
         self.look_no_more(looks);
     }
@@ -168,7 +200,7 @@ impl Shard {
 }
 
 /// The time past which nothing of a key counts any more.
-fn ends(group: &Group, slot: SlotId, rules: &RuleSet) -> Millis {
+pub(super) fn ends(group: &Group, slot: SlotId, rules: &RuleSet) -> Millis {
     let runs = group.records(slot).map(|r| r.deadline());
     let end = |window: u32, newest: Option<Millis>| {
         let entry = &rules.windows[window as usize];

@@ -212,6 +212,7 @@ impl Shard {
         self.set_timers(at.group, rule, entry, key, &cell);
         let (slot, spare) = self.groups[at.group as usize].put_cell(slot, cell);
         self.spare = spare;
+        self.groups[at.group as usize].touch(slot);
         self.check_rule(At { slot: Some(slot), ..at }, rule);
         self.plan_sweep(at.group, slot);
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{At, Now, Shard};
 use crate::Millis;
 use crate::output::Output;
+use crate::planted::{Bug, bug};
 use crate::rule_set::{RuleEntry, RuleSet};
 use crate::run::step::{Moved, time_passes};
 use crate::slot::{Cell, CellMore, Fate, SWEEP_GRAIN, SWEPT_WITHIN, SlotId};
@@ -114,7 +115,9 @@ impl Shard {
         time_passes(std::mem::take(&mut cell.runs), entry, timer.deadline, &mut bound, &mut moved);
         let now = Now { event: None, at: timer.deadline, sequence, deadline: timer.deadline };
         self.settle(&mut at, timer.rule, entry, &timer.key, cell, moved, now, bound, out);
-        self.drop_if_empty(at);
+        if let Some(slot) = self.drop_if_empty(at).filter(|_| !bug(Bug::Untouched)) {
+            self.groups[timer.group as usize].touch(slot);
+        }
     }
 
     /// Plans all timers and sweeps anew, from what the slots hold.

@@ -18,7 +18,23 @@ pub struct SlotMore {
     pub starts: Vec<(u32, Starts)>,
 }
 
+/// About what an entry of a window takes: its time, and a value.
+const ENTRY_BYTES: usize = 24;
+/// About what a gathered run takes.
+const START_BYTES: usize = 64;
+/// About what an alert takes that may still change.
+const MATCH_BYTES: usize = 512;
+
 impl SlotMore {
+    /// About how many bytes of memory it takes.
+    pub fn bytes(&self) -> usize {
+        let windows = self.windows.iter().map(|w| size_of::<WindowCell>() + w.state.len() * ENTRY_BYTES);
+        let matches = |more: &CellMore| (more.candidates.len() + more.open.len()) * MATCH_BYTES;
+        let cells = self.cells.iter().map(|(_, more)| size_of::<CellMore>() + matches(more));
+        let starts = self.starts.iter().map(|(_, starts)| size_of::<Starts>() + starts.len() * START_BYTES);
+        size_of::<SlotMore>() + windows.chain(cells).chain(starts).sum::<usize>()
+    }
+
     /// The gathered runs of a rule.
     pub fn starts_of(&mut self, rule: u32) -> Option<&mut Starts> {
         self.starts.iter_mut().find(|(r, _)| *r == rule).map(|(_, starts)| starts)

@@ -6,7 +6,7 @@
 //! ```text
 //! 0  32 bits of the key's hash, length of the key in bytes 32
 //! 1  words in use 27, what only some keys hold 27, words of the windows 10
-//! 2  key space 16, time of the next sweep 48
+//! 2  key space 16, what the last save knows of the key 3, time of the next sweep 45
 //! 3  … the key's bytes, then small windows, then a record for each run
 //! ```
 //!
@@ -18,6 +18,7 @@ mod cell;
 mod hash;
 mod packing;
 mod runs;
+mod saved;
 mod small;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,8 @@ pub use self::cell::{Candidate, Capped, Cell, CellMore, Fate, OpenAlert, SlotMor
 pub use self::hash::{KeyHasher, group_of, tag_of};
 pub use self::packing::{Together, unpacked};
 pub use self::runs::Records;
+use self::saved::Changed;
+pub use self::saved::Known;
 pub use self::small::AllPacked;
 use crate::Millis;
 use crate::bound::BoundEvents;
@@ -35,7 +38,7 @@ use crate::rule_set::RuleSet;
 use crate::run::RunMore;
 use crate::slab::Slab;
 use crate::state::blocks::{BlockId, Blocks};
-use crate::state::table::Table;
+use crate::state::table::{ENTRY_BYTES, Table};
 use crate::window::packed::Packed;
 
 /// How many key groups there are, the pinned one aside.
@@ -65,8 +68,14 @@ pub const HEAD: usize = 3;
 /// So many lines of a key's slot, of eight words each, are asked for ahead.
 const PREFETCHED: usize = 8;
 
+/// About what a run takes that does not fit into a record.
+const RUN_MORE_BYTES: usize = 128;
+
 /// No sweep is planned.
-const NEVER: i64 = (1 << 47) - 1;
+const NEVER: i64 = (1 << 44) - 1;
+
+/// Where the time of the next sweep begins in its word; behind the space stands what the last save knows.
+const SWEEP_BITS: u32 = 19;
 
 /// The slots of one key group, with the events that runs of the group share.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +91,8 @@ pub struct Group {
     capped: BTreeMap<u32, Capped>,
     /// Events that more than one run of the group has bound, or that have one bound behind them.
     pub bound: BoundEvents,
+    /// What has changed since the last save, where somebody asks for that.
+    changed: Changed,
     /// Memory for records on their way.
     words: Vec<u64>,
 }
@@ -152,7 +163,7 @@ impl Group {
             return slot;
         }
         self.words.clear();
-        self.words.extend([pair(tag_of(hash), key.len() as u32), 0, (NEVER << 16) as u64 | u64::from(space)]);
+        self.words.extend([pair(tag_of(hash), key.len() as u32), 0, (NEVER << SWEEP_BITS) as u64 | u64::from(space)]);
         let used = HEAD + key.len().div_ceil(8);
         self.words.resize(used, 0);
         bytemuck::cast_slice_mut::<u64, u8>(&mut self.words[HEAD..])[..key.len()].copy_from_slice(key);
@@ -195,7 +206,7 @@ impl Group {
     /// When to look whether something has gone; none where no look is planned.
     #[inline]
     pub fn sweep_at(&self, slot: SlotId) -> Option<Millis> {
-        let grains = self.blocks.get(slot)[2] as i64 >> 16;
+        let grains = self.blocks.get(slot)[2] as i64 >> SWEEP_BITS;
         (grains != NEVER).then_some(grains * SWEEP_GRAIN)
     }
 
@@ -203,7 +214,7 @@ impl Group {
     pub fn set_sweep_at(&mut self, slot: SlotId, at: Option<Millis>) -> Option<Millis> {
         let grains = at.map_or(NEVER, |at| at.div_euclid(SWEEP_GRAIN).clamp(-NEVER, NEVER - 1));
         let word = &mut self.blocks.get_mut(slot)[2];
-        *word = (grains << 16) as u64 | *word & 0xffff;
+        *word = (grains << SWEEP_BITS) as u64 | *word & ((1 << SWEEP_BITS) - 1);
         self.sweep_at(slot)
     }
 
@@ -296,12 +307,13 @@ impl Group {
 
     /// Frees a slot that holds nothing.
     pub fn remove(&mut self, slot: SlotId) {
+        self.note_gone(slot);
         self.table.remove(self.tag(slot), slot);
         self.blocks.remove(slot);
         if self.table.is_empty() {
             // Keys that are not in memory may still feel what a cap did.
-            let capped = std::mem::take(&mut self.capped);
-            *self = Group { capped, ..Group::default() };
+            let (capped, changed) = (std::mem::take(&mut self.capped), std::mem::take(&mut self.changed));
+            *self = Group { capped, changed, ..Group::default() };
         }
     }
 
@@ -323,6 +335,13 @@ impl Group {
         let windows = self.windows(slot).iter().filter_map(|w| w.state.newest());
         let starts = self.more(slot).into_iter().flat_map(|m| &m.starts).filter_map(|(_, starts)| starts.newest_at());
         runs.chain(small).chain(windows).chain(starts).max()
+    }
+
+    /// About how many bytes of memory a key takes.
+    pub fn bytes_of(&self, slot: SlotId) -> usize {
+        let more = self.more(slot).map_or(0, SlotMore::bytes);
+        let beside = self.records(slot).filter(|r| r.more().is_some()).count() * RUN_MORE_BYTES;
+        size_of_val(self.blocks.get(slot)) + 2 * ENTRY_BYTES + more + beside
     }
 
     /// Numbers of the slots in use, in no order that means anything.

@@ -257,6 +257,7 @@ impl Group {
             }
             if fates.contains(&Fate::Gone) {
                 self.apply(slot, &fates, rules, &mut Vec::new());
+                self.touch(slot);
             }
         }
         for (rule, more) in capped {

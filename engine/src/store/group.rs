@@ -34,9 +34,18 @@ const COUNTED_VERSION: u16 = 7;
 ///
 /// `rows` is the shard's, and stands with each of its groups.
 pub fn save(group: &Group, rows: &[RowsOf], rules: &RuleSet) -> Vec<u8> {
+    let told = group.in_order().into_iter().filter(|slot| !says_nothing(group, *slot, rules)).collect();
+    save_of(group, told, rows, rules)
+}
+
+/// Writes what a group holds beside its keys, as a group without any.
+pub fn save_without_keys(group: &Group, rows: &[RowsOf], rules: &RuleSet) -> Vec<u8> {
+    save_of(group, Vec::new(), rows, rules)
+}
+
+fn save_of(group: &Group, told: Vec<SlotId>, rows: &[RowsOf], rules: &RuleSet) -> Vec<u8> {
     let mut slots = Writer::default();
     let mut shared = Shared { numbers: BTreeMap::new(), nodes: Writer::default() };
-    let told: Vec<SlotId> = group.in_order().into_iter().filter(|slot| !says_nothing(group, *slot, rules)).collect();
     slots.list(told.into_iter(), |w, slot| save_slot(w, rules, group, slot, &mut shared));
     let mut w = Writer::default();
     w.u64(FORMAT_VERSION.into());
@@ -165,7 +174,7 @@ fn small_windows<'a>(group: &'a Group, slot: SlotId, rules: &'a RuleSet) -> impl
 }
 
 /// Whether a key has nothing that anybody reads: the rules that read the values of its events have gone, and its times are still there.
-fn says_nothing(group: &Group, slot: SlotId, rules: &RuleSet) -> bool {
+pub(crate) fn says_nothing(group: &Group, slot: SlotId, rules: &RuleSet) -> bool {
     group.records(slot).next().is_none()
         && group.more(slot).is_none_or(|m| m.cells.is_empty() && m.starts.is_empty() && m.windows.is_empty())
         && small_windows(group, slot, rules).next().is_none()

@@ -1,6 +1,5 @@
 //! `lapwing state`: looks into the saved state of a run, keeps and brings back copies, and takes one over to other rules.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use lapwing_engine::order::Order;
 use lapwing_engine::rule_set::RuleSet;
 use serde_json::json;
 
-use super::run::state::{FILE, Saved, encode, read, replace};
+use super::run::state::{Kept, Saved, encode, put, replace};
 use super::run::writer::{Writer, Written};
 use super::{Exit, Format, compiled, contents, refuse, refuse_unfilled};
 use crate::control::catalog::Catalog;
@@ -85,43 +84,43 @@ pub fn run(arguments: &Arguments) -> Exit {
     done.map_or_else(refuse, |()| Exit::Well)
 }
 
-/// The file that holds a state, where a folder or a file is named.
-fn file_of(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join(FILE) } else { path.to_owned() }
+fn load(path: &Path) -> Result<Kept, String> {
+    Kept::read(path)?.ok_or_else(|| format!("there is no state: `{}` holds none", path.display()))
 }
 
-fn load(path: &Path) -> Result<Saved, String> {
-    let file = file_of(path);
-    read(&file)?.ok_or_else(|| format!("there is no state: `{}` is not there", file.display()))
+/// A state as one file holds it.
+fn whole(path: &Path) -> Result<Saved, String> {
+    let kept = load(path)?;
+    if kept.is_whole() {
+        return Ok(kept.saved);
+    }
+    let Opened { saved, pipeline, .. } = open(kept, &Contents::default(), None)?;
+    Ok(Saved { pipeline: pipeline.save(), ..saved })
 }
 
 fn save(state: &Path, to: &Path) -> Result<(), String> {
-    let saved = load(state)?;
+    let saved = whole(state)?;
     replace(to, &encode(&saved)).map_err(|e| format!("cannot write `{}`: {e}", to.display()))?;
     errln!("saved at line {}: {}", saved.lines, to.display());
     Ok(())
 }
 
 fn restore(from: &Path, to: &Path, force: bool) -> Result<(), String> {
-    let saved = load(from)?;
-    put(&saved, to, force)?;
+    let saved = whole(from)?;
+    put_into(&saved, to, force)?;
     errln!("restored at line {}: {}", saved.lines, to.display());
     Ok(())
 }
 
 /// Puts a state into a folder.
-fn put(saved: &Saved, to: &Path, force: bool) -> Result<(), String> {
-    if to.join(FILE).exists() && !force {
+fn put_into(saved: &Saved, to: &Path, force: bool) -> Result<(), String> {
+    if Kept::is_in(to) && !force {
         return Err(format!(
             "`{}` holds a state already: name another folder, or say --force to lose it",
             to.display()
         ));
     }
-    let write = || -> io::Result<()> {
-        std::fs::create_dir_all(to)?;
-        replace(&to.join(FILE), &encode(saved))
-    };
-    write().map_err(|e| format!("cannot write into `{}`: {e}", to.display()))
+    put(saved, to).map_err(|e| format!("cannot write into `{}`: {e}", to.display()))
 }
 
 /// A state with the rule sets that it belongs to.
@@ -132,7 +131,8 @@ struct Opened {
 }
 
 /// Makes the rule sets of a state from the texts kept with it, and the pipeline that it is of.
-fn open(saved: Saved, contents: &Contents, now: Option<&Catalog>) -> Result<Opened, String> {
+fn open(kept: Kept, contents: &Contents, now: Option<&Catalog>) -> Result<Opened, String> {
+    let saved = &kept.saved;
     let empty = RuleSet::empty();
     let declared = now.map_or(&empty.schema, Catalog::schema);
     let (mut sets, catalog) = saved.story.told(contents, declared).map_err(|refusal| refusal.message)?;
@@ -140,16 +140,16 @@ fn open(saved: Saved, contents: &Contents, now: Option<&Catalog>) -> Result<Open
     let order = Pipeline::order_of(&saved.pipeline).map_err(|e| e.to_string())?;
     let options = Options { order, ..Options::default() };
     let sets = live.into_iter().map(Arc::new).collect();
-    let pipeline = Pipeline::load(sets, options, 1, &saved.pipeline).map_err(|e| e.to_string())?;
-    Ok(Opened { saved, catalog, pipeline })
+    let pipeline = kept.load(sets, options)?;
+    Ok(Opened { saved: kept.saved, catalog, pipeline })
 }
 
 fn inspect(path: &Path, format: Format) -> Result<(), String> {
-    let saved = load(path)?;
-    if saved.story.is_empty() {
+    let kept = load(path)?;
+    if kept.saved.story.is_empty() {
         return Err("it was saved by a version that did not keep the rules with the state: run it on with its rules once, and it will".to_owned());
     }
-    let Opened { saved, catalog, pipeline } = open(saved, &Contents::default(), None)?;
+    let Opened { saved, catalog, pipeline } = open(kept, &Contents::default(), None)?;
     let (totals, runs) = (pipeline.totals(), pipeline.runs_by_rule());
     let count = |name: &str| runs.get(name).copied().unwrap_or(0);
     if format == Format::Json {
@@ -198,16 +198,16 @@ impl Fork {
     }
 
     fn fork(&self, rules: &crate::control::files::Rules, contents: Contents) -> Result<(), String> {
-        let saved = load(&self.state)?;
-        if saved.done {
+        let kept = load(&self.state)?;
+        if kept.saved.done {
             return Err(
                 "the input was judged to its end, which was the end of time: there is nothing to go on with".to_owned()
             );
         }
-        if saved.story.is_empty() {
+        if kept.saved.story.is_empty() {
             return Err("it was saved by a version that did not keep the rules with the state: run it on with its rules once, then fork it".to_owned());
         }
-        if self.to.join(FILE).exists() {
+        if Kept::is_in(&self.to) {
             return Err(format!("`{}` holds a state already: name another folder", self.to.display()));
         }
         if self.output.exists() {
@@ -217,7 +217,7 @@ impl Fork {
             ));
         }
         let now = Catalog::new(rules, contents.clone()).map_err(|refusal| refusal.message)?;
-        let Opened { mut saved, catalog, mut pipeline } = open(saved, &contents, Some(&now))?;
+        let Opened { mut saved, catalog, mut pipeline } = open(kept, &contents, Some(&now))?;
         let next = catalog.succeeded_by(rules, contents).map_err(|refusal| refusal.message)?;
         refuse_unfilled(&next, |_, _| false, false)?;
         saved.story.goes_on_with(rules);
@@ -230,7 +230,7 @@ impl Fork {
         saved.rules = next.digest();
         saved.generations = pipeline.generations().count() as u64;
         saved.pipeline = pipeline.save();
-        put(&saved, &self.to, false)?;
+        put_into(&saved, &self.to, false)?;
         if pipeline.order() == Order::EventTime {
             errln!(
                 "forked at line {}: the new rules judge events later than all that were read; until then {before} runs wait",

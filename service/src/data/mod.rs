@@ -1,7 +1,7 @@
 //! The data path: lines in, alerts out.
 //!
-//! `decode` makes rows of a line and `lines` batches of many, `pipeline` takes them through order and shards, `alert` writes what comes out, `state` keeps all of
-//! it as bytes.
+//! `decode` makes rows of a line and `lines` batches of many, `pipeline` takes them through order and shards, `alert` writes what comes out, `state` gives all of
+//! it as bytes, and `store` keeps those on disk.
 
 pub mod alert;
 pub mod cards;
@@ -13,3 +13,4 @@ pub mod log;
 pub mod matcher;
 pub mod pipeline;
 pub mod state;
+pub mod store;

@@ -151,7 +151,7 @@ pub trait Sink {
 
 /// Keeps keys that are not in memory: one value a key.
 pub trait Outside: Send {
-    /// Takes out those of the named keys that are there. The names are ascending.
+    /// Takes out those of the named keys that are there. The names are ascending. What saves keep ([`super::store`]) stays there as well.
     fn take(&mut self, names: &[KeyName]) -> Result<Vec<(KeyName, Vec<u8>)>, OutsideError>;
     /// Takes out all keys.
     fn take_all(&mut self) -> Result<Vec<(KeyName, Vec<u8>)>, OutsideError>;
@@ -369,7 +369,11 @@ impl Pipeline {
                 names.sort_unstable();
                 outside.take(&names)
             }
-            None => outside.take_all(),
+            None => outside.take_all().map(|mut keys| {
+                // What is kept outside may still be there of keys that are in memory, or have gone from there.
+                keys.retain(|(name, _)| !self.shards.iter().any(|shard| shard.knows(name)));
+                keys
+            }),
         };
         let load = |keys: Vec<(KeyName, Vec<u8>)>| {
             for shard in &mut self.shards {

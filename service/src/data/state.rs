@@ -1,4 +1,4 @@
-//! A pipeline as bytes: all that the next events can depend on, and the totals.
+//! A pipeline as bytes: all that the next events can depend on, and the totals. Whole, or what has changed since the last save.
 //!
 //! The bytes name rules and fields by their index in the rule sets they were saved under: the caller keeps the texts of
 //! [`Pipeline::generations`] beside them, and hands in the same sets. What does not fit is refused, not guessed.
@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use lapwing_engine::order::Order;
 use lapwing_engine::rule_set::RuleSet;
-use lapwing_engine::shard::Counters;
+use lapwing_engine::shard::outside::KeyName;
+use lapwing_engine::shard::saving::Change;
+use lapwing_engine::shard::{Counters, Shard};
 use lapwing_engine::slot::GROUPS;
 use lapwing_engine::store::codec::{Corrupt, Reader, Writer};
 use lapwing_engine::store::rest::{Judge, load_sequencer, load_suppressor, save_sequencer, save_suppressor};
@@ -16,11 +18,56 @@ use lapwing_engine::strata::Strata;
 
 use super::lines::Generation;
 use super::pipeline::{Options, Pipeline, Totals};
+use super::store::Changes;
 
 impl Pipeline {
     /// The state between two calls, as bytes. They do not depend on the number of threads. What was taken has to be settled: see
     /// [`Pipeline::settle`].
     pub fn save(&self) -> Vec<u8> {
+        self.save_with(Shard::save_group)
+    }
+
+    /// Notes from here on what changes, for [`Pipeline::changes`]. As of now no save knows anything: all has changed.
+    pub fn note_changes(&mut self) {
+        self.shards.iter_mut().for_each(Shard::note_changes);
+    }
+
+    /// What a save has to write that follows the last one, which it is from here on. What was taken has to be settled.
+    pub fn changes(&mut self) -> Changes {
+        let rest = self.save_with(Shard::save_group_without_keys);
+        let all = self.shards.iter().any(Shard::saves_all);
+        let mut keys: Vec<Change> = self.shards.iter_mut().flat_map(Shard::changes).collect();
+        keys.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Changes { all, keys, rest, clock: self.sequencer.clock() }
+    }
+
+    /// Drops keys from memory that the last save holds, the longest untouched first, until the state takes about `most` bytes: not below that while more
+    /// has to stay. Returns how many went. They are taken back from what [`Pipeline::keep_outside`] was given.
+    pub fn drop_saved(&mut self, most: usize) -> usize {
+        let (mut all, mut cold) = (0, Vec::new());
+        for shard in &self.shards {
+            shard.sizes(|newest, bytes| {
+                all += bytes;
+                cold.extend(newest.map(|newest| (newest, bytes)));
+            });
+        }
+        if all <= most || self.failure().is_some() {
+            return 0;
+        }
+        cold.sort_unstable();
+        let mut until = None;
+        for (newest, bytes) in cold {
+            if all <= most {
+                break;
+            }
+            all -= bytes;
+            until = Some(newest);
+        }
+        let Some(until) = until else { return 0 };
+        self.shards.iter_mut().map(|shard| shard.drop_saved(|newest| newest <= until)).sum()
+    }
+
+    fn save_with(&self, save_group: impl Fn(&Shard, usize) -> Option<Vec<u8>>) -> Vec<u8> {
         assert!(self.is_settled(), "the shards have seen what was taken");
         let mut w = Writer::default();
         w.bool(self.options.order == Order::EventTime);
@@ -32,7 +79,7 @@ impl Pipeline {
         save_counters(&mut w, &self.counters());
         w.slice(&save_sequencer(&self.sequencer));
         w.slice(&save_suppressor(&self.suppressor));
-        let group = |g: usize| self.shards.iter().find_map(|shard| shard.save_group(g)).map(|bytes| (g, bytes));
+        let group = |g: usize| self.shards.iter().find_map(|shard| save_group(shard, g)).map(|bytes| (g, bytes));
         let groups: Vec<(usize, Vec<u8>)> = (0..=GROUPS).filter_map(group).collect();
         w.list(groups.iter(), |w, (number, bytes)| {
             w.len(*number);
@@ -50,6 +97,42 @@ impl Pipeline {
     /// A pipeline that goes on from where one was saved. `rules` are the sets that [`Pipeline::generations`] gave then; the number
     /// of threads is free.
     pub fn load(rules: Vec<Arc<RuleSet>>, options: Options, threads: usize, bytes: &[u8]) -> Result<Pipeline, Corrupt> {
+        let mut pipeline = Pipeline::load_groups(rules, options, threads, bytes)?;
+        pipeline.resume();
+        Ok(pipeline)
+    }
+
+    /// A pipeline that goes on from the last save of a store: `rest` is what that holds beside the keys, `read` hands its keys in. Those that it
+    /// does not are outside.
+    pub fn load_saved<E: From<Corrupt>>(
+        rules: Vec<Arc<RuleSet>>,
+        options: Options,
+        threads: usize,
+        rest: &[u8],
+        read: impl FnOnce(&mut dyn FnMut(&KeyName, &[u8]) -> Result<(), Corrupt>) -> Result<(), E>,
+    ) -> Result<Pipeline, E> {
+        let mut pipeline = Pipeline::load_groups(rules, options, threads, rest)?;
+        let shards = &mut pipeline.shards;
+        shards.iter_mut().for_each(Shard::go_on_saving);
+        read(&mut |name, bytes| {
+            let shard = shards.iter_mut().find(|shard| shard.owns(name.group.into()));
+            shard.ok_or(Corrupt("a key group is nobody's"))?.load_saved(name, bytes)
+        })?;
+        pipeline.resume();
+        Ok(pipeline)
+    }
+
+    fn resume(&mut self) {
+        let clock = self.sequencer.clock();
+        self.shards.iter_mut().for_each(|shard| shard.resume(clock));
+    }
+
+    fn load_groups(
+        rules: Vec<Arc<RuleSet>>,
+        options: Options,
+        threads: usize,
+        bytes: &[u8],
+    ) -> Result<Pipeline, Corrupt> {
         let mut r = seal::open(bytes)?;
         if r.bool()? != (options.order == Order::EventTime) {
             return Err(Corrupt("it was saved under another order of events"));
@@ -80,8 +163,6 @@ impl Pipeline {
             pipeline.strata = Strata::load(&mut r)?;
         }
         r.end()?;
-        let clock = pipeline.sequencer.clock();
-        pipeline.shards.iter_mut().for_each(|shard| shard.resume(clock));
         Ok(pipeline)
     }
 }

@@ -140,6 +140,7 @@ fn with_changes(case: &Case) -> Result<(usize, usize), String> {
         ("four threads", Way { threads: 4, ..Way::default() }),
         ("restored", Way { restored: true, ..Way::default() }),
         ("evicted", Way { evicted: true, ..Way::default() }),
+        ("saved", Way { saved: true, ..Way::default() }),
     ];
     for (name, mut way) in ways {
         way.data.clone_from(&case.data);
@@ -191,7 +192,7 @@ fn options(case: &Case) -> Options {
     Options { order, lateness: case.lateness, limits, ..Options::default() }
 }
 
-/// Four threads, random batches, a restore after every batch, keys out of memory after every batch, both, and no index.
+/// Four threads, random batches, a restore after every batch, keys out of memory after every batch, both, saves of what has changed, and no index.
 fn ways(case: &Case) -> Vec<(String, Way)> {
     let mut rng = Rng::new(case.seed ^ 0x5eed);
     let mut batches = || {
@@ -213,6 +214,8 @@ fn ways(case: &Case) -> Vec<(String, Way)> {
             "evicted and restored, two threads".to_owned(),
             Way { threads: 2, batches: batches(), evicted: true, restored: true, ..Way::default() },
         ),
+        ("saved".to_owned(), Way { threads: 1, batches: batches(), saved: true, ..Way::default() }),
+        ("saved, two threads".to_owned(), Way { threads: 2, batches: batches(), saved: true, ..Way::default() }),
         ("without the index".to_owned(), Way { all_asked: true, ..Way::default() }),
     ];
     ways.iter_mut().for_each(|(_, way)| way.data.clone_from(&case.data));

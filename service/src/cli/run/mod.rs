@@ -20,6 +20,7 @@ use self::progress::{Progress, summary};
 use self::state::{Saved, StateFolder};
 use self::writer::{Writer, Written};
 use super::{Exit, compiled, contents, duration, refuse, refuse_unfilled};
+use crate::config::units::size;
 use crate::control::catalog::Catalog;
 use crate::control::files::Rules;
 use crate::control::story::Story;
@@ -71,6 +72,9 @@ pub struct Arguments {
     /// How often the state is saved.
     #[arg(long, default_value = "1s", value_parser = duration, requires = "state")]
     save_every: i64,
+    /// About how much memory the state may take, as 512MiB or 8GiB: what was not touched for longest is on disk alone.
+    #[arg(long, value_parser = size, requires = "state")]
+    memory: Option<u64>,
     /// Print no progress.
     #[arg(long, short)]
     quiet: bool,
@@ -122,7 +126,7 @@ fn judge(arguments: &Arguments) -> Result<(), Failure> {
     let contents = contents(arguments.data.as_deref(), &rules.loaded.schema).map_err(Failure::Said)?;
     let mut input = Input::open(&arguments.input)?;
     let mut folder = arguments.state.as_deref().map(|path| open_state(path, arguments)).transpose()?;
-    let saved = folder.as_ref().map_or(Ok(None), StateFolder::load)?;
+    let saved = folder.as_ref().and_then(StateFolder::saved).cloned();
     let (before, catalog, story) = begin(&rules, contents, saved.as_ref())?;
     let first = Arc::new(catalog.rule_set());
     let mut changes = Changes::open((catalog, story), arguments.control.as_deref(), arguments.status.as_deref())?;
@@ -135,10 +139,16 @@ fn judge(arguments: &Arguments) -> Result<(), Failure> {
         ..Options::default()
     };
     let threads = arguments.threads as usize;
-    let mut pipeline = match &saved {
+    let mut pipeline = match folder.as_ref().zip(saved.as_ref()) {
         None => Pipeline::new(first, options, threads),
-        Some(saved) => resume(saved, before, &mut changes, &mut input, options, threads)?,
+        Some((folder, saved)) => {
+            let sets = resume(saved, before, &mut changes, &mut input)?;
+            folder.load(saved, sets, options, threads).map_err(|e| format!("{e}; start with an empty state folder"))?
+        }
     };
+    if let Some(folder) = &folder {
+        folder.keep(&mut pipeline);
+    }
     let saved = saved.unwrap_or_default();
     if saved.done {
         return finished_already(&mut input, &saved, arguments);
@@ -174,7 +184,7 @@ fn open_state(path: &Path, arguments: &Arguments) -> Result<StateFolder, String>
         return Err("--state needs an input file: a run that was stopped reads on from its place".to_owned());
     }
     let interval = Duration::from_millis(arguments.save_every as u64);
-    StateFolder::open(path, interval).map_err(|e| format!("cannot use the state folder `{}`: {e}", path.display()))
+    StateFolder::open(path, interval, arguments.memory.map(|bytes| bytes as usize))
 }
 
 /// The rule sets that a run begins with, the catalog of the last of them, and how that came to be. Rule files that took the place of others, as
@@ -203,23 +213,20 @@ fn begin(
 /// What is said where a state is of other rules.
 const OTHER_RULES: &str = "the rules, the data or the control file are not those that the state was saved with; put them back, take the state over to other rules with `lapwing state fork`, or start with an empty state folder";
 
-/// The pipeline as it was saved.
+/// Goes to the place that was saved, and gives the rule sets that the state is of.
 fn resume(
     saved: &Saved,
     mut rule_sets: Vec<Arc<RuleSet>>,
     changes: &mut Changes,
     input: &mut Input,
-    options: Options,
-    threads: usize,
-) -> Result<Pipeline, String> {
+) -> Result<Vec<Arc<RuleSet>>, String> {
     rule_sets.extend(changes.replay(saved.applied as usize).into_iter().map(Arc::new));
     if changes.catalog().digest() != saved.rules {
         return Err(OTHER_RULES.to_owned());
     }
     input.go_to(saved).map_err(|e| format!("the input is not the one that the state was saved with: {e}"))?;
     let live = rule_sets.len().saturating_sub(saved.generations as usize);
-    Pipeline::load(rule_sets.split_off(live), options, threads, &saved.pipeline)
-        .map_err(|e| format!("{e}; start with an empty state folder"))
+    Ok(rule_sets.split_off(live))
 }
 
 fn finished_already(input: &mut Input, saved: &Saved, arguments: &Arguments) -> Result<(), Failure> {
@@ -334,6 +341,9 @@ impl Feed<'_> {
             if let Some(error) = self.writer.failure() {
                 return Err(error);
             }
+            if let Some(error) = self.pipeline.failure() {
+                return Err(io::Error::other(error.to_string()));
+            }
             if read == 0 {
                 break;
             }
@@ -345,7 +355,8 @@ impl Feed<'_> {
         self.changes.apply_until(u64::MAX, self.pipeline, &mut self.writer);
         self.pipeline.finish(&mut self.writer);
         self.writer.sync()?;
-        self.save(input, true)
+        self.save(input, true)?;
+        self.folder.as_mut().map_or(Ok(()), |folder| folder.settle()).map_err(io::Error::other)
     }
 
     fn judge(&mut self, whole: usize) {
@@ -361,6 +372,9 @@ impl Feed<'_> {
             rest = tail;
         }
         self.offset += whole as u64;
+        if let Some(folder) = &mut self.folder {
+            folder.has_read(whole);
+        }
         self.buffer.drain(..whole);
     }
 
@@ -368,7 +382,7 @@ impl Feed<'_> {
         let Some(folder) = &mut self.folder else { return Ok(()) };
         self.pipeline.settle(&mut self.writer);
         let written: Written = self.writer.sync()?;
-        folder.save(&Saved {
+        let saved = Saved {
             offset: self.offset,
             lines: self.lines,
             written,
@@ -378,8 +392,9 @@ impl Feed<'_> {
             head: input.head(self.offset)?,
             generations: self.pipeline.generations().count() as u64,
             story: self.changes.story().clone(),
-            pipeline: self.pipeline.save(),
-        })
+            pipeline: Vec::new(),
+        };
+        folder.save(&saved, self.pipeline).map_err(io::Error::other)
     }
 }
 
