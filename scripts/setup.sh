@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sees to it that this machine can build and test Lapwing: a C compiler and linker (for the allocator) and Rust.
+# Sees to it that this machine can build and test Lapwing: a C compiler and linker (for the allocator), what librdkafka is built with, and Rust.
 # Installs only what is missing, by the system's own package manager, and says what it does.
 set -euo pipefail
 
@@ -32,6 +32,18 @@ no_rust() {
 export PATH="$HOME/.cargo/bin:$PATH"
 
 command -v cc >/dev/null || apt_install build-essential
+
+# librdkafka is built by cmake, over the system's OpenSSL and zlib.
+has_header() { echo "#include <$1>" | cc -E -x c - >/dev/null 2>&1; }
+packages=()
+command -v c++ >/dev/null || packages+=(g++)
+command -v cmake >/dev/null || packages+=(cmake)
+command -v make >/dev/null || packages+=(make)
+command -v pkg-config >/dev/null || packages+=(pkg-config)
+has_header openssl/ssl.h || packages+=(libssl-dev)
+has_header zlib.h || packages+=(zlib1g-dev)
+[ ${#packages[@]} = 0 ] || apt_install "${packages[@]}"
+
 if ! command -v cargo >/dev/null; then
     # Debian 13 and later package rustup; Debian's own cargo is too old. Elsewhere rustup's own installer is the way.
     if command -v apt-cache >/dev/null && apt-cache policy rustup | grep -q 'Candidate: [0-9]'; then

@@ -1,0 +1,3 @@
+//! What holds against a real Kafka.
+
+mod broker;
