@@ -7,6 +7,7 @@ pub mod alert;
 pub mod cards;
 pub mod decode;
 pub mod generate;
+pub mod kafka;
 mod lines;
 pub mod pipeline;
 pub mod state;
