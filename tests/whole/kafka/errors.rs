@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use lapwing::config::Config;
-use lapwing::data::kafka::{Client, Error, Kind, Properties, Reader, TransactionalProducer};
+use lapwing::data::kafka::{Client, Error, Kind, Producer, Properties, Reader, TransactionalProducer};
 use lapwing_broker::{Broker, PASSWORD, USER};
 
 use super::WAIT;
@@ -100,6 +100,9 @@ fn properties_that_the_client_does_not_take() {
         said.contains("`socket.timeout.ms`") && said.ends_with("mend it in `kafka.properties` or `kafka.secrets`"),
         "{said}"
     );
+    let one = configured("127.0.0.1:1", &[("acks", "1")], &[]);
+    let said = Producer::open(&one).err().expect("it is not taken").to_string();
+    assert!(said.starts_with("Kafka's client does not take these properties: ") && said.contains("acks"), "{said}");
     let said = open(&[("security.protocol", "SSL")], &[("LAPWING_KAFKA__PROPERTIES__SSL_KEY_PEM", "hunter2")]);
     assert!(!said.contains("hunter2"), "{said}");
 }

@@ -2,6 +2,7 @@
 
 mod broker;
 mod errors;
+mod membership;
 mod reader;
 mod transactions;
 

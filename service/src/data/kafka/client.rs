@@ -50,6 +50,12 @@ impl Properties {
         self
     }
 
+    /// With one more, unless there is one of the same name.
+    pub(super) fn with_default(mut self, name: &str, value: &str) -> Properties {
+        self.0.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        self
+    }
+
     fn with_all(mut self, more: impl Iterator<Item = (String, String)>) -> Properties {
         self.0.extend(more);
         self
@@ -97,6 +103,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What a client is for.
+enum Use {
+    Read,
+    Join,
+    Write,
+}
+
 /// A connection to the brokers: threads of librdkafka that go when it is dropped.
 pub struct Client {
     rk: NonNull<rd_kafka_t>,
@@ -115,7 +128,15 @@ impl Client {
     /// # Errors
     /// A property is not known, or its value not taken.
     pub(super) fn consumer(properties: &Properties) -> Result<Client, Error> {
-        Client::open(rd_kafka_type_t::RD_KAFKA_CONSUMER, properties)
+        Client::open(Use::Read, properties)
+    }
+
+    /// One that reads as a member of its group, and is told as an event which partitions it is given. It connects in the background.
+    ///
+    /// # Errors
+    /// A property is not known, or its value not taken.
+    pub(super) fn member(properties: &Properties) -> Result<Client, Error> {
+        Client::open(Use::Join, properties)
     }
 
     /// One that writes. It connects in the background.
@@ -123,10 +144,10 @@ impl Client {
     /// # Errors
     /// A property is not known, or its value not taken.
     pub(super) fn producer(properties: &Properties) -> Result<Client, Error> {
-        Client::open(rd_kafka_type_t::RD_KAFKA_PRODUCER, properties)
+        Client::open(Use::Write, properties)
     }
 
-    fn open(kind: rd_kafka_type_t, properties: &Properties) -> Result<Client, Error> {
+    fn open(kind: Use, properties: &Properties) -> Result<Client, Error> {
         let config: ClientConfig = properties.0.clone().into_iter().collect();
         let config = config.create_native_config().map_err(|error| of_property(error, properties))?;
         let brokers = properties.brokers().to_owned();
@@ -139,14 +160,22 @@ impl Client {
             native::rd_kafka_conf_set_opaque(config, (&raw const *said).cast_mut().cast());
             native::rd_kafka_conf_set_error_cb(config, Some(on_error));
             native::rd_kafka_conf_set_log_cb(config, Some(on_log));
-            if kind == rd_kafka_type_t::RD_KAFKA_PRODUCER {
-                native::rd_kafka_conf_set_dr_msg_cb(config, Some(on_delivery));
-            }
+            let kind = match kind {
+                Use::Read => rd_kafka_type_t::RD_KAFKA_CONSUMER,
+                Use::Join => {
+                    native::rd_kafka_conf_set_events(config, native::RD_KAFKA_EVENT_REBALANCE);
+                    rd_kafka_type_t::RD_KAFKA_CONSUMER
+                }
+                Use::Write => {
+                    native::rd_kafka_conf_set_dr_msg_cb(config, Some(on_delivery));
+                    rd_kafka_type_t::RD_KAFKA_PRODUCER
+                }
+            };
             match NonNull::new(native::rd_kafka_new(kind, config, reason.as_mut_ptr(), reason.len())) {
                 Some(rk) => Ok(Client { rk, said }),
                 None => {
                     native::rd_kafka_conf_destroy(config);
-                    Err(Error::Property { name: "(several)".to_owned(), reason: text(reason.as_ptr()) })
+                    Err(Error::Properties { reason: text(reason.as_ptr()) })
                 }
             }
         }
@@ -298,6 +327,12 @@ impl GroupMetadata {
         NonNull::new(unsafe { native::rd_kafka_consumer_group_metadata(consumer.rk()) }).map(GroupMetadata)
     }
 
+    /// The generation of the group that the consumer is in; -1 where it is no member.
+    pub fn generation(&self) -> i32 {
+        // SAFETY: it is ours.
+        unsafe { native::rd_kafka_consumer_group_metadata_generation_id(self.ptr()) }
+    }
+
     pub(super) fn ptr(&self) -> *const native::rd_kafka_consumer_group_metadata_t {
         self.0.as_ptr()
     }
@@ -339,7 +374,7 @@ fn of_property(error: KafkaError, properties: &Properties) -> Error {
             let reason = if secret { "its value is not taken".to_owned() } else { reason };
             Error::Property { name, reason }
         }
-        error => Error::Property { name: "(several)".to_owned(), reason: error.to_string() },
+        error => Error::Properties { reason: error.to_string() },
     }
 }
 

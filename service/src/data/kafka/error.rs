@@ -16,6 +16,11 @@ pub enum Error {
         /// What librdkafka says.
         reason: String,
     },
+    /// librdkafka does not take several properties together.
+    Properties {
+        /// What librdkafka says.
+        reason: String,
+    },
     /// No broker answers.
     Unreachable {
         /// The brokers that were given.
@@ -81,6 +86,9 @@ impl fmt::Display for Error {
                 f,
                 "Kafka's client does not take the property `{name}`: {reason}; mend it in `kafka.properties` or `kafka.secrets`"
             ),
+            Error::Properties { reason } => {
+                write!(f, "Kafka's client does not take these properties: {reason}; mend `kafka.properties`")
+            }
             Error::Unreachable { brokers, reason } => {
                 write!(f, "no Kafka broker answers at {brokers}: {reason}; is `kafka.brokers` right, and do they run?")
             }

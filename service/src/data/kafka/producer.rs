@@ -21,7 +21,7 @@ const ROOM: Duration = Duration::from_secs(60);
 pub struct Record<'a> {
     /// The topic.
     pub topic: &'a str,
-    /// The partition; none: by the key, as Java's clients have it.
+    /// The partition; none: by the key, as Java's clients have it unless `partitioner` says otherwise.
     pub partition: Option<i32>,
     /// The key.
     pub key: Option<&'a [u8]>,
@@ -42,13 +42,11 @@ struct Writer {
 
 impl Writer {
     fn open(properties: &Properties, more: &[(&str, &str)]) -> Result<Writer, Error> {
-        let ours = [
-            ("enable.idempotence", "true"),
-            // As Java's clients: all writers of a topic agree where a key goes.
-            ("partitioner", "murmur2_random"),
-        ];
-        let all = ours.iter().chain(more);
-        let properties = all.fold(properties.clone(), |properties, (name, value)| properties.with(name, value));
+        // As Java's clients: all writers of a topic agree where a key goes.
+        let properties = properties.clone().with_default("partitioner", "murmur2_random");
+        let all = [("enable.idempotence", "true")];
+        let all = all.iter().chain(more);
+        let properties = all.fold(properties, |properties, (name, value)| properties.with(name, value));
         Ok(Writer { topics: HashMap::new(), client: Client::producer(&properties)? })
     }
 

@@ -36,11 +36,24 @@ pub struct Reader {
     shared: Arc<Shared>,
 }
 
-/// The queue into which librdkafka puts the messages of all assigned partitions.
-struct Queue(NonNull<rd_kafka_queue_t>);
+/// The queue into which librdkafka puts the messages of all assigned partitions, and events of the group. The client has to outlive it.
+pub(super) struct Queue(NonNull<rd_kafka_queue_t>);
 
 // SAFETY: a queue may be read from any thread.
 unsafe impl Send for Queue {}
+
+impl Queue {
+    /// That of a consumer with a group.
+    pub fn of(client: &Client) -> Queue {
+        // SAFETY: the handle lives as long as the client.
+        let queue = unsafe { native::rd_kafka_queue_get_consumer(client.rk()) };
+        Queue(NonNull::new(queue).expect("a client with a group has a queue"))
+    }
+
+    pub fn ptr(&self) -> *mut rd_kafka_queue_t {
+        self.0.as_ptr()
+    }
+}
 
 impl Drop for Queue {
     fn drop(&mut self) {
@@ -66,12 +79,12 @@ impl Reader {
             ("enable.partition.eof", "true"),
             ("allow.auto.create.topics", "false"),
         ];
-        let properties = ours.iter().fold(properties.clone(), |properties, (name, value)| properties.with(name, value));
+        // Who reads faster than the brokers send would wait for a second each time that the client has had enough for a moment.
+        let properties = properties.clone().with_default("fetch.queue.backoff.ms", "20");
+        let properties = ours.iter().fold(properties, |properties, (name, value)| properties.with(name, value));
         // Before the queue, so that it outlives it where this fails.
         let client = Client::consumer(&properties)?;
-        // SAFETY: the handle lives as long as the client, which every holder of the queue shares.
-        let queue = NonNull::new(unsafe { native::rd_kafka_queue_get_consumer(client.rk()) });
-        let queue = Queue(queue.expect("a client with a group has a queue"));
+        let queue = Queue::of(&client);
         let handles = topics.iter().zip(0..).map(|(name, index)| Ok((Topic::new(&client, name)?, index)));
         let mut handles = handles.collect::<Result<Vec<_>, Error>>()?;
         handles.sort_by_key(|(topic, _)| topic.ptr());
@@ -121,7 +134,7 @@ impl Reader {
         }
         // SAFETY: queue and room live; as many pointers are written as is said, each a message that is ours from then on.
         let count = unsafe {
-            native::rd_kafka_consume_batch_queue(self.queue.0.as_ptr(), millis(wait), room.as_mut_ptr(), room.len())
+            native::rd_kafka_consume_batch_queue(self.queue.ptr(), millis(wait), room.as_mut_ptr(), room.len())
         };
         usize::try_from(count).unwrap_or(0)
     }
@@ -373,7 +386,7 @@ fn offset_of(offset: Offset) -> Option<i64> {
     }
 }
 
-fn list_of(partitions: &[Partition]) -> TopicPartitionList {
+pub(super) fn list_of(partitions: &[Partition]) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for Partition { topic, partition } in partitions {
         list.add_partition(topic, *partition);
