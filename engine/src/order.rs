@@ -186,14 +186,16 @@ impl Queue {
         }
     }
 
+    fn first(&self) -> Option<&Waiting> {
+        match (self.ascending.front(), self.others.peek()) {
+            (Some(a), Some(Reverse(b))) => Some(a.min(b)),
+            (a, b) => a.or(b.map(|Reverse(b)| b)),
+        }
+    }
+
     /// The first one, if it is strictly older than `time`.
     fn pop_before(&mut self, time: Millis) -> Option<Waiting> {
-        let first = match (self.ascending.front(), self.others.peek()) {
-            (Some(a), Some(Reverse(b))) => a.min(b),
-            (Some(a), None) => a,
-            (None, Some(Reverse(b))) => b,
-            (None, None) => return None,
-        };
+        let first = self.first()?;
         if first.at >= time {
             return None;
         }
@@ -260,6 +262,12 @@ impl Sequencer {
     /// How many events wait.
     pub fn waiting(&self) -> usize {
         self.waiting.len() + self.late.len()
+    }
+
+    /// The time of the first event that waits for its place.
+    pub fn waits_until(&self) -> Option<Millis> {
+        let late = self.late.first_key_value().map(|((place, _), _)| *place);
+        self.waiting.first().map(|first| first.at).into_iter().chain(late).min()
     }
 
     /// The number of the next event.

@@ -4,11 +4,14 @@
 //! sets), `tables` the way of lists and tables, `models` that of models, `geoip` knows where addresses are,
 //! `config` what the service was told, `cli` the commands.
 
+pub mod api;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod data;
+pub mod faults;
 pub mod geoip;
 pub mod models;
+pub mod serve;
 pub mod tables;
 pub mod testing;

@@ -95,8 +95,8 @@ fn the_command_says_what_is_wrong_and_ends_with_3() {
     fs::write(folder.join("lapwing.toml"), "[engine]\nthreads = 2\norder = \"arrival\"\n").expect("a file");
     says(&mut config("check"), 0, &["the configuration is well"]);
     let shown =
-        ["engine.threads = 3 ", "# LAPWING_ENGINE__THREADS", "# lapwing.toml:3", "http.requests_max = 7", "# --set"];
+        ["engine.threads = 3 ", "# LAPWING_ENGINE__THREADS", "# lapwing.toml:3", "http.connections_max = 7", "# --set"];
     let mut show = config("show");
-    show.env("LAPWING_ENGINE__THREADS", "3").args(["--set", "http.requests_max=7"]);
+    show.env("LAPWING_ENGINE__THREADS", "3").args(["--set", "http.connections_max=7"]);
     says(&mut show, 0, &shown);
 }

@@ -58,6 +58,13 @@ impl Shard {
         }
     }
 
+    /// The time that a run, a window or a report waits for, the least of them: once that is past it is due.
+    pub fn waits_until(&self) -> Option<Millis> {
+        let all = self.other_times.iter().chain([&self.time]);
+        let unplanned = (self.rules.closes_rows && !self.time.rows_planned).then_some(self.time.clock);
+        all.filter_map(|times| times.timers.first()).map(|timer| timer.deadline).chain(unplanned).min()
+    }
+
     /// Fires what is due strictly before `clock`.
     pub(super) fn pass_time(&mut self, clock: Millis, sequence: u64, out: &mut Vec<Output>) {
         if self.rules.closes_rows && !self.time.rows_planned {

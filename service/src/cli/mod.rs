@@ -12,7 +12,8 @@ mod demo;
 mod explain;
 mod fmt;
 mod generate;
-mod run;
+pub mod run;
+mod serve;
 mod state;
 mod test;
 
@@ -44,6 +45,8 @@ struct Arguments {
 enum Command {
     /// Judge a stream of JSON lines and write the alerts as JSON lines.
     Run(run::Arguments),
+    /// Take events in by HTTP, judge them and stream alerts, until it is told to end.
+    Serve(serve::Arguments),
     /// Compile rules and say what is wrong with them.
     Check(check::Arguments),
     /// Lay rule files out in the one canonical way.
@@ -103,6 +106,7 @@ pub fn run_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>
     };
     match arguments.command {
         Command::Run(a) => run::run(&a),
+        Command::Serve(a) => serve::run(&a),
         Command::Check(a) => check::check(&a),
         Command::Fmt(a) => fmt::fmt(&a),
         Command::Explain(a) => explain::run(&a),

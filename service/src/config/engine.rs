@@ -20,8 +20,8 @@ section! {
         lateness: Duration = or(time(0..=LONGEST_MS), "0s");
         /// Events whose time is this far ahead of the clock are put aside; where it is left out, none are.
         max_ahead: Option<Duration> = optional(time(0..=LONGEST_MS));
-        /// A partition without events for this long no longer holds time back.
-        idle_after: Duration = or(time(1..=LONGEST_MS), "30s");
+        /// Where no event comes for this long, time goes on as the clock does: what waits for it becomes due.
+        idle_after: Duration = or(time(1..=LONGEST_MS), "5s");
         /// What the state of keys may take in memory; colder keys then go to disk.
         memory: u64 = or(size(16 << 20..=1 << 50), "1GiB");
     }

@@ -169,7 +169,7 @@ fn an_empty_text_takes_away_what_may_be_left_out() {
 fn all_that_is_wrong_is_told_with_its_place() {
     let text = "listn = 3\n[service]\nrules = \"rules\"\n[engine]\nthread = 2\nthreads = 300\norder = \"arival\"\n\
                 lateness = 5\nmemory = \"1gb\"\n[htpp]\n[[alerts.webhook]]\n[epoch]\nevery = \"1ms\"\n";
-    let env = [("LAPWING_SAVE__EVRY", "1s"), ("LAPWING_HTTP__REQUESTS_MAX", "many")];
+    let env = [("LAPWING_SAVE__EVRY", "1s"), ("LAPWING_HTTP__CONNECTIONS_MAX", "many")];
     refused(
         "all",
         text,
@@ -188,7 +188,7 @@ fn all_that_is_wrong_is_told_with_its_place() {
             "F:11:1: `alerts.webhook.0.url` is missing, and there is no default: give it",
             "F:13:9: `epoch.every`: `1ms` is out of range; write a length of time from 10ms to 10m",
             "LAPWING_SAVE__EVRY: there is no key `save.evry`: did you mean `every`?",
-            "LAPWING_HTTP__REQUESTS_MAX: `http.requests_max`: `many` is out of range; write a whole number from 1 to 1000000",
+            "LAPWING_HTTP__CONNECTIONS_MAX: `http.connections_max`: `many` is out of range; write a whole number from 1 to 1000000",
             "--set engine.idle_after: write KEY=VALUE: engine.threads=2",
             "--set log: `log` is a string, and must be a table: [log]",
             "--set save.every: `save.every`: `1x` is no length of time; write a whole number and a unit: 500ms, 10s, 5m, 2h, \

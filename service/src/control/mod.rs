@@ -1,9 +1,11 @@
 //! The way of a rule: files and control messages to rule sets.
 //!
 //! `files` reads rule files, `message` is a change as JSON, `catalog` holds all rules and makes the next rule set, `story` is how
-//! it came to be.
+//! it came to be. Of a running service `history` keeps the changes, and `rollout` takes new ones.
 
 pub mod catalog;
 pub mod files;
+pub mod history;
 pub mod message;
+pub mod rollout;
 pub mod story;

@@ -5,9 +5,12 @@
 
 pub mod alert;
 pub mod cards;
+pub mod checkpoint;
 pub mod decode;
 pub mod generate;
 pub mod kafka;
 mod lines;
+pub mod log;
+pub mod matcher;
 pub mod pipeline;
 pub mod state;

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
+use lapwing_dsl::functions::timestamp_text;
 use lapwing_engine::Millis;
 use lapwing_engine::batch::Batch;
 use lapwing_engine::limits::Limits;
-use lapwing_engine::order::{Order, Ordered, OrderedEvent, Part, PutAside, Sequencer};
+use lapwing_engine::order::{Aside, Order, Ordered, OrderedEvent, Part, PutAside, Sequencer};
 use lapwing_engine::output::Output;
 use lapwing_engine::rule_set::RuleSet;
 use lapwing_engine::shard::outside::{Cold, KeyName};
@@ -75,6 +76,33 @@ pub enum Reason {
     Bad(Reject),
     /// It came too late or too far ahead.
     Aside(PutAside),
+}
+
+impl Reason {
+    /// One word: `bad`, `late` or `ahead`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Reason::Bad(_) => "bad",
+            Reason::Aside(put) => match put.reason {
+                Aside::Late { .. } => "late",
+                Aside::Ahead { .. } => "ahead",
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Reason::Bad(reject) => reject.fmt(f),
+            Reason::Aside(PutAside { at, reason: Aside::Late { watermark }, .. }) => {
+                write!(f, "its time {} is behind the watermark {}", timestamp_text(*at), timestamp_text(*watermark))
+            }
+            Reason::Aside(PutAside { at, reason: Aside::Ahead { limit }, .. }) => {
+                write!(f, "its time {} is ahead of {}, the latest allowed", timestamp_text(*at), timestamp_text(*limit))
+            }
+        }
+    }
 }
 
 /// What a pipeline has counted.
@@ -242,9 +270,32 @@ impl Pipeline {
         self.stages
     }
 
+    /// Events later than this are put aside from here on.
+    pub fn set_limit(&mut self, limit: Millis) {
+        self.options.limit = limit;
+    }
+
     /// Keys that hold state in memory.
     pub fn keys(&self) -> usize {
         self.shards.iter().map(Shard::keys).sum()
+    }
+
+    /// The greatest time of an event taken so far; none before the first.
+    pub fn greatest(&self) -> Option<Millis> {
+        Some(self.sequencer.greatest()).filter(|greatest| *greatest > Millis::MIN)
+    }
+
+    /// Where time stands once an event of time `greatest` is the latest.
+    pub fn clock_at(&self, greatest: Millis) -> Millis {
+        greatest.saturating_sub(self.options.lateness)
+    }
+
+    /// The time that something waits for: once that is past it is due. An event that waits for its place, a run that time ends or fires, a window
+    /// that closes.
+    pub fn waits_until(&self) -> Option<Millis> {
+        let timers = self.shards.iter().filter_map(Shard::waits_until).min();
+        let event = self.sequencer.waits_until();
+        timers.into_iter().chain(event).min()
     }
 
     /// How events are put in order.

@@ -4,11 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use lapwing_dsl::functions::timestamp_text;
-use lapwing_engine::order::Aside;
-
 use crate::data::alert::Alert;
-use crate::data::pipeline::{Reason, Rejected, Sink};
+use crate::data::pipeline::{Rejected, Sink};
 
 /// Alerts and rejected lines, written in order. The first failure is kept, and ends the run.
 pub struct Writer {
@@ -104,28 +101,7 @@ impl Sink for Writer {
 
     fn rejected(&mut self, rejected: Rejected) {
         let Some(file) = &mut self.rejects else { return };
-        let (kind, reason) = match rejected.reason {
-            Reason::Bad(reject) => ("bad", reject.to_string()),
-            Reason::Aside(put) => match put.reason {
-                Aside::Late { watermark } => (
-                    "late",
-                    format!(
-                        "its time {} is behind the watermark {}",
-                        timestamp_text(put.at),
-                        timestamp_text(watermark)
-                    ),
-                ),
-                Aside::Ahead { limit } => (
-                    "ahead",
-                    format!(
-                        "its time {} is ahead of {}, the latest allowed",
-                        timestamp_text(put.at),
-                        timestamp_text(limit)
-                    ),
-                ),
-            },
-        };
-        let line = serde_json::json!({"line": rejected.line, "kind": kind, "reason": reason});
+        let line = serde_json::json!({"line": rejected.line, "kind": rejected.reason.kind(), "reason": rejected.reason.to_string()});
         let result = writeln!(file, "{line}");
         self.keep(result);
     }

@@ -403,7 +403,11 @@ unsafe extern "C" fn on_error(rk: *mut rd_kafka_t, code: c_int, reason: *const c
 }
 
 /// librdkafka would write to the terminal. What matters of it comes as an error too.
-unsafe extern "C" fn on_log(_: *const rd_kafka_t, _: c_int, _: *const c_char, _: *const c_char) {}
+unsafe extern "C" fn on_log(_: *const rd_kafka_t, _: c_int, about: *const c_char, said: *const c_char) {
+    // SAFETY: librdkafka gives two texts that live during the call.
+    let (about, said) = unsafe { (text(about), text(said)) };
+    tracing::debug!(about, "Kafka's client: {said}");
+}
 
 /// A record was delivered, or given up.
 unsafe extern "C" fn on_delivery(_: *mut rd_kafka_t, message: *const rd_kafka_message_t, opaque: *mut c_void) {

@@ -1,0 +1,81 @@
+//! The HTTP side of a service.
+//!
+//! `events` takes events in, `alerts` streams alerts out, `control` takes changes, `health` says how the service is; `server` accepts connections.
+//! Mistakes are answered as `problem` says.
+
+mod alerts;
+mod control;
+pub mod events;
+mod health;
+mod problem;
+pub mod server;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use axum::routing::{get, post};
+use tokio::sync::watch;
+
+use self::events::Intake;
+use self::problem::Problem;
+use crate::control::rollout::Rollout;
+use crate::data::log::embedded::Log;
+
+/// What requests reach.
+pub struct Service {
+    /// The log.
+    pub log: Log,
+    /// Takes changes.
+    pub rollout: Rollout,
+    /// Holds events against the rules before they are taken.
+    pub intake: Intake,
+    /// Where the service stands on its way from start to end.
+    pub phase: watch::Receiver<Phase>,
+}
+
+/// Where a service stands on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It brings its state to where it was.
+    Recovering,
+    /// It takes events and judges them.
+    Ready,
+    /// It takes nothing any more, and ends.
+    Stopping,
+}
+
+/// The routes. A body has at most so many bytes.
+pub fn routes(service: Arc<Service>, body_bytes_max: usize) -> Router {
+    Router::new()
+        .route("/v1/events", post(events::take))
+        .route("/v1/alerts/stream", get(alerts::stream))
+        .route("/v1/control", post(control::change))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .fallback(nothing)
+        .method_not_allowed_fallback(not_so)
+        .layer(axum::extract::DefaultBodyLimit::max(body_bytes_max))
+        .with_state(service)
+}
+
+async fn nothing(uri: Uri) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is nothing here", format!("no resource has the path `{}`", uri.path()))
+}
+
+async fn not_so(method: Method, uri: Uri) -> Problem {
+    let detail = format!("`{}` does not take {method}", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "not by this method", detail)
+}
+
+impl Service {
+    /// Refuses what comes before the service is ready, or when it ends.
+    fn is_ready(&self) -> Result<(), Problem> {
+        let (title, detail) = match *self.phase.borrow() {
+            Phase::Ready => return Ok(()),
+            Phase::Recovering => ("not ready yet", "the service brings its state to where it was; try again soon"),
+            Phase::Stopping => ("the service is stopping", "try again when it has started"),
+        };
+        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, title, detail))
+    }
+}

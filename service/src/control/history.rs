@@ -1,0 +1,208 @@
+//! The history of a service's catalog: every change that took effect, with its author, time and reason, in a file that only grows.
+//!
+//! A JSON line a change. The first names the rule files that the service began with, the others hold control messages. What numbers the
+//! log gives places to is the number of a line. A line is written before its place is; one that got none has changed nothing and is cut off.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lapwing_dsl::load;
+use lapwing_dsl::syntax::Sources;
+use lapwing_engine::rule_set::RuleSet;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::catalog::{Catalog, Refusal};
+use super::files::Rules;
+use crate::faults;
+use crate::tables::folder;
+
+/// A change of the catalog.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Change {
+    /// Its number, from 0.
+    pub number: u64,
+    /// When it was taken, RFC 3339.
+    pub at: String,
+    /// What it is.
+    pub what: What,
+}
+
+/// What a change is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum What {
+    /// What a service began with.
+    Begin(Begin),
+    /// A control message.
+    Message(Box<RawValue>),
+}
+
+/// What a service began with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Begin {
+    /// Rule files: path and text.
+    pub files: Vec<(String, String)>,
+    /// The secret of the key hash: state that is made anew from the log is the same.
+    pub secret: u64,
+}
+
+/// The file of a history.
+pub struct History {
+    folder: PathBuf,
+    file: File,
+    /// Bytes of whole lines.
+    length: u64,
+    changes: Vec<Change>,
+}
+
+/// The name of the file in its folder.
+const FILE: &str = "history.jsonl";
+
+/// The name of the folder with the lists, tables and models that the service began with.
+const DATA: &str = "data";
+
+impl History {
+    /// Opens the history of a folder; one that was never begun is empty.
+    pub fn open(folder: &Path) -> Result<History, String> {
+        let path = folder.join(FILE);
+        let cannot = |e: io::Error| format!("`{}`: {e}", path.display());
+        fs::create_dir_all(folder).map_err(cannot)?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).append(true).create(true).open(&path).map_err(cannot)?;
+        let text = fs::read(&path).map_err(cannot)?;
+        let whole = memchr::memrchr(b'\n', &text).map_or(0, |i| i + 1);
+        let mut changes: Vec<Change> = Vec::new();
+        for (i, line) in text[..whole].split(|b| *b == b'\n').filter(|l| !l.is_empty()).enumerate() {
+            let change: Change = serde_json::from_slice(line)
+                .map_err(|e| format!("`{}`, line {}: it is damaged: {e}", path.display(), i + 1))?;
+            if change.number != i as u64 {
+                return Err(format!("`{}`, line {}: change {} stands there", path.display(), i + 1, change.number));
+            }
+            changes.push(change);
+        }
+        let mut history = History { folder: folder.to_owned(), file, length: whole as u64, changes };
+        if text.len() > whole {
+            history.cut().map_err(cannot)?;
+        }
+        Ok(history)
+    }
+
+    /// The changes.
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// The secret of the key hash.
+    pub fn secret(&self) -> Option<u64> {
+        self.changes.iter().find_map(|change| match &change.what {
+            What::Begin(begin) => Some(begin.secret),
+            What::Message(_) => None,
+        })
+    }
+
+    /// The number of the next change.
+    pub fn next(&self) -> u64 {
+        self.changes.len() as u64
+    }
+
+    /// Begins with rule files, and a copy of the folder with what lists, tables and models hold.
+    pub fn begin(&mut self, rules: &Rules, data: Option<&Path>, secret: u64, at: String) -> io::Result<()> {
+        let own = self.folder.join(DATA);
+        if own.exists() {
+            fs::remove_dir_all(&own)?;
+        }
+        if let Some(data) = data {
+            fs::create_dir_all(&own)?;
+            for entry in fs::read_dir(data)? {
+                let entry = entry?;
+                if entry.file_type()?.is_file() {
+                    let to = own.join(entry.file_name());
+                    fs::copy(entry.path(), &to)?;
+                    File::open(&to)?.sync_all()?;
+                }
+            }
+            File::open(&own)?.sync_all()?;
+        }
+        let files = rules.sources.iter().map(|(_, source)| (source.path.clone(), source.text.clone())).collect();
+        self.write(Change { number: self.next(), at, what: What::Begin(Begin { files, secret }) })?;
+        File::open(&self.folder)?.sync_all()
+    }
+
+    /// Writes a change behind the others, to the disk. After a failure it is not there.
+    pub fn write(&mut self, change: Change) -> io::Result<()> {
+        let mut line = serde_json::to_vec(&change).map_err(io::Error::other)?;
+        line.push(b'\n');
+        let written = faults::at("history-write")
+            .and_then(|()| self.file.write_all(&line))
+            .and_then(|()| faults::at("history-sync"))
+            .and_then(|()| self.file.sync_data());
+        if written.is_err() {
+            self.cut()?;
+            return written;
+        }
+        self.length += line.len() as u64;
+        self.changes.push(change);
+        Ok(())
+    }
+
+    /// Takes the last change back, which got no place in the log.
+    pub fn take_back(&mut self) -> io::Result<()> {
+        let Some(last) = self.changes.pop() else { return Ok(()) };
+        self.length -= serde_json::to_vec(&last).map_err(io::Error::other)?.len() as u64 + 1;
+        self.cut()
+    }
+
+    fn cut(&mut self) -> io::Result<()> {
+        self.file.set_len(self.length)?;
+        self.file.sync_all()
+    }
+
+    /// The catalog at the end of the history, and the rule sets of all its changes in their order.
+    pub fn told(&self) -> Result<(Catalog, Vec<Arc<RuleSet>>), Refusal> {
+        let mut sets = Vec::new();
+        let mut catalog: Option<Catalog> = None;
+        for change in &self.changes {
+            let set = match (&change.what, &mut catalog) {
+                (What::Begin(begin), now) => {
+                    let first = self.begun(&begin.files)?;
+                    now.insert(first).rule_set()
+                }
+                (What::Message(message), Some(catalog)) => {
+                    let message = serde_json::from_str(message.get()).map_err(|e| Refusal::new(e.to_string()))?;
+                    catalog.apply(&message)?
+                }
+                (What::Message(_), None) => return Err(Refusal::new("the history does not begin with rule files")),
+            };
+            sets.push(Arc::new(set));
+        }
+        Ok((catalog.ok_or_else(|| Refusal::new("the history is empty"))?, sets))
+    }
+
+    fn begun(&self, files: &[(String, String)]) -> Result<Catalog, Refusal> {
+        let mut sources = Sources::default();
+        for (path, text) in files {
+            sources.add(path.clone(), text.clone());
+        }
+        let rules = Rules { loaded: load(&sources), sources };
+        if !rules.compiles() {
+            return Err(Refusal::new(
+                "the rules that the service began with do not compile with this version of Lapwing",
+            ));
+        }
+        let data = self.folder.join(DATA);
+        let contents = match data.is_dir() {
+            true => folder::read(&data, &rules.loaded.schema).map_err(|mistakes| {
+                Refusal::new(mistakes.iter().map(|m| m.to_string()).collect::<Vec<_>>().join("\n"))
+            })?,
+            false => crate::tables::contents::Contents::default(),
+        };
+        let mut catalog = Catalog::new(&rules, contents)?;
+        if data.is_dir() {
+            catalog.name_files_in(&data);
+        }
+        Ok(catalog)
+    }
+}

@@ -1,0 +1,122 @@
+//! Changes of a running service: a message is judged, compiled and kept first, and then takes over at its place in the log.
+//!
+//! The matcher never waits for a compiler: the rule set of a change is ready under its number before the log has its place.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use lapwing_dsl::functions::timestamp_text;
+use lapwing_engine::Millis;
+use lapwing_engine::rule_set::RuleSet;
+use serde_json::value::RawValue;
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::catalog::{Catalog, Refusal};
+use super::history::{Change, History, What};
+use super::message::Message;
+use crate::data::log::embedded::{Log, NotAppended};
+
+/// Rule sets by the numbers of the changes that made them, until the matcher has taken them.
+#[derive(Default)]
+pub struct Ready(Mutex<BTreeMap<u64, Arc<RuleSet>>>);
+
+impl Ready {
+    /// Puts the rule set of a change.
+    pub fn put(&self, number: u64, rules: Arc<RuleSet>) {
+        self.0.lock().expect("nobody panics with it").insert(number, rules);
+    }
+
+    /// Takes the rule set of a change.
+    pub fn take(&self, number: u64) -> Option<Arc<RuleSet>> {
+        self.0.lock().expect("nobody panics with it").remove(&number)
+    }
+}
+
+/// Takes changes, one after the other.
+pub struct Rollout {
+    state: AsyncMutex<State>,
+    ready: Arc<Ready>,
+    /// The rule set of the last change: what new events are held against.
+    newest: ArcSwap<RuleSet>,
+    log: Log,
+    clock: fn() -> Millis,
+}
+
+struct State {
+    catalog: Catalog,
+    history: History,
+    /// Whether the last change of the history may have got no place in the log.
+    in_doubt: bool,
+}
+
+/// A change that takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its number.
+    pub number: u64,
+    /// The generation of its rule set.
+    pub generation: u64,
+    /// Its place in the log.
+    pub place: u64,
+}
+
+/// Why a change does not take over. Nothing has changed.
+#[derive(Debug)]
+pub enum NotAccepted {
+    /// It is no message.
+    NoMessage(String),
+    /// It is refused.
+    Refused(Refusal),
+    /// It could not be kept.
+    NotKept(io::Error),
+    /// It got no place in the log.
+    NotAppended(NotAppended),
+}
+
+impl Rollout {
+    /// Goes on from a history, whose catalog is given.
+    pub fn new(history: History, catalog: Catalog, ready: Arc<Ready>, log: Log, clock: fn() -> Millis) -> Rollout {
+        let newest = ArcSwap::from_pointee(catalog.rule_set());
+        Rollout { state: AsyncMutex::new(State { catalog, history, in_doubt: false }), ready, newest, log, clock }
+    }
+
+    /// The rule set of the last change.
+    pub fn newest(&self) -> Arc<RuleSet> {
+        self.newest.load_full()
+    }
+
+    /// Takes a control message. Once begun it has to be led to its end: where this is dropped in between, the catalog and the log part.
+    pub async fn change(&self, text: &str) -> Result<Accepted, NotAccepted> {
+        let raw: Box<RawValue> = serde_json::from_str(text).map_err(|e| NotAccepted::NoMessage(e.to_string()))?;
+        let message: Message = serde_json::from_str(text).map_err(|e| NotAccepted::NoMessage(e.to_string()))?;
+        if message.at_line.is_some() {
+            let why = "`at_line` is for files; here a change takes over where the log stands";
+            return Err(NotAccepted::Refused(Refusal::new(why)));
+        }
+        let mut state = self.state.lock().await;
+        if state.in_doubt {
+            self.log.mend().await.map_err(NotAccepted::NotAppended)?;
+            state.history.take_back().map_err(NotAccepted::NotKept)?;
+            state.in_doubt = false;
+        }
+        let mut catalog = state.catalog.clone();
+        let rules = Arc::new(tokio::task::block_in_place(|| catalog.apply(&message)).map_err(NotAccepted::Refused)?);
+        let number = state.history.next();
+        let change = Change { number, at: timestamp_text((self.clock)()), what: What::Message(raw) };
+        tokio::task::block_in_place(|| state.history.write(change)).map_err(NotAccepted::NotKept)?;
+        self.ready.put(number, rules.clone());
+        let place = match self.log.change(number).await {
+            Ok(place) => place,
+            Err(why) => {
+                self.ready.take(number);
+                state.in_doubt = true;
+                return Err(NotAccepted::NotAppended(why));
+            }
+        };
+        state.catalog = catalog;
+        self.newest.store(rules.clone());
+        Ok(Accepted { number, generation: rules.generation, place })
+    }
+}

@@ -1,0 +1,7 @@
+//! Logs: where events come from in the one order that makes the result, and where the result is committed.
+//!
+//! `embedded` is the log on this machine's disk: `frame` are its records as bytes, `segments` its files.
+
+pub mod embedded;
+pub mod frame;
+pub mod segments;

@@ -1,0 +1,369 @@
+//! The matcher of a service: reads the log, judges, and commits what that gave.
+//!
+//! It reads what is on the disk, in order: lines go to the pipeline, a change puts its rule set in place. An epoch is what was judged since the last
+//! one was committed; while one is on its way the next is gathered. What the log says was judged and committed before this process began is
+//! judged again for the state alone: its alerts are not said twice.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use lapwing_engine::Millis;
+use serde_json::json;
+
+use super::alert::Alert;
+use super::checkpoint::{Checkpoint, Checkpoints};
+use super::log::embedded::{Commit, Epoch, Log, NotAppended};
+use super::log::frame::Record;
+use super::log::segments::{ReadError, Reader};
+use super::pipeline::{Lines, OutsideError, Pipeline, Rejected, Sink};
+use crate::control::rollout::Ready;
+
+/// Bytes of lines judged at once.
+const CHUNK: usize = 1 << 20;
+
+/// How long it waits for the log before it looks whether there is something else to do.
+const WAIT: Duration = Duration::from_millis(20);
+
+/// How often time goes on while nothing comes.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How long it waits where a commit failed.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// How a matcher works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How often progress is committed where there are no alerts.
+    pub epoch_every: Duration,
+    /// With so many bytes of alerts that are not committed it waits.
+    pub epoch_bytes_max: usize,
+    /// Events so far ahead of the clock are put aside; none: never.
+    pub max_ahead: Option<Millis>,
+    /// Where nothing comes for so long, time goes on as the clock does. In milliseconds.
+    pub idle_after: Millis,
+    /// The clock, in milliseconds since 1970.
+    pub clock: fn() -> Millis,
+}
+
+/// Why a matcher stopped.
+#[derive(Debug)]
+pub enum Stopped {
+    /// The log cannot be read.
+    Read(ReadError),
+    /// A change has no rule set.
+    Change(u64),
+    /// The log is written no more.
+    Closed,
+    /// Keys outside memory cannot be read or written.
+    Outside(String),
+}
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Stopped::Read(e) => e.fmt(f),
+            Stopped::Change(number) => {
+                write!(f, "the log names change {number}, which the history of the catalog does not have")
+            }
+            Stopped::Closed => write!(f, "the log is written no more"),
+            Stopped::Outside(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Stopped {}
+
+impl From<ReadError> for Stopped {
+    fn from(e: ReadError) -> Stopped {
+        Stopped::Read(e)
+    }
+}
+
+/// The matcher.
+pub struct Matcher {
+    log: Log,
+    reader: Reader,
+    pipeline: Pipeline,
+    ready: Arc<Ready>,
+    settings: Settings,
+    /// Up to here what is judged was committed before.
+    committed: u64,
+    /// The last change that took over.
+    applied: u64,
+    /// The end of the last record that was judged: what the matcher itself commits is none.
+    judged: u64,
+    gathered: Gathered,
+    /// An epoch on its way.
+    on_its_way: Option<Commit>,
+    last_commit: Instant,
+    checkpoints: Checkpoints,
+    /// When the last events came, and the greatest time then.
+    last_events: Option<(Millis, Millis)>,
+    last_tick: Instant,
+    /// Lines that are judged next, and the number of the first.
+    lines: Vec<u8>,
+    first: u64,
+}
+
+/// What comes between events.
+enum Other {
+    Change(u64),
+    Time(Millis),
+}
+
+/// What was judged since the last commit, and gave.
+#[derive(Default)]
+struct Gathered {
+    epoch: Epoch,
+    /// Whether what comes was said before.
+    held_back: bool,
+}
+
+impl Gathered {
+    fn bytes(&self) -> usize {
+        self.epoch.alerts.len() + self.epoch.rejected.len()
+    }
+}
+
+impl Sink for Gathered {
+    fn alert(&mut self, alert: &Alert<'_>) {
+        if !self.held_back {
+            alert.write(&mut self.epoch.alerts);
+        }
+    }
+
+    fn rejected(&mut self, rejected: Rejected) {
+        if !self.held_back {
+            let line =
+                json!({"offset": rejected.line, "kind": rejected.reason.kind(), "reason": rejected.reason.to_string()});
+            self.epoch.rejected.extend_from_slice(line.to_string().as_bytes());
+            self.epoch.rejected.push(b'\n');
+        }
+    }
+}
+
+/// What a matcher begins with.
+pub struct Begin {
+    /// The pipeline, as it was at `place`.
+    pub pipeline: Pipeline,
+    /// Everything before it is in the pipeline.
+    pub place: u64,
+    /// Everything before it was committed.
+    pub committed: u64,
+    /// The last change that took over before `place`.
+    pub applied: u64,
+    /// Where the state is saved.
+    pub checkpoints: Checkpoints,
+}
+
+impl Matcher {
+    /// Goes on from a place of the log.
+    pub fn new(log: Log, ready: Arc<Ready>, settings: Settings, begin: Begin) -> Matcher {
+        let Begin { pipeline, place, committed, applied, checkpoints } = begin;
+        Matcher {
+            reader: log.read_from(place),
+            log,
+            pipeline,
+            ready,
+            settings,
+            committed,
+            applied,
+            judged: place.max(committed),
+            gathered: Gathered { held_back: place < committed, ..Gathered::default() },
+            on_its_way: None,
+            last_commit: Instant::now(),
+            checkpoints,
+            last_events: None,
+            last_tick: Instant::now(),
+            lines: Vec::with_capacity(2 * CHUNK),
+            first: 0,
+        }
+    }
+
+    /// Judges what is committed already, for the state alone: to be done before the first new event.
+    pub fn catch_up(&mut self) -> Result<(), Stopped> {
+        while self.reader.place() < self.committed {
+            self.take(self.committed)?;
+        }
+        self.pipeline.settle(&mut self.gathered);
+        self.gathered.held_back = false;
+        self.last_events = self.pipeline.greatest().map(|greatest| ((self.settings.clock)(), greatest));
+        self.failure()
+    }
+
+    /// Judges what comes, until `stop` says so and everything on the disk is judged, committed and saved.
+    pub fn run(mut self, stop: &AtomicBool) -> Result<(), Stopped> {
+        loop {
+            let stopping = stop.load(Ordering::Acquire);
+            let end = self.log.durable().place();
+            let before = self.reader.place();
+            self.take(end)?;
+            let idle = self.reader.place() == before;
+            if idle {
+                self.pipeline.settle(&mut self.gathered);
+            }
+            self.failure()?;
+            self.commit()?;
+            if self.checkpoints.is_due() || (stopping && idle) {
+                self.save()?;
+            }
+            if idle && stopping {
+                return Ok(());
+            }
+            if idle {
+                self.tick();
+                let most = if self.on_its_way.is_some() { Duration::from_millis(1) } else { WAIT };
+                self.log.durable().wait_beyond(end, most);
+            }
+        }
+    }
+
+    fn failure(&self) -> Result<(), Stopped> {
+        self.pipeline.failure().map_or(Ok(()), |e: &OutsideError| Err(Stopped::Outside(e.to_string())))
+    }
+
+    /// Where nothing comes and something waits for time, time goes on.
+    fn tick(&mut self) {
+        let Some((came, greatest)) = self.last_events else { return };
+        let quiet = (self.settings.clock)().saturating_sub(came).saturating_sub(self.settings.idle_after);
+        if quiet <= 0 || self.last_tick.elapsed() < TICK {
+            return;
+        }
+        let now = greatest.saturating_add(quiet);
+        if self.pipeline.waits_until().is_some_and(|due| due < self.pipeline.clock_at(now)) {
+            self.last_tick = Instant::now();
+            self.log.time_goes_on(now);
+        }
+    }
+
+    /// Judges a stretch of records before `end`.
+    fn take(&mut self, end: u64) -> Result<(), Stopped> {
+        let mut limit = Millis::MAX;
+        let mut reading = None;
+        let mut other = None;
+        while self.lines.len() < CHUNK {
+            let Some((place, frame)) = self.reader.next(end)? else { break };
+            if !matches!(frame.record, Record::Epoch(_)) {
+                self.judged = place + frame.length as u64;
+            }
+            match frame.record {
+                Record::Events(events) => {
+                    if self.lines.is_empty() {
+                        self.first = events.first;
+                        limit =
+                            self.settings.max_ahead.map_or(Millis::MAX, |ahead| frame.reading.saturating_add(ahead));
+                    }
+                    self.lines.extend_from_slice(events.lines);
+                    reading = Some(frame.reading);
+                    // Another reading of the clock allows other times.
+                    if self.settings.max_ahead.is_some() {
+                        break;
+                    }
+                }
+                Record::Change { number } => {
+                    other = Some(Other::Change(number));
+                    break;
+                }
+                Record::Time { greatest } => {
+                    other = Some(Other::Time(greatest));
+                    break;
+                }
+                Record::Epoch(_) => {}
+            }
+        }
+        if !self.lines.is_empty() {
+            self.pipeline.set_limit(limit);
+            let lines = Lines { bytes: &self.lines, first: self.first };
+            self.pipeline.take_ahead(&lines, &mut self.gathered);
+            self.lines.clear();
+        }
+        if let Some(reading) = reading {
+            self.last_events = self.pipeline.greatest().map(|greatest| (reading, greatest));
+        }
+        match other {
+            Some(Other::Change(number)) => {
+                let rules = self.ready.take(number).ok_or(Stopped::Change(number))?;
+                self.pipeline.swap(rules, &mut self.gathered);
+                self.applied = number;
+            }
+            Some(Other::Time(greatest)) => {
+                self.pipeline.advance_to(self.pipeline.clock_at(greatest), &mut self.gathered);
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Commits what was gathered, where nothing is on its way and there is something to say.
+    fn commit(&mut self) -> Result<(), Stopped> {
+        let full = self.gathered.bytes() >= self.settings.epoch_bytes_max;
+        if let Some(mut commit) = self.on_its_way.take() {
+            match commit.poll() {
+                Some(result) => self.came_back(result)?,
+                None if full => self.came_back(commit.wait())?,
+                None => self.on_its_way = Some(commit),
+            }
+        }
+        let late = self.last_commit.elapsed() >= self.settings.epoch_every;
+        if self.on_its_way.is_some() || (self.gathered.bytes() == 0 && !late) {
+            return Ok(());
+        }
+        self.pipeline.settle(&mut self.gathered);
+        if self.gathered.bytes() > 0 || self.judged > self.committed {
+            let epoch = Epoch { until: self.judged, ..mem::take(&mut self.gathered.epoch) };
+            self.last_commit = Instant::now();
+            self.on_its_way = Some(self.log.commit(epoch));
+        }
+        Ok(())
+    }
+
+    /// What could not be committed is committed with what came since.
+    fn came_back(&mut self, result: Result<u64, (Box<Epoch>, NotAppended)>) -> Result<(), Stopped> {
+        match result {
+            Ok(until) => {
+                self.committed = until;
+                Ok(())
+            }
+            Err((_, NotAppended::Closed)) => Err(Stopped::Closed),
+            Err((epoch, why)) => {
+                tracing::warn!(%why, "an epoch could not be committed; it is tried again");
+                let since = mem::replace(&mut self.gathered.epoch, *epoch);
+                self.gathered.epoch.alerts.extend_from_slice(&since.alerts);
+                self.gathered.epoch.rejected.extend_from_slice(&since.rejected);
+                std::thread::sleep(RETRY);
+                Ok(())
+            }
+        }
+    }
+
+    /// Commits all that was gathered, and waits for it.
+    fn commit_all(&mut self) -> Result<(), Stopped> {
+        self.pipeline.settle(&mut self.gathered);
+        while self.on_its_way.is_some() || self.gathered.bytes() > 0 {
+            match self.on_its_way.take() {
+                Some(commit) => self.came_back(commit.wait())?,
+                None => self.commit()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Saves the state, at a place where nothing waits to be committed. Where that fails, the last one stays.
+    fn save(&mut self) -> Result<(), Stopped> {
+        self.commit_all()?;
+        let place = self.reader.place();
+        let saved = self.checkpoints.save(&Checkpoint {
+            place,
+            applied: self.applied,
+            generations: self.pipeline.generations().count() as u64,
+            pipeline: self.pipeline.save(),
+        });
+        match saved {
+            Ok(()) => self.log.may_go_before(place),
+            Err(why) => tracing::warn!(%why, "the state could not be saved; it is tried again"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+//! A service from its start to its end: the catalog, the log and the state are opened in this order, what was judged is caught up with, then
+//! events are taken. At the end nothing new is taken, what was taken is judged, committed and saved.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use lapwing_dsl::functions::timestamp_text;
+use lapwing_engine::Millis;
+use lapwing_engine::rule_set::RuleSet;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::api::events::Intake;
+use crate::api::server::{Limits, serve};
+use crate::api::{Phase, Service, routes};
+use crate::control::files::Rules;
+use crate::control::history::History;
+use crate::control::rollout::{Ready, Rollout};
+use crate::data::checkpoint::Checkpoints;
+use crate::data::log::embedded::{self, Log};
+use crate::data::matcher::{self, Begin, Matcher, Stopped};
+use crate::data::pipeline::{Options, Pipeline};
+
+/// The name of the source of events that come by HTTP.
+pub const SOURCE: &str = "events";
+
+/// How long requests that are under way at the end may take.
+pub const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long what a request began may still take when all requests are answered.
+const LAST_TASKS: Duration = Duration::from_secs(5);
+
+/// What a service is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where it listens.
+    pub listen: String,
+    /// Where the log, the catalog and the state are.
+    pub data: PathBuf,
+    /// A folder with what lists, tables and models hold at a first start.
+    pub tables: Option<PathBuf>,
+    /// How many threads judge.
+    pub threads: usize,
+    /// How events are put in order.
+    pub options: Options,
+    /// How often the state is saved.
+    pub save_every: Duration,
+    /// Of the log.
+    pub log: embedded::Settings,
+    /// Of the matcher.
+    pub matcher: matcher::Settings,
+    /// Of connections.
+    pub limits: Limits,
+    /// The most bytes of a request's body.
+    pub body_bytes_max: usize,
+    /// The most bytes of an event in it.
+    pub line_bytes_max: usize,
+}
+
+/// A service that is set up and has not begun.
+pub struct Prepared {
+    settings: Settings,
+    history: History,
+}
+
+impl Prepared {
+    /// Opens the folder of a service.
+    pub fn new(settings: Settings) -> Result<Prepared, String> {
+        let history = History::open(&settings.data.join("catalog"))?;
+        Ok(Prepared { settings, history })
+    }
+
+    /// Whether the service never ran: it begins with rule files.
+    pub fn is_first(&self) -> bool {
+        self.history.changes().is_empty()
+    }
+
+    /// Begins with rules.
+    pub fn begin_with(&mut self, rules: &Rules) -> Result<(), String> {
+        let at = timestamp_text((self.settings.log.clock)());
+        let mut secret = [0; 8];
+        getrandom::fill(&mut secret).map_err(|e| format!("the system gives no random numbers: {e}"))?;
+        let begun = self.history.begin(rules, self.settings.tables.as_deref(), u64::from_le_bytes(secret), at);
+        begun.map_err(|e| format!("`{}`: {e}", self.settings.data.display()))
+    }
+
+    /// Runs the service until `ended` says so by a signal of the system, or something fails.
+    pub fn run(self) -> Result<(), String> {
+        let Prepared { settings, mut history } = self;
+        let (log, writing, opened) =
+            Log::open(&settings.data.join("log"), settings.log.clone()).map_err(|e| e.to_string())?;
+        if opened.torn > 0 {
+            tracing::warn!(bytes = opened.torn, "the log ended within a record, which was never acknowledged");
+        }
+        reconcile(&mut history, opened.progress.change)?;
+        let (catalog, sets) = history.told().map_err(|refusal| refusal.message)?;
+        let ready = Arc::new(Ready::default());
+        let begin = state(&settings, &log, &sets, &history)?;
+        for (number, set) in sets.iter().enumerate().skip(begin.applied as usize + 1) {
+            ready.put(number as u64, set.clone());
+        }
+        let committed = opened.progress.judged;
+        let begin = Begin { committed, ..begin };
+        tracing::info!(
+            generation = catalog.generation(),
+            from = begin.place,
+            to = committed,
+            "bringing the state to where it was"
+        );
+        let mut matcher = Matcher::new(log.clone(), ready.clone(), settings.matcher.clone(), begin);
+        let rollout = Rollout::new(history, catalog, ready, log.clone(), settings.log.clock);
+        let (phase, watched) = watch::channel(Phase::Recovering);
+        let service =
+            Arc::new(Service { log, rollout, intake: Intake::new(settings.line_bytes_max), phase: watched.clone() });
+        let stop = Arc::new(AtomicBool::new(false));
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
+        let routes = routes(service, settings.body_bytes_max);
+        let listener = runtime.block_on(TcpListener::bind(&settings.listen));
+        let listener = listener.map_err(|e| format!("cannot listen on {}: {e}", settings.listen))?;
+        let address = listener.local_addr().map_err(|e| e.to_string())?;
+        let phase = Arc::new(phase);
+        let judging = std::thread::Builder::new().name("matcher".to_owned()).spawn({
+            let (phase, stop) = (phase.clone(), stop.clone());
+            move || {
+                let result = matcher.catch_up().and_then(|()| {
+                    phase.send_if_modified(|phase| {
+                        let recovered = *phase == Phase::Recovering;
+                        if recovered {
+                            *phase = Phase::Ready;
+                            tracing::info!(%address, "ready");
+                        }
+                        recovered
+                    });
+                    matcher.run(&stop)
+                });
+                phase.send_replace(Phase::Stopping);
+                result
+            }
+        });
+        let judging = judging.map_err(|e| e.to_string())?;
+        runtime.block_on(async {
+            tokio::spawn({
+                let phase = phase.clone();
+                async move {
+                    ended().await;
+                    tracing::info!("stopping");
+                    phase.send_replace(Phase::Stopping);
+                }
+            });
+            serve(listener, routes, settings.limits, watched).await;
+        });
+        // What a request began is led to its end before the matcher looks for the last time.
+        runtime.shutdown_timeout(LAST_TASKS);
+        stop.store(true, Ordering::Release);
+        let result = judging.join().unwrap_or(Err(Stopped::Closed)).map_err(|stopped| stopped.to_string());
+        writing.join();
+        tracing::info!("stopped");
+        result
+    }
+}
+
+/// A change that got no place in the log is taken back.
+fn reconcile(history: &mut History, last: u64) -> Result<(), String> {
+    while history.next() > last + 1 {
+        history.take_back().map_err(|e| format!("the history of the catalog cannot be written: {e}"))?;
+    }
+    match history.next() == last + 1 {
+        true => Ok(()),
+        false => Err(format!(
+            "the log names change {last}, which the history of the catalog does not have: they are not of one service"
+        )),
+    }
+}
+
+/// The state as it was saved last, or none.
+fn state(settings: &Settings, log: &Log, sets: &[Arc<RuleSet>], history: &History) -> Result<Begin, String> {
+    let secret = history.secret().ok_or("the history of the catalog does not say how the service began")?;
+    let options = Options { secret, sources: vec![SOURCE.to_owned()], ..settings.options.clone() };
+    let folder: &Path = &settings.data.join("state");
+    let (checkpoints, saved) = Checkpoints::open(folder, settings.save_every)?;
+    let Some(saved) = saved else {
+        let oldest = log.read_from(0).oldest();
+        if oldest > 0 {
+            return Err(format!(
+                "`{}` holds no state, and the log no longer has its beginning to make it from",
+                folder.display()
+            ));
+        }
+        let pipeline = Pipeline::new(sets[0].clone(), options, settings.threads);
+        return Ok(Begin { pipeline, place: 0, committed: 0, applied: 0, checkpoints });
+    };
+    let applied = saved.applied as usize;
+    let live = (applied + 1).checked_sub(saved.generations as usize).and_then(|first| sets.get(first..=applied));
+    let live = live.ok_or("the state belongs to changes that the history of the catalog does not have")?;
+    let pipeline = Pipeline::load(live.to_vec(), options, settings.threads, &saved.pipeline)
+        .map_err(|e| format!("`{}`: {e}", folder.display()))?;
+    Ok(Begin { pipeline, place: saved.place, committed: 0, applied: saved.applied, checkpoints })
+}
+
+/// Waits for the signal to end.
+async fn ended() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// The wall clock in milliseconds since 1970.
+pub fn clock() -> Millis {
+    jiff::Timestamp::now().as_millisecond()
+}

@@ -1,0 +1,174 @@
+//! A running `lapwing serve`, for tests.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long a test waits for what has to come.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A service in a process of its own. It is killed when the test ends.
+pub struct Service {
+    child: Child,
+    /// Where it listens: `http://127.0.0.1:…`.
+    pub url: String,
+    said: Arc<Mutex<String>>,
+    reading: Option<JoinHandle<()>>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+}
+
+/// How a service is started.
+pub fn command(data: &Path, rules: &[&str], sets: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lapwing"));
+    command.args(["serve", "--set", "service.listen=127.0.0.1:0", "--set"]);
+    command.arg(format!("service.data={}", data.display()));
+    command.arg("--set").arg(format!("service.rules={}", rules.join(",")));
+    sets.iter().for_each(|set| {
+        command.args(["--set", set]);
+    });
+    command.env("NO_COLOR", "1");
+    command
+}
+
+impl Service {
+    /// Starts a service, and waits until it is ready; what it said where it ended before.
+    pub fn start(command: &mut Command) -> Result<Service, String> {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let errors = child.stderr.take().expect("it is piped");
+        let said = Arc::new(Mutex::new(String::new()));
+        let reading = std::thread::spawn({
+            let said = said.clone();
+            move || {
+                for line in BufReader::new(errors).lines().map_while(Result::ok) {
+                    let mut said = said.lock().expect("nobody panics with it");
+                    said.push_str(&line);
+                    said.push('\n');
+                }
+            }
+        });
+        let mut service = Service { child, url: String::new(), said, reading: Some(reading) };
+        let begun = Instant::now();
+        while begun.elapsed() < DEADLINE {
+            if let Some((_, rest)) = service.said().split_once("ready address=") {
+                service.url = format!("http://{}", rest.split_whitespace().next().expect("an address"));
+                return Ok(service);
+            }
+            if service.child.try_wait().expect("it can be asked").is_some() {
+                service.reading.take().into_iter().for_each(|reading| reading.join().expect("it reads to the end"));
+                return Err(service.said());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        panic!("it is not ready:\n{}", service.said());
+    }
+
+    /// All that it said on its standard error.
+    pub fn said(&self) -> String {
+        self.said.lock().expect("nobody panics with it").clone()
+    }
+
+    /// Asks something of it; none where it does not answer.
+    pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Option<Answer> {
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body).expect("a request can be made");
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE)).build().into();
+        let mut response = agent.run(request).ok()?;
+        let status = response.status().as_u16();
+        let text = response.body_mut().read_to_string().ok()?;
+        Some(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) })
+    }
+
+    /// Sends JSON lines.
+    pub fn post(&self, lines: &[u8], key: Option<&str>) -> Option<Answer> {
+        let mut headers = vec![("content-type", "application/x-ndjson")];
+        headers.extend(key.map(|key| ("idempotency-key", key)));
+        self.ask("POST", "/v1/events", &headers, lines)
+    }
+
+    /// Sends a control message.
+    pub fn change(&self, message: &str) -> Option<Answer> {
+        self.ask("POST", "/v1/control", &[("content-type", "application/json")], message.as_bytes())
+    }
+
+    /// Reads alerts behind an id until `enough` says so: their ids and JSON.
+    pub fn alerts(&self, after: &str, mut enough: impl FnMut(&[(String, String)]) -> bool) -> Vec<(String, String)> {
+        let url = format!("{}/v1/alerts/stream?after={after}", self.url);
+        let response = ureq::get(&url).call().expect("the stream begins");
+        let reader: Box<dyn Read> = Box::new(response.into_body().into_reader());
+        let mut alerts = Vec::new();
+        let mut id = String::new();
+        let begun = Instant::now();
+        if enough(&alerts) {
+            return alerts;
+        }
+        for line in BufReader::new(reader).lines() {
+            let Ok(line) = line else { break };
+            assert!(begun.elapsed() < DEADLINE, "only {} alerts came:\n{}", alerts.len(), self.said());
+            if let Some(text) = line.strip_prefix("id: ") {
+                id = text.to_owned();
+            } else if let Some(data) = line.strip_prefix("data: ") {
+                alerts.push((id.clone(), data.to_owned()));
+                if enough(&alerts) {
+                    break;
+                }
+            }
+        }
+        alerts
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it can be asked").is_some()
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Ends it by SIGTERM: its exit code and all that it said.
+    pub fn terminate(mut self) -> (Option<i32>, String) {
+        let sent = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill starts");
+        assert!(sent.success());
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it can be asked") {
+                self.reading.take().into_iter().for_each(|reading| reading.join().expect("it reads to the end"));
+                return (status.code(), self.said());
+            }
+            assert!(begun.elapsed() < DEADLINE, "it does not end:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// An empty folder for a test.
+pub fn folder(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).expect("a folder for the test can be made");
+    path
+}
