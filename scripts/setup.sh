@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sees to it that this machine can build and test Lapwing: compilers for C and C++ (for the allocator and RocksDB), libclang (RocksDB's bindings are made
-# with it), Rust, and the library of RocksDB, built once a machine.
+# Sees to it that this machine can build and test Lapwing: compilers for C and C++, libclang (RocksDB's bindings are made with it), what librdkafka is
+# built with, Rust, and the library of RocksDB, built once a machine.
 # Installs only what is missing, by the system's own package manager, and says what it does.
 set -euo pipefail
 
@@ -40,8 +40,20 @@ has_libclang() {
     grep -qE 'libclang(-[0-9.]+)?\.so' <<<"$known"
 }
 
-{ command -v cc && command -v c++; } >/dev/null || apt_install build-essential
+command -v cc >/dev/null || apt_install build-essential
 has_libclang || apt_install libclang1
+
+# librdkafka is built by cmake, over the system's OpenSSL and zlib.
+has_header() { echo "#include <$1>" | cc -E -x c - >/dev/null 2>&1; }
+packages=()
+command -v c++ >/dev/null || packages+=(g++)
+command -v cmake >/dev/null || packages+=(cmake)
+command -v make >/dev/null || packages+=(make)
+command -v pkg-config >/dev/null || packages+=(pkg-config)
+has_header openssl/ssl.h || packages+=(libssl-dev)
+has_header zlib.h || packages+=(zlib1g-dev)
+[ ${#packages[@]} = 0 ] || apt_install "${packages[@]}"
+
 if ! command -v cargo >/dev/null; then
     # Debian 13 and later package rustup; Debian's own cargo is too old. Elsewhere rustup's own installer is the way.
     if command -v apt-cache >/dev/null && apt-cache policy rustup | grep -q 'Candidate: [0-9]'; then

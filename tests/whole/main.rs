@@ -8,6 +8,7 @@ mod docs;
 mod explain;
 mod formats;
 mod freed;
+mod kafka;
 mod models;
 mod outside;
 mod random;

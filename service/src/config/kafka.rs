@@ -149,7 +149,8 @@ impl std::fmt::Debug for Property {
 }
 
 /// Properties that are keys of ours, or that must stay as they are for what we promise.
-const OURS: [(&str, &str); 14] = [
+const OURS: [(&str, &str); 15] = [
+    ("allow.auto.create.topics", "topics are created by who runs the brokers"),
     ("auto.offset.reset", "set `from` of the [[kafka.source]]"),
     ("bootstrap.servers", "set `kafka.brokers`"),
     ("enable.auto.commit", "places are committed with the alerts"),

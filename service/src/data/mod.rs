@@ -8,6 +8,7 @@ pub mod cards;
 pub mod checkpoint;
 pub mod decode;
 pub mod generate;
+pub mod kafka;
 mod lines;
 pub mod log;
 pub mod matcher;

@@ -1,0 +1,230 @@
+//! A real Kafka for tests: one process that is broker and controller, on free ports of this machine, in a folder of its own.
+//!
+//! `scripts/kafka.sh` has brought its jars. The process belongs to a shell that waits for a word from the test; where the test goes, in
+//! whatever way, the pipe between them closes, and the shell kills the broker and removes its folder.
+
+mod folder;
+mod process;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_executor::block_on;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+
+use self::folder::Folder;
+use self::process::Process;
+
+/// How long anything may take before the test fails.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The name of the one who may log in at [`Broker::sasl_address`], by `PLAIN`.
+pub const USER: &str = "lapwing";
+
+/// The password of [`USER`].
+pub const PASSWORD: &str = "swordfish";
+
+/// A broker. Where it is dropped, process and folder go.
+pub struct Broker {
+    process: Option<Process>,
+    folder: Folder,
+    ports: Ports,
+}
+
+/// Where it listens.
+#[derive(Clone, Copy)]
+struct Ports {
+    plain: u16,
+    sasl: u16,
+    controller: u16,
+}
+
+impl Broker {
+    /// Starts a broker with an empty log, and waits until it answers.
+    ///
+    /// # Panics
+    /// Java or the jars are missing (`scripts/kafka.sh` brings them), or the broker does not come up.
+    pub fn start() -> Broker {
+        // Between the choice of free ports and their use another process may take one.
+        for _ in 0..5 {
+            let ports = Ports::free();
+            let folder = Folder::formatted(ports);
+            let mut broker = Broker { process: None, folder, ports };
+            match broker.launch() {
+                Ok(()) => return broker,
+                Err(log) if log.contains("Address already in use") => {}
+                Err(log) => panic!("the broker did not come up:\n{}", tail(&log)),
+            }
+        }
+        panic!("no free ports were found for the broker");
+    }
+
+    /// The broker that all tests of this process share. Each uses topics and groups with names of its own; none stops it.
+    pub fn shared() -> &'static Broker {
+        static SHARED: OnceLock<Broker> = OnceLock::new();
+        SHARED.get_or_init(Broker::start)
+    }
+
+    /// The address for clients, without credentials.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.plain)
+    }
+
+    /// The address for clients that log in, by SASL's `PLAIN`.
+    pub fn sasl_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.sasl)
+    }
+
+    /// What the broker has written so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.log()).unwrap_or_default()
+    }
+
+    /// Makes a topic.
+    ///
+    /// # Panics
+    /// The broker refuses.
+    pub fn topic(&self, name: &str, partitions: i32) {
+        self.topic_with(name, partitions, &[]);
+    }
+
+    /// Makes a topic with settings of its own: `("cleanup.policy", "compact")`.
+    ///
+    /// # Panics
+    /// The broker refuses.
+    pub fn topic_with(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+            .set("bootstrap.servers", self.address())
+            .create()
+            .expect("these properties are known to the client");
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let made = block_on(admin.create_topics([&topic], &options)).expect("the broker answers");
+        made[0].as_ref().unwrap_or_else(|(name, error)| panic!("topic `{name}` was not made: {error}"));
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub fn stop(&mut self) {
+        self.end("TERM");
+    }
+
+    /// Kills it: it has no time for a last word.
+    pub fn kill(&mut self) {
+        self.end("KILL");
+    }
+
+    fn end(&mut self, signal: &str) {
+        let process = self.process.take().expect("it runs");
+        process.end(signal);
+    }
+
+    /// Starts it anew over the same folder, after [`Broker::stop`] or [`Broker::kill`], and waits until it answers.
+    ///
+    /// # Panics
+    /// It does not come up.
+    pub fn restart(&mut self) {
+        assert!(self.process.is_none(), "it runs already");
+        self.launch().unwrap_or_else(|log| panic!("the broker did not come up again:\n{}", tail(&log)));
+    }
+
+    /// Freezes it: connections stay, nothing is answered.
+    pub fn freeze(&self) {
+        self.running().signal("STOP");
+    }
+
+    /// Lets it go on after [`Broker::freeze`].
+    pub fn thaw(&self) {
+        self.running().signal("CONT");
+    }
+
+    fn running(&self) -> &Process {
+        self.process.as_ref().expect("it runs")
+    }
+
+    /// Starts the process and waits until it answers; else gives its log.
+    fn launch(&mut self) -> Result<(), String> {
+        let mut process = Process::start(&self.folder);
+        let up = until(|| !process.runs() || [self.ports.plain, self.ports.sasl].into_iter().all(answers));
+        if !up || !process.runs() {
+            process.end("KILL");
+            return Err(self.log());
+        }
+        self.process = Some(process);
+        Ok(())
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("the broker's last words:\n{}", tail(&self.log()));
+        }
+        if let Some(process) = self.process.take() {
+            process.end("KILL");
+        }
+    }
+}
+
+impl Ports {
+    /// Three that nobody listens on now.
+    fn free() -> Ports {
+        let listeners = [(); 3].map(|()| TcpListener::bind(("127.0.0.1", 0)).expect("this machine has free ports"));
+        let [plain, sasl, controller] =
+            listeners.map(|listener| listener.local_addr().expect("it is bound to an address").port());
+        Ports { plain, sasl, controller }
+    }
+}
+
+/// Waits until something holds; false where it never does.
+pub fn until(mut holds: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        if holds() {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    false
+}
+
+/// Whether a broker answers there: it is asked which requests it knows.
+fn answers(port: u16) -> bool {
+    // Length, request 18 (ApiVersions) of version 0, number 1, no client's name.
+    const QUESTION: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
+    let ask = || -> std::io::Result<[u8; 8]> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(&QUESTION)?;
+        let mut answer = [0; 8];
+        stream.read_exact(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer[4..] == [0, 0, 0, 1])
+}
+
+/// The last lines of a log.
+fn tail(log: &str) -> String {
+    let lines: Vec<_> = log.lines().collect();
+    lines[lines.len().saturating_sub(80)..].join("\n")
+}
+
+/// The jars that `scripts/kafka.sh` has brought.
+fn jars() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
+    let folder = cache.unwrap_or_default().join("lapwing/kafka-4.1.0");
+    assert!(
+        folder.join("complete").exists(),
+        "the tests of Kafka need its broker in {}: scripts/kafka.sh brings it",
+        folder.display()
+    );
+    folder.join("libs")
+}
