@@ -3,6 +3,14 @@
 
 use std::io;
 
+/// Reads what a test wants; nothing outside tests. To be called once, before anything else.
+pub fn set_up() {
+    if fail::has_failpoints() {
+        // As long as the process lives.
+        std::mem::forget(fail::FailScenario::setup());
+    }
+}
+
 /// Fails here, or ends the process, where a test says so: `return(kill)` ends it as `kill -9` does, `return(enospc)` is a full disk, anything else
 /// another failure.
 #[inline]

@@ -47,6 +47,8 @@ pub struct Settings {
     pub options: Options,
     /// How often the state is saved.
     pub save_every: Duration,
+    /// About how many bytes of memory the state may take.
+    pub memory: u64,
     /// Of the log.
     pub log: embedded::Settings,
     /// Of the matcher.
@@ -185,7 +187,7 @@ fn state(settings: &Settings, log: &Log, sets: &[Arc<RuleSet>], history: &Histor
     let secret = history.secret().ok_or("the history of the catalog does not say how the service began")?;
     let options = Options { secret, sources: vec![SOURCE.to_owned()], ..settings.options.clone() };
     let folder: &Path = &settings.data.join("state");
-    let (checkpoints, saved) = Checkpoints::open(folder, settings.save_every)?;
+    let (checkpoints, saved) = Checkpoints::open(folder, settings.save_every, settings.memory)?;
     let Some(saved) = saved else {
         let oldest = log.read_from(0).oldest();
         if oldest > 0 {
@@ -194,15 +196,16 @@ fn state(settings: &Settings, log: &Log, sets: &[Arc<RuleSet>], history: &Histor
                 folder.display()
             ));
         }
-        let pipeline = Pipeline::new(sets[0].clone(), options, settings.threads);
+        let mut pipeline = Pipeline::new(sets[0].clone(), options, settings.threads);
+        checkpoints.keep(&mut pipeline);
         return Ok(Begin { pipeline, place: 0, committed: 0, applied: 0, checkpoints });
     };
-    let applied = saved.applied as usize;
-    let live = (applied + 1).checked_sub(saved.generations as usize).and_then(|first| sets.get(first..=applied));
+    let place = saved.place;
+    let applied = place.applied as usize;
+    let live = (applied + 1).checked_sub(place.generations as usize).and_then(|first| sets.get(first..=applied));
     let live = live.ok_or("the state belongs to changes that the history of the catalog does not have")?;
-    let pipeline = Pipeline::load(live.to_vec(), options, settings.threads, &saved.pipeline)
-        .map_err(|e| format!("`{}`: {e}", folder.display()))?;
-    Ok(Begin { pipeline, place: saved.place, committed: 0, applied: saved.applied, checkpoints })
+    let pipeline = checkpoints.load(&saved, live.to_vec(), options, settings.threads)?;
+    Ok(Begin { pipeline, place: place.log, committed: 0, applied: place.applied, checkpoints })
 }
 
 /// Waits for the signal to end.

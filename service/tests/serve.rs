@@ -266,12 +266,24 @@ struct Life {
 }
 
 /// Places where the process ends or the disk fails.
-const PLACES: [&str; 8] =
-    ["log-write", "log-torn", "log-sync", "log-roll", "log-mend", "history-write", "history-sync", "save"];
+const PLACES: [&str; 11] = [
+    "log-write",
+    "log-torn",
+    "log-sync",
+    "log-roll",
+    "log-mend",
+    "history-write",
+    "history-sync",
+    "store-begins",
+    "store-writes",
+    "store-written",
+    "store-taken-in",
+];
 
 impl Life {
     /// A service that runs, with something planted that ends it or makes its disk fail.
     fn service(&mut self) -> &Service {
+        let mut tries = 0;
         while self.service.as_mut().is_none_or(Service::has_ended) {
             let mut start = self.command();
             let place = |seed: &mut u64| PLACES[random(seed) as usize % PLACES.len()];
@@ -280,7 +292,11 @@ impl Life {
             let fail = format!("{}=7%return(enospc)", place(&mut self.seed));
             start.env("FAILPOINTS", format!("{kill};{fail}"));
             self.killed += 1;
-            self.service = Service::start(&mut start).ok();
+            match Service::start(&mut start) {
+                Ok(service) => self.service = Some(service),
+                Err(said) => assert!(tries < 100, "it never starts:\n{said}"),
+            }
+            tries += 1;
         }
         self.service.as_ref().expect("it runs")
     }
@@ -296,6 +312,8 @@ impl Life {
         let threads = if random(&mut self.seed).is_multiple_of(2) { "engine.threads=1" } else { "engine.threads=3" };
         let mut sets = SETS.to_vec();
         sets.push(threads);
+        // So little that cold keys leave memory.
+        sets.push("engine.memory=16MiB");
         command(&self.data, &[EVENTS, RULES], &sets)
     }
 

@@ -26,6 +26,12 @@ pub fn run(arguments: &Arguments) -> Exit {
         Ok(loaded) => loaded.config,
         Err(exit) => return exit,
     };
+    if config.kafka.is_some() {
+        return refuse("`[kafka]`: this version serves events that come by HTTP; take the section away");
+    }
+    if config.alerts.file.is_some() || !config.alerts.webhook.is_empty() {
+        return refuse("`[alerts]`: this version streams alerts (`lapwing tail`); take `file` and `webhook` away");
+    }
     let mut prepared = match Prepared::new(settings(&config)) {
         Ok(prepared) => prepared,
         Err(message) => return refuse(message),
@@ -55,6 +61,7 @@ fn settings(config: &Config) -> Settings {
         threads: engine.threads.into(),
         options: Options { order: engine.order, lateness: millis(engine.lateness), ..Options::default() },
         save_every: save.every,
+        memory: engine.memory,
         log: embedded::Settings {
             segment_bytes: log.segment_bytes,
             retain_for: log.retain_for,

@@ -1,70 +1,129 @@
 //! The saved state of a service's matcher, with its place in the log.
+//!
+//! Saves are written beside the matcher ([`super::store`]). What was not touched for longest is on the disk alone, so that the state takes about as much
+//! memory as it may.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lapwing_engine::rule_set::RuleSet;
 use lapwing_engine::store::codec::{Corrupt, Writer};
 use lapwing_engine::store::seal;
 
-use crate::cli::run::state::replace;
-use crate::faults;
+use super::pipeline::{Options as Of, Pipeline};
+use super::store::{Options, Store};
 
-/// A state with its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checkpoint {
+/// What the store reads is kept in memory up to so many bytes, and up to this share of what the state may take.
+const CACHE_MAX: usize = 64 << 20;
+const CACHE_SHARE: usize = 8;
+
+/// Of what the state may take in memory, this share of lines is judged before cold keys leave again.
+const JUDGED_SHARE: usize = 8;
+
+/// Where a saved state stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
     /// Everything in the log before it is in the state.
-    pub place: u64,
+    pub log: u64,
     /// The number of the last change that took over before it.
     pub applied: u64,
     /// How many rule sets the state belongs to: those of the last changes.
     pub generations: u64,
-    /// The pipeline's state.
-    pub pipeline: Vec<u8>,
+}
+
+/// A state that was saved.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Where it stands.
+    pub place: Place,
+    /// What it is beside the keys.
+    rest: Vec<u8>,
 }
 
 /// Where states are saved: the last one stays.
 pub struct Checkpoints {
-    path: PathBuf,
+    store: Store,
     every: Duration,
     last: Instant,
+    memory: usize,
+    /// Bytes of lines judged since the last save.
+    judged: usize,
+    /// The place in the log of the save that is under way.
+    under_way: Option<u64>,
 }
 
 impl Checkpoints {
-    /// Those of a folder, and the last one, if there is any.
-    pub fn open(folder: &Path, every: Duration) -> Result<(Checkpoints, Option<Checkpoint>), String> {
-        let path = folder.join("matcher.state");
-        let at = |e: &dyn std::fmt::Display| format!("`{}`: {e}", path.display());
-        fs::create_dir_all(folder).map_err(|e| at(&e))?;
-        let last = match fs::read(&path) {
-            Ok(bytes) => Some(decode(&bytes).map_err(|e| at(&e))?),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => return Err(at(&e)),
-        };
-        Ok((Checkpoints { path, every, last: Instant::now() }, last))
+    /// Those of a folder, and the last one, if there is any. The state may take about so many bytes of memory.
+    pub fn open(folder: &Path, every: Duration, memory: u64) -> Result<(Checkpoints, Option<Checkpoint>), String> {
+        let memory = usize::try_from(memory).unwrap_or(usize::MAX);
+        let options = Options { cache: (memory / CACHE_SHARE).min(CACHE_MAX), ..Options::default() };
+        let (store, saved) = Store::open(folder, options).map_err(|e| e.to_string())?;
+        let last = saved.map(|saved| Ok(Checkpoint { place: decode(&saved.place)?, rest: saved.rest })).transpose();
+        let last = last.map_err(|e: Corrupt| format!("the state in `{}`: {e}", folder.display()))?;
+        let checkpoints = Checkpoints { store, every, last: Instant::now(), memory, judged: 0, under_way: None };
+        Ok((checkpoints, last))
     }
 
-    /// Whether it is time to save.
+    /// The pipeline of the last state, under the rule sets that it belongs to.
+    pub fn load(&self, last: &Checkpoint, sets: Vec<Arc<RuleSet>>, of: Of, threads: usize) -> Result<Pipeline, String> {
+        let mut pipeline = self.store.load(sets, of, threads, &last.rest, false).map_err(|e| e.to_string())?;
+        pipeline.keep_outside(Some(self.store.outside()));
+        Ok(pipeline)
+    }
+
+    /// Saves a pipeline that begins.
+    pub fn keep(&self, pipeline: &mut Pipeline) {
+        pipeline.note_changes();
+        pipeline.keep_outside(Some(self.store.outside()));
+    }
+
+    /// So many bytes of lines were judged.
+    pub fn has_judged(&mut self, bytes: usize) {
+        self.judged += bytes;
+    }
+
+    /// Whether it is time to save: that was long ago, or much may have come into memory since.
     pub fn is_due(&self) -> bool {
-        self.last.elapsed() >= self.every
+        self.under_way.is_none() && (self.judged > self.memory / JUDGED_SHARE || self.last.elapsed() >= self.every)
     }
 
-    /// Puts a state in place of the last one.
-    pub fn save(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
-        self.last = Instant::now();
-        let mut w = Writer::default();
-        [checkpoint.place, checkpoint.applied, checkpoint.generations].into_iter().for_each(|n| w.u64(n));
-        w.slice(&checkpoint.pipeline);
-        faults::at("save")?;
-        replace(&self.path, &seal::seal(&w.bytes))
+    /// Begins to save what has changed since the last save, which has ended. Cold keys leave memory.
+    pub fn begin(&mut self, place: Place, pipeline: &mut Pipeline) {
+        self.store.save(pipeline.changes(), encode(place));
+        self.under_way = Some(place.log);
+        (self.last, self.judged) = (Instant::now(), 0);
+        // What comes in before the next save has to find room as well.
+        pipeline.drop_saved(self.memory / 4 * 3);
+    }
+
+    /// What became of the save that was under way, once that is known: the place in the log up to which all is saved.
+    pub fn poll(&mut self) -> Option<Result<u64, String>> {
+        let done = self.store.poll()?;
+        Some(self.ended(done.map(|_| ()).map_err(|e| e.to_string())))
+    }
+
+    /// Waits for the save that is under way, and gives the same.
+    pub fn wait(&mut self) -> Option<Result<u64, String>> {
+        let done = self.store.wait()?;
+        Some(self.ended(done.map(|_| ()).map_err(|e| e.to_string())))
+    }
+
+    fn ended(&mut self, done: Result<(), String>) -> Result<u64, String> {
+        let place = self.under_way.take().unwrap_or_default();
+        done.map(|()| place)
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<Checkpoint, Corrupt> {
+fn encode(place: Place) -> Vec<u8> {
+    let mut w = Writer::default();
+    [place.log, place.applied, place.generations].into_iter().for_each(|n| w.u64(n));
+    seal::seal(&w.bytes)
+}
+
+fn decode(bytes: &[u8]) -> Result<Place, Corrupt> {
     let mut r = seal::open(bytes)?;
-    let checkpoint =
-        Checkpoint { place: r.u64()?, applied: r.u64()?, generations: r.u64()?, pipeline: r.slice()?.to_vec() };
+    let place = Place { log: r.u64()?, applied: r.u64()?, generations: r.u64()? };
     r.end()?;
-    Ok(checkpoint)
+    Ok(place)
 }

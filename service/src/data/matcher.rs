@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::alert::Alert;
-use super::checkpoint::{Checkpoint, Checkpoints};
+use super::checkpoint::{Checkpoints, Place};
 use super::log::embedded::{Commit, Epoch, Log, NotAppended};
 use super::log::frame::Record;
 use super::log::segments::{ReadError, Reader};
@@ -217,10 +217,14 @@ impl Matcher {
                 // Who does not wait any more is not told.
                 let _ = answer.send(self.pipeline.runs_by_rule());
             }
+            let ended = self.checkpoints.poll();
+            self.saved(ended);
             if self.checkpoints.is_due() || (stopping && idle) {
                 self.save()?;
             }
             if idle && stopping {
+                let ended = self.checkpoints.wait();
+                self.saved(ended);
                 return Ok(());
             }
             if idle {
@@ -288,6 +292,7 @@ impl Matcher {
             self.pipeline.set_limit(limit);
             let lines = Lines { bytes: &self.lines, first: self.first };
             self.pipeline.take_ahead(&lines, &mut self.gathered);
+            self.checkpoints.has_judged(self.lines.len());
             self.lines.clear();
         }
         if let Some(reading) = reading {
@@ -361,20 +366,23 @@ impl Matcher {
         Ok(())
     }
 
-    /// Saves the state, at a place where nothing waits to be committed. Where that fails, the last one stays.
+    /// Begins to save the state, at a place where nothing waits to be committed.
     fn save(&mut self) -> Result<(), Stopped> {
         self.commit_all()?;
-        let place = self.reader.place();
-        let saved = self.checkpoints.save(&Checkpoint {
-            place,
-            applied: self.applied,
-            generations: self.pipeline.generations().count() as u64,
-            pipeline: self.pipeline.save(),
-        });
-        match saved {
-            Ok(()) => self.log.may_go_before(place),
-            Err(why) => tracing::warn!(%why, "the state could not be saved; it is tried again"),
-        }
+        let ended = self.checkpoints.wait();
+        self.saved(ended);
+        let generations = self.pipeline.generations().count() as u64;
+        let place = Place { log: self.reader.place(), applied: self.applied, generations };
+        self.checkpoints.begin(place, &mut self.pipeline);
         Ok(())
+    }
+
+    /// What is saved may leave the log. Where a save failed, the next one holds what that should have.
+    fn saved(&self, ended: Option<Result<u64, String>>) {
+        match ended {
+            None => {}
+            Some(Ok(place)) => self.log.may_go_before(place),
+            Some(Err(why)) => tracing::warn!(why, "the state could not be saved; it is tried again"),
+        }
     }
 }
