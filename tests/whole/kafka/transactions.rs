@@ -1,8 +1,11 @@
 //! Records and offsets that are seen together or not at all.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lapwing::data::kafka::{Error, Kind, Partition, Producer, Reader, Record, TransactionalProducer};
+use lapwing::data::kafka::{
+    Batch, Error, Kind, Partition, Producer, Reader, Record, Start, TransactionError, TransactionalProducer,
+};
 use lapwing_broker::{Broker, until};
 
 use super::{WAIT, payloads, properties, read, read_to_end, reader};
@@ -169,4 +172,105 @@ fn a_producer_outlives_a_broker_that_comes_back() {
     broker.restart();
     producer.flush(WAIT).expect("delivered");
     assert_eq!(payloads(&read_to_end(&mut reader(&broker, "lasting", 1))), ["a", "b"]);
+}
+
+/// What a transaction copies from `source` to `copy`, and the offsets that come next.
+fn copy(
+    producer: &mut TransactionalProducer,
+    batch: &Batch,
+    reader: &Reader,
+    mut before_commit: impl FnMut(),
+) -> Result<(), TransactionError> {
+    let wait = Duration::from_secs(3);
+    producer.begin()?;
+    let mut next = BTreeMap::new();
+    for message in batch.iter() {
+        let (partition, payload) = (Some(message.partition()), message.payload());
+        producer.send(&Record { topic: "copy", partition, payload, ..Record::default() })?;
+        next.insert(Partition::new("source", message.partition()), message.offset() + 1);
+    }
+    let next: Vec<_> = next.into_iter().collect();
+    producer.send_offsets(&next, &reader.group(), wait)?;
+    before_commit();
+    producer.commit(wait)
+}
+
+/// A copier, as often as the broker is frozen or killed in the middle of its commits, copies each message once: after any failure the
+/// producer is made anew, and what was committed says where to go on.
+#[test]
+fn each_message_is_copied_once_whatever_happens_to_the_broker() {
+    const MESSAGES: i64 = 600;
+    let mut broker = Broker::start();
+    broker.topic("source", 3);
+    broker.topic("copy", 3);
+    let mut writer = Producer::open(&properties(&broker)).expect("known properties");
+    for number in 0..MESSAGES {
+        let (partition, payload) = (Some((number % 3) as i32), number.to_string());
+        let record = Record { topic: "source", partition, payload: Some(payload.as_bytes()), ..Record::default() };
+        writer.send(&record).expect("sent");
+    }
+    writer.flush(WAIT).expect("delivered");
+    let partitions: Vec<_> = (0..3).map(|partition| Partition::new("source", partition)).collect();
+    let mut reader =
+        Reader::open(&properties(&broker), "copier", &["source".to_owned()], false).expect("known properties");
+    let is_done = |reader: &Reader| {
+        let committed = reader.committed(&partitions, WAIT).expect("the broker answers");
+        committed.iter().all(|offset| *offset == Some(MESSAGES / 3))
+    };
+    let mut producer: Option<TransactionalProducer> = None;
+    let (mut epochs, mut failures) = (0, Vec::new());
+    loop {
+        // At the beginning, and after each failure.
+        if producer.is_none() {
+            let properties = properties(&broker).with("socket.timeout.ms", "2000");
+            let copier = TransactionalProducer::open(&properties, "copier", Duration::from_secs(60));
+            let mut copier = copier.expect("known properties");
+            copier.init(WAIT).expect("the broker answers");
+            producer = Some(copier);
+            let committed = reader.committed(&partitions, WAIT).expect("the broker answers");
+            let starts = committed.iter().map(|offset| offset.map_or(Start::Earliest, Start::At));
+            reader.assign(&partitions.iter().cloned().zip(starts).collect::<Vec<_>>()).expect("they exist");
+        }
+        let batch = reader.batch(40, Duration::from_millis(100));
+        if batch.is_empty() {
+            if is_done(&reader) {
+                break;
+            }
+            continue;
+        }
+        epochs += 1;
+        let copier = producer.as_mut().expect("it was made");
+        let done = match epochs {
+            3 => {
+                let done = copy(copier, &batch, &reader, || broker.freeze());
+                broker.thaw();
+                done
+            }
+            5 => {
+                let done = copy(copier, &batch, &reader, || broker.kill());
+                broker.restart();
+                done
+            }
+            7 => {
+                broker.freeze();
+                let done = copy(copier, &batch, &reader, || {});
+                broker.thaw();
+                done
+            }
+            _ => copy(copier, &batch, &reader, || {}),
+        };
+        if let Err(error) = done {
+            failures.push(error.kind);
+            producer = None;
+        }
+    }
+    assert_eq!(failures, [Kind::Unknown, Kind::Unknown, Kind::Retriable], "of {epochs} transactions");
+    let mut copies = super::reader(&broker, "copy", 3);
+    let copied = read(&mut copies, MESSAGES as usize);
+    assert!(copies.batch(10, Duration::from_secs(1)).is_empty(), "something was copied twice");
+    for partition in 0..3 {
+        let of_one: Vec<_> = copied.iter().filter(|message| message.partition == partition).cloned().collect();
+        let expected: Vec<_> = (0..MESSAGES / 3).map(|row| (row * 3 + i64::from(partition)).to_string()).collect();
+        assert_eq!(payloads(&of_one), expected);
+    }
 }

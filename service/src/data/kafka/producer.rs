@@ -44,6 +44,8 @@ impl Writer {
     fn open(properties: &Properties, more: &[(&str, &str)]) -> Result<Writer, Error> {
         // As Java's clients: all writers of a topic agree where a key goes.
         let properties = properties.clone().with_default("partitioner", "murmur2_random");
+        // A broker that is silent for this long is taken for gone; some calls wait for that, whatever time they were given.
+        let properties = properties.with_default("socket.timeout.ms", "10000");
         let all = [("enable.idempotence", "true")];
         let all = all.iter().chain(more);
         let properties = all.fold(properties, |properties, (name, value)| properties.with(name, value));
@@ -250,7 +252,8 @@ impl TransactionalProducer {
         })
     }
 
-    /// Adds offsets to the transaction: for each partition that of the next message to read.
+    /// Adds offsets to the transaction: for each partition that of the next message to read. Where a broker is silent, librdkafka does not
+    /// return before `socket.timeout.ms` (here 10 seconds unless the configuration says otherwise), whatever time it was given.
     ///
     /// # Errors
     /// As for [`TransactionalProducer::send`], and [`Kind::Retriable`] where brokers do not answer in time.
