@@ -99,6 +99,20 @@ impl Rocks {
         place: &[u8],
         watch: &dyn Fn(Step) -> io::Result<()>,
     ) -> Result<u64, StoreError> {
+        let written = self.write_file(changes, place, watch);
+        if written.is_err() {
+            // A full disk has room again; what cannot be removed now goes before the next save.
+            let _ = fs::remove_file(self.folder.join(NEXT));
+        }
+        written
+    }
+
+    fn write_file(
+        &self,
+        changes: &Changes,
+        place: &[u8],
+        watch: &dyn Fn(Step) -> io::Result<()>,
+    ) -> Result<u64, StoreError> {
         let unusable = |e: rocksdb::Error| self.unusable(e);
         let told = |step| watch(step).map_err(|e| self.unusable(e));
         let epoch = self.epoch.load(Ordering::Relaxed) + u64::from(changes.all);
