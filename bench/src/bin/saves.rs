@@ -17,8 +17,15 @@ use lapwing_engine::order::Order;
 use lapwing_engine::rule_set::RuleSet;
 
 const RULES: &str = "event login { at timestamp  user string  host string  ok bool }
-rule twice { by user match a: login where not ok then b: login where ok within 7d }
-rule often { by user match login where count(login) over 7d == 1000 and distinct(host) over 7d > 2 }
+rule twice {
+  by user
+  match a: login where not ok then b: login where ok
+  within 7d
+}
+rule often {
+  by user
+  match login where count(login) over 7d == 1000 and distinct(login.host) over 7d > 2
+}
 ";
 
 /// The next event of users from `from` on: of each the event `round`.
@@ -64,6 +71,7 @@ fn rules() -> Arc<RuleSet> {
     let mut sources = Sources::default();
     sources.add("rules.lap", RULES);
     let rules = Rules { loaded: lapwing_dsl::load(&sources), sources };
+    assert!(rules.compiles(), "{:?}", rules.loaded.diagnostics);
     Arc::new(rules.rule_set(1).expect("the rules compile"))
 }
 

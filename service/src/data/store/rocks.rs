@@ -43,11 +43,16 @@ const ENDS: usize = 8;
 /// The keys that are read at once when those are taken in that have to be in memory.
 const READ_AT_ONCE: usize = 4_096;
 
+/// Many keys are read by so many threads, since a disk does several things at once; each has at least so many keys.
+const READERS_MAX: usize = 16;
+const READ_BY_ONE: usize = 64;
+
 /// The file of a save on its way, beside RocksDB's own.
 const NEXT: &str = "next.save";
 
 pub(super) struct Rocks {
     db: DB,
+    /// How files of saves are written.
     settings: Settings,
     folder: PathBuf,
     /// The epoch of the last save, and the time that it is of.
@@ -65,6 +70,7 @@ impl Rocks {
             fs::create_dir_all(folder).and_then(|()| DB::open(&settings, folder).map_err(io::Error::other))
         };
         let db = opened.map_err(|source| StoreError::Unusable { folder: folder.to_owned(), source })?;
+        let settings = settings_of_file(&Options { cache: 0, ..options.clone() });
         let rocks = Rocks { db, settings, folder: folder.to_owned(), epoch, clock };
         let saved = rocks.saved()?;
         Ok((rocks, saved))
@@ -94,6 +100,20 @@ impl Rocks {
 
     /// Writes a save as a file and takes that in; gives its length.
     pub fn write(
+        &self,
+        changes: &Changes,
+        place: &[u8],
+        watch: &dyn Fn(Step) -> io::Result<()>,
+    ) -> Result<u64, StoreError> {
+        let written = self.write_file(changes, place, watch);
+        if written.is_err() {
+            // A full disk has room again; what cannot be removed now goes before the next save.
+            let _ = fs::remove_file(self.folder.join(NEXT));
+        }
+        written
+    }
+
+    fn write_file(
         &self,
         changes: &Changes,
         place: &[u8],
@@ -173,6 +193,20 @@ impl Rocks {
         if names.is_empty() {
             return Ok(Vec::new());
         }
+        let share = names.len().div_ceil(READERS_MAX).max(READ_BY_ONE);
+        let mut parts = names.chunks(share);
+        let first = parts.next().unwrap_or_default();
+        std::thread::scope(|scope| {
+            let others: Vec<_> = parts.map(|part| scope.spawn(|| self.get_in_turn(part))).collect();
+            let mut there = self.get_in_turn(first)?;
+            for other in others {
+                there.extend(other.join().expect("a thread that reads does not panic")?);
+            }
+            Ok(there)
+        })
+    }
+
+    fn get_in_turn(&self, names: &[KeyName]) -> Result<Vec<(KeyName, Vec<u8>)>, StoreError> {
         let epoch = self.epoch.load(Ordering::Relaxed);
         let keys: Vec<Vec<u8>> = names
             .iter()
@@ -269,17 +303,25 @@ fn may_go(key: &[u8], value: &[u8], epoch: u64, clock: Millis) -> bool {
     of.is_some_and(|of| of < epoch) || is(KEY) && ends.is_some_and(|ends| ends < clock)
 }
 
-fn settings(options: &Options, epoch: Arc<AtomicU64>, clock: Arc<AtomicI64>) -> Settings {
+/// How a file of a save is written.
+fn settings_of_file(options: &Options) -> Settings {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(&Cache::new_lru_cache(options.cache));
     blocks.set_cache_index_and_filter_blocks(true);
-    blocks.set_block_size(16 << 10);
+    // Keys are read one here, one there.
+    blocks.set_block_size(4 << 10);
     // Most keys that are asked for are new: the filter says so without a look at the disk.
     blocks.set_bloom_filter(10.0, false);
     let mut settings = Settings::default();
-    settings.create_if_missing(true);
     settings.set_block_based_table_factory(&blocks);
     settings.set_compression_type(DBCompressionType::Lz4);
+    settings
+}
+
+fn settings(options: &Options, epoch: Arc<AtomicU64>, clock: Arc<AtomicI64>) -> Settings {
+    let mut settings = settings_of_file(options);
+    settings.create_if_missing(true);
+    // What has come to the last level is rarely written again.
     settings.set_bottommost_compression_type(DBCompressionType::Zstd);
     settings.set_compaction_filter("ended", move |_, key, value| {
         match may_go(key, value, epoch.load(Ordering::Relaxed), clock.load(Ordering::Relaxed)) {
