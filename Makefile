@@ -14,6 +14,7 @@ demo: setup ## alerts of the four seed rules from a generated stream
 	$(CARGO) run --release --quiet --bin lapwing -- demo
 
 test: setup ## all tests
+	@scripts/setup.sh curl
 	@scripts/kafka.sh
 	$(CARGO) test --workspace
 

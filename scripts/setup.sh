@@ -79,6 +79,7 @@ for tool in "$@"; do
     fmt) cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt >&2 ;;
     clippy) cargo clippy --version >/dev/null 2>&1 || rustup component add clippy >&2 ;;
     valgrind) command -v valgrind >/dev/null || apt_install valgrind ;;
+    curl) command -v curl >/dev/null || apt_install curl ;;
     python3) command -v python3 >/dev/null || apt_install python3 ;;
     *)
         say "unknown tool $tool"

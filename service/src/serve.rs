@@ -18,6 +18,7 @@ use crate::api::{Phase, Service, routes};
 use crate::control::files::Rules;
 use crate::control::history::History;
 use crate::control::rollout::{Ready, Rollout};
+use crate::data::alert_file::AlertFile;
 use crate::data::checkpoint::Checkpoints;
 use crate::data::log::embedded::{self, Log};
 use crate::data::matcher::{self, Begin, Matcher, Stopped};
@@ -47,6 +48,8 @@ pub struct Settings {
     pub options: Options,
     /// How often the state is saved.
     pub save_every: Duration,
+    /// A file to which alerts are appended.
+    pub alert_file: Option<PathBuf>,
     /// About how many bytes of memory the state may take.
     pub memory: u64,
     /// Of the log.
@@ -114,6 +117,11 @@ impl Prepared {
         let (ask, questions) = mpsc::channel(16);
         let mut matcher = Matcher::new(log.clone(), ready.clone(), settings.matcher.clone(), begin, questions);
         let rollout = Rollout::new(history, catalog, ready, log.clone(), settings.log.clock);
+        let stop = Arc::new(AtomicBool::new(false));
+        let alert_file = match &settings.alert_file {
+            Some(path) => Some(AlertFile::open(path, &settings.data.join("alert-file.json"), log.clone())?),
+            None => None,
+        };
         let (phase, watched) = watch::channel(Phase::Recovering);
         let service = Arc::new(Service {
             log,
@@ -122,7 +130,6 @@ impl Prepared {
             ask,
             phase: watched.clone(),
         });
-        let stop = Arc::new(AtomicBool::new(false));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
         let routes = routes(service, settings.body_bytes_max);
         let listener = runtime.block_on(TcpListener::bind(&settings.listen));
@@ -148,6 +155,11 @@ impl Prepared {
             }
         });
         let judging = judging.map_err(|e| e.to_string())?;
+        let judged = Arc::new(AtomicBool::new(false));
+        let writing_alerts = alert_file.map(|file| {
+            let judged = judged.clone();
+            std::thread::spawn(move || file.run(&judged))
+        });
         runtime.block_on(async {
             tokio::spawn({
                 let phase = phase.clone();
@@ -163,6 +175,10 @@ impl Prepared {
         runtime.shutdown_timeout(LAST_TASKS);
         stop.store(true, Ordering::Release);
         let result = judging.join().unwrap_or(Err(Stopped::Closed)).map_err(|stopped| stopped.to_string());
+        judged.store(true, Ordering::Release);
+        if let Some(thread) = writing_alerts {
+            let _ = thread.join();
+        }
         writing.join();
         tracing::info!("stopped");
         result

@@ -93,6 +93,17 @@ fn folder(page: &str) -> PathBuf {
     folder
 }
 
+/// Ends the service that a page has started, where it has not ended it itself.
+struct Ending(PathBuf);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Ok(pid) = fs::read_to_string(&self.0) {
+            let _ = Command::new("kill").arg(pid.trim()).stderr(std::process::Stdio::null()).status();
+        }
+    }
+}
+
 /// Runs a command by the shell, with the binary on the path.
 fn run(page: &str, folder: &Path, command: &str, said: &[String]) {
     // Where it fails, this is told.
@@ -115,6 +126,7 @@ fn every_command_of_the_pages_works_as_written() {
     for page in &pages {
         let text = fs::read_to_string(root().join(page)).expect("a page is text");
         let folder = folder(page);
+        let _ending = Ending(folder.join("service.pid"));
         for piece in pieces(page, &text) {
             match piece {
                 Piece::File(name, text) => fs::write(folder.join(name), text).expect("a file can be written"),

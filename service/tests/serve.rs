@@ -250,6 +250,11 @@ fn one_life(dir: &Path, lines: &[Vec<u8>], round: u64, seed: &mut u64) -> u64 {
     fs::write(&file, control.join("\n")).expect("it can be written");
     let expected = run(&dir.join("events"), &file);
     let alerts = life.sound().alerts("earliest", |alerts| alerts.len() >= expected.len());
+    // Ended in good order, the file has all of them too.
+    let (code, said) = life.service.take().expect("it runs").terminate();
+    assert_eq!(code, Some(0), "{said}");
+    let written = fs::read_to_string(life.data.with_extension("alerts")).expect("there is a file of alerts");
+    assert!(written.lines().eq(expected.iter()), "round {round}, seed {}: the file differs", *seed);
     let alerts: Vec<&String> = alerts.iter().map(|(_, alert)| alert).collect();
     let different = alerts.iter().zip(&expected).position(|(a, b)| *a != b);
     assert_eq!((alerts.len(), different), (expected.len(), None), "round {round}, seed {}", *seed);
@@ -266,7 +271,9 @@ struct Life {
 }
 
 /// Places where the process ends or the disk fails.
-const PLACES: [&str; 11] = [
+const PLACES: [&str; 13] = [
+    "alert-file-write",
+    "alert-file-kept",
     "log-write",
     "log-torn",
     "log-sync",
@@ -314,7 +321,9 @@ impl Life {
         sets.push(threads);
         // So little that cold keys leave memory.
         sets.push("engine.memory=16MiB");
-        command(&self.data, &[EVENTS, RULES], &sets)
+        let mut command = command(&self.data, &[EVENTS, RULES], &sets);
+        command.arg("--set").arg(format!("alerts.file={}", self.data.with_extension("alerts").display()));
+        command
     }
 
     /// Asks until the answer is good; now and then the service is killed in between.

@@ -29,8 +29,10 @@ pub fn run(arguments: &Arguments) -> Exit {
     if config.kafka.is_some() {
         return refuse("`[kafka]`: this version serves events that come by HTTP; take the section away");
     }
-    if config.alerts.file.is_some() || !config.alerts.webhook.is_empty() {
-        return refuse("`[alerts]`: this version streams alerts (`lapwing tail`); take `file` and `webhook` away");
+    if !config.alerts.webhook.is_empty() {
+        return refuse(
+            "`[[alerts.webhook]]`: this version streams alerts (`lapwing tail`) and writes a file; take the webhook away",
+        );
     }
     let mut prepared = match Prepared::new(settings(&config)) {
         Ok(prepared) => prepared,
@@ -53,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Exit {
 
 fn settings(config: &Config) -> Settings {
     let millis = |duration: std::time::Duration| Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX);
-    let Config { service, engine, log, epoch, save, http, .. } = config;
+    let Config { service, engine, log, epoch, save, http, alerts, .. } = config;
     Settings {
         listen: service.listen.clone(),
         data: service.data.clone(),
@@ -61,6 +63,7 @@ fn settings(config: &Config) -> Settings {
         threads: engine.threads.into(),
         options: Options { order: engine.order, lateness: millis(engine.lateness), ..Options::default() },
         save_every: save.every,
+        alert_file: alerts.file.clone(),
         memory: engine.memory,
         log: embedded::Settings {
             segment_bytes: log.segment_bytes,

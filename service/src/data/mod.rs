@@ -4,6 +4,7 @@
 //! it as bytes, and `store` keeps those on disk.
 
 pub mod alert;
+pub mod alert_file;
 pub mod cards;
 pub mod checkpoint;
 pub mod decode;

@@ -483,3 +483,128 @@ impl Reader {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::{EpochRecord, Events};
+    use super::*;
+
+    /// An empty folder of a test's own.
+    fn folder(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("lapwing-log-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        path
+    }
+
+    /// Opens a log of small files.
+    fn open(folder: &Path) -> Result<(Segments, Opened), LogError> {
+        Segments::open(folder, 256, |_| {})
+    }
+
+    /// Appends lines, each record by itself; how far the log has come then.
+    fn write(segments: &mut Segments, mut progress: Progress, count: u64) -> Progress {
+        for _ in 0..count {
+            segments.make_room(&progress).expect("there is room");
+            let lines = format!("line {}\n", progress.lines);
+            let events = Events { first: progress.lines, count: 1, key: None, lines: lines.as_bytes() };
+            let mut frames = Vec::new();
+            for record in [
+                Record::Events(events),
+                Record::Change { number: progress.change + 1 },
+                Record::Epoch(EpochRecord {
+                    number: progress.epoch + 1,
+                    until: segments.end(),
+                    alerts_before: progress.alerts,
+                    alerts: b"a\nb\n",
+                    rejected: b"",
+                }),
+            ] {
+                record.frame(7, 0, &mut frames);
+                progress.pass(&record);
+            }
+            segments.append(&frames).expect("it can be written");
+        }
+        progress
+    }
+
+    fn lines(segments: &Segments, from: u64) -> Result<Vec<u64>, ReadError> {
+        let mut reader = Reader::new(segments.shared(), from);
+        let mut found = Vec::new();
+        while let Some((_, frame)) = reader.next(segments.end())? {
+            if let Record::Events(events) = frame.record {
+                found.push(events.first);
+            }
+        }
+        Ok(found)
+    }
+
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(folder).expect("it is there").map(|e| e.expect("it can be read").path()).collect();
+        files.retain(|path| path.extension().is_some_and(|e| e == "log"));
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn what_was_written_is_read_over_files_and_openings() {
+        let folder = folder("read");
+        let (mut segments, opened) = open(&folder).expect("it opens");
+        let progress = write(&mut segments, opened.progress, 20);
+        assert!(files(&folder).len() > 5);
+        assert!(matches!(open(&folder), Err(LogError::InUse(_))));
+        drop(segments);
+        let (mut segments, opened) = open(&folder).expect("it opens");
+        assert_eq!((opened.progress, opened.torn), (progress, 0));
+        let progress = write(&mut segments, opened.progress, 1);
+        assert_eq!((progress.lines, progress.epoch, progress.alerts, progress.change), (21, 21, 42, 21));
+        assert_eq!(lines(&segments, 0).expect("all is there"), (0..21).collect::<Vec<_>>());
+
+        // Old files go, but none that is needed, and never the last.
+        let half = files(&folder).len() / 2;
+        let place: u64 = files(&folder)[half].file_stem().and_then(|n| n.to_str()?.parse().ok()).expect("a place");
+        assert_eq!(segments.remove_before(place, |_, _| false).expect("it can"), 0);
+        assert_eq!(segments.remove_before(place, |_, _| true).expect("it can"), half);
+        assert!(matches!(lines(&segments, 0), Err(ReadError::Gone { oldest }) if oldest == place));
+        let left = lines(&segments, place).expect("the rest is there");
+        assert!(left.len() > 1 && left.last() == Some(&20));
+        segments.remove_before(u64::MAX, |_, _| true).expect("it can");
+        assert_eq!(files(&folder).len(), 1);
+        let _ = fs::remove_dir_all(folder);
+    }
+
+    #[test]
+    fn a_torn_end_is_cut_off_and_damage_is_refused() {
+        let folder = folder("damage");
+        let (mut segments, opened) = open(&folder).expect("it opens");
+        let before = write(&mut segments, opened.progress, 1);
+        let whole = segments.end();
+        let after = write(&mut segments, before, 1);
+        let length = segments.end();
+        drop(segments);
+        let path = files(&folder).pop().expect("a file");
+        let sound = fs::read(&path).expect("it can be read");
+        assert_eq!((files(&folder).len(), sound.len() as u64), (1, length));
+        // Cut anywhere in what was written last, what was written before stays: of three records those that are whole.
+        for cut in whole as usize..sound.len() {
+            fs::write(&path, &sound[..cut]).expect("it can be written");
+            let (segments, opened) = open(&folder).expect("it opens");
+            assert_eq!(opened.torn > 0, segments.end() != cut as u64, "cut at {cut}");
+            assert!(opened.progress.lines >= before.lines && opened.progress.epoch <= after.epoch);
+            assert!(segments.end() >= whole);
+        }
+        // A byte that changed in what was written first was on the disk when the second was written.
+        for at in HEAD as usize..whole as usize {
+            let mut damaged = sound.clone();
+            damaged[at] ^= 0x40;
+            fs::write(&path, &damaged).expect("it can be written");
+            let refused = open(&folder).map(|_| ()).expect_err("it is damaged").to_string();
+            assert!(refused.contains("is damaged at byte"), "{refused}");
+        }
+        let mut damaged = sound.clone();
+        damaged[9] ^= 1;
+        fs::write(&path, &damaged).expect("it can be written");
+        assert!(matches!(open(&folder), Err(LogError::Damaged(_, 0, _))));
+        let _ = fs::remove_dir_all(folder);
+    }
+}
