@@ -208,7 +208,7 @@ fn rules_are_planned_applied_compared_exported_and_rolled_back() {
 
 #[test]
 fn killed_at_any_place_on_a_failing_disk_it_loses_nothing_and_says_nothing_twice() {
-    let kills: u64 = std::env::var("LAPWING_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
+    let kills: u64 = std::env::var("LAPWING_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(30);
     let dir = folder("killed");
     let lines = stream(&dir.join("events"), 30_000);
     let mut seed: u64 = std::env::var("LAPWING_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(11);

@@ -64,7 +64,10 @@ impl AlertFile {
             return Err(at(path, &why));
         }
         file.set_len(cursor.bytes).map_err(|e| at(path, &e))?;
-        Ok(AlertFile { path: path.to_owned(), cursor_path: cursor_path.to_owned(), cursor, file, log })
+        let opened = AlertFile { path: path.to_owned(), cursor_path: cursor_path.to_owned(), cursor, file, log };
+        // Before the first alert: else nobody knows which of what stands there was written by whom.
+        opened.keep(cursor).map_err(|e| at(cursor_path, &e))?;
+        Ok(opened)
     }
 
     /// Follows the log until it is told to stop and everything is written.
@@ -85,6 +88,11 @@ impl AlertFile {
                 }
             }
         }
+    }
+
+    fn keep(&self, cursor: Cursor) -> io::Result<()> {
+        faults::at("alert-file-kept")?;
+        replace(&self.cursor_path, &serde_json::to_vec(&cursor).map_err(io::Error::other)?)
     }
 
     /// Writes the alerts of all epochs before `end`, to the disk.
@@ -119,8 +127,7 @@ impl AlertFile {
         let cursor = Cursor { place: reader.place(), bytes: bytes + alerts.len() as u64 };
         // Where nothing was written, it costs less to read it again than to keep how far it has come.
         if !alerts.is_empty() {
-            faults::at("alert-file-kept")?;
-            replace(&self.cursor_path, &serde_json::to_vec(&cursor).map_err(io::Error::other)?)?;
+            self.keep(cursor)?;
         }
         self.cursor = cursor;
         Ok(())
