@@ -96,6 +96,8 @@ pub struct Matcher {
     applied: u64,
     /// The end of the last record that was judged: what the matcher itself commits is none.
     judged: u64,
+    /// The same when the state was saved last.
+    saved_at: u64,
     gathered: Gathered,
     /// An epoch on its way.
     on_its_way: Option<Commit>,
@@ -177,6 +179,7 @@ impl Matcher {
             committed,
             applied,
             judged: place.max(committed),
+            saved_at: place,
             gathered: Gathered { held_back: place < committed, ..Gathered::default() },
             on_its_way: None,
             last_commit: Instant::now(),
@@ -219,7 +222,8 @@ impl Matcher {
             }
             let ended = self.checkpoints.poll();
             self.saved(ended);
-            if self.checkpoints.is_due() || (stopping && idle) {
+            // Where nothing came there is nothing new to save.
+            if self.judged > self.saved_at && (self.checkpoints.is_due() || (stopping && idle)) {
                 self.save()?;
             }
             if idle && stopping {
@@ -354,35 +358,45 @@ impl Matcher {
         }
     }
 
-    /// Commits all that was gathered, and waits for it.
-    fn commit_all(&mut self) -> Result<(), Stopped> {
+    /// Commits all that was gathered, and waits for it; whether that went well.
+    fn commit_all(&mut self) -> Result<bool, Stopped> {
         self.pipeline.settle(&mut self.gathered);
-        while self.on_its_way.is_some() || self.gathered.bytes() > 0 {
-            match self.on_its_way.take() {
-                Some(commit) => self.came_back(commit.wait())?,
-                None => self.commit()?,
+        // One may be on its way, and what came since is one more.
+        for _ in 0..2 {
+            if let Some(commit) = self.on_its_way.take() {
+                self.came_back(commit.wait())?;
             }
+            if self.gathered.bytes() == 0 {
+                return Ok(true);
+            }
+            self.commit()?;
         }
-        Ok(())
+        Ok(false)
     }
 
-    /// Begins to save the state, at a place where nothing waits to be committed.
+    /// Begins to save the state, at a place where nothing waits to be committed; not where that cannot be.
     fn save(&mut self) -> Result<(), Stopped> {
-        self.commit_all()?;
+        if !self.commit_all()? {
+            return Ok(());
+        }
         let ended = self.checkpoints.wait();
         self.saved(ended);
         let generations = self.pipeline.generations().count() as u64;
         let place = Place { log: self.reader.place(), applied: self.applied, generations };
         self.checkpoints.begin(place, &mut self.pipeline);
+        self.saved_at = self.judged;
         Ok(())
     }
 
     /// What is saved may leave the log. Where a save failed, the next one holds what that should have.
-    fn saved(&self, ended: Option<Result<u64, String>>) {
+    fn saved(&mut self, ended: Option<Result<u64, String>>) {
         match ended {
             None => {}
             Some(Ok(place)) => self.log.may_go_before(place),
-            Some(Err(why)) => tracing::warn!(why, "the state could not be saved; it is tried again"),
+            Some(Err(why)) => {
+                tracing::warn!(why, "the state could not be saved; it is tried again");
+                self.saved_at = 0;
+            }
         }
     }
 }
