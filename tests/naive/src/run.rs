@@ -459,6 +459,21 @@ pub fn place(run: &Run<'_>) -> String {
     }
 }
 
+/// What limits the steps that a run waits for. With the same events bound it differs at one place: before the first event of
+/// a pass `apart` counts, after it no more.
+pub fn limits(run: &Run<'_>) -> Vec<(Vec<i64>, Vec<Option<i64>>)> {
+    let begun = |frame: &Frame<'_>| match frame {
+        Frame::Limit { first_at, .. } => Some(*first_at),
+        _ => None,
+    };
+    match &run.waits {
+        Waits::Absences(_) => Vec::new(),
+        Waits::Steps(awaits) => {
+            awaits.iter().map(|one| (one.entry.limits.clone(), one.stack.iter().filter_map(begun).collect())).collect()
+        }
+    }
+}
+
 fn frame_place(frame: &Frame<'_>) -> String {
     match frame {
         Frame::Sequence { elements, next, .. } => format!("s{:p}{next}/", *elements),

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use lapwing_dsl::syntax::ast::{MatchMode, Report, Skip};
 
 use crate::event::Event;
-use crate::run::{Done, Evidence, Made, Matcher, Run, Waits, evidence, place};
+use crate::run::{Done, Evidence, Made, Matcher, Run, Waits, evidence, limits, place};
 
 /// A match that is to become an alert.
 pub struct Reported<'a> {
@@ -314,12 +314,12 @@ fn may_better(run: &Run<'_>, best: &Done<'_>) -> bool {
     }
 }
 
-/// Forks that came to the same place with the same events are one run; the preferred decisions stay.
+/// Forks that came to the same place with the same events and have as much time there are one run; the preferred decisions stay.
 fn without_doubles(runs: Vec<Run<'_>>) -> Vec<Run<'_>> {
     let mut kept: Vec<Run<'_>> = Vec::new();
     let mut known = BTreeMap::new();
     for run in runs {
-        match known.entry((run.continues, evidence(&run.bound), place(&run))) {
+        match known.entry((run.continues, evidence(&run.bound), place(&run), limits(&run))) {
             Entry::Vacant(free) => {
                 free.insert(kept.len());
                 kept.push(run);
