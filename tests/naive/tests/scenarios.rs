@@ -227,3 +227,31 @@ fn a_changed_rule_keeps_the_runs_that_reach_the_same_place() {
         assert_eq!(lines(order, 9000, &before), [vec![0, 2, 4], vec![1, 3, 5]]);
     }
 }
+
+#[test]
+fn what_a_rule_samples_begins_anew_when_its_lateness_changes() {
+    let rule = |clause: &str| {
+        file(&format!(
+            "
+feature logins = count(login) by user over 1h
+feature good = count(login where success) by user over 1h
+rule r {{
+  by user
+  match l: login
+  emit {{ c: corr(logins, good) over last 9 }}
+  {clause}
+}}"
+        ))
+    };
+    let events: Vec<Value> = (0..4).map(|i| login(i, "ann", true)).collect();
+    let options = Options { order: Order::Arrival, lateness_ms: 0 };
+    let before = rule("lateness 1m");
+    let known = |after: File| {
+        let change = Change { at_line: 2, files: &[after], messages: &[] };
+        let outcome = run_with_changes(std::slice::from_ref(&before), &[change], &events, &options);
+        outcome.alerts.iter().map(|a| a.fields.contains_key("c")).collect::<Vec<_>>()
+    };
+    // A correlation needs two samples.
+    assert_eq!(known(rule("lateness 1m")), [false, true, true, true]);
+    assert_eq!(known(rule("lateness 2m")), [false, true, false, true]);
+}
