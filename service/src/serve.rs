@@ -139,19 +139,21 @@ impl Prepared {
         let judging = std::thread::Builder::new().name("matcher".to_owned()).spawn({
             let (phase, stop) = (phase.clone(), stop.clone());
             move || {
-                let result = matcher.catch_up().and_then(|()| {
-                    phase.send_if_modified(|phase| {
+                // Without a matcher nothing may be taken, however it ended.
+                let phase = Ends(phase);
+                matcher.catch_up().and_then(|()| {
+                    let ready = phase.0.send_if_modified(|phase| {
                         let recovered = *phase == Phase::Recovering;
                         if recovered {
                             *phase = Phase::Ready;
-                            tracing::info!(%address, "ready");
                         }
                         recovered
                     });
+                    if ready {
+                        tracing::info!(%address, "ready");
+                    }
                     matcher.run(&stop)
-                });
-                phase.send_replace(Phase::Stopping);
-                result
+                })
             }
         });
         let judging = judging.map_err(|e| e.to_string())?;
@@ -165,8 +167,8 @@ impl Prepared {
                 let phase = phase.clone();
                 async move {
                     ended().await;
-                    tracing::info!("stopping");
                     phase.send_replace(Phase::Stopping);
+                    tracing::info!("stopping");
                 }
             });
             serve(listener, routes, settings.limits, watched).await;
@@ -222,6 +224,15 @@ fn state(settings: &Settings, log: &Log, sets: &[Arc<RuleSet>], history: &Histor
     let live = live.ok_or("the state belongs to changes that the history of the catalog does not have")?;
     let pipeline = checkpoints.load(&saved, live.to_vec(), options, settings.threads)?;
     Ok(Begin { pipeline, place: place.log, committed: 0, applied: place.applied, checkpoints })
+}
+
+/// Ends the service when it goes.
+struct Ends(Arc<watch::Sender<Phase>>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.send_replace(Phase::Stopping);
+    }
 }
 
 /// Waits for the signal to end.

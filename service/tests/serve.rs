@@ -141,6 +141,10 @@ fn what_cannot_be_taken_is_told() {
     let answer = service.ask("POST", "/v1/events", &[("content-type", "application/json")], pretty.as_bytes());
     assert_eq!(answer.expect("it answers").body["accepted"], json!(2));
 
+    // Whom nobody hears ends all the same.
+    let code = Service::terminate_unheard(&mut command(&dir.join("unheard"), &[EVENTS, RULES], &[]));
+    assert_eq!(code, Some(0));
+
     // Another process has nothing to do in the folder.
     let second = command(&dir, &[EVENTS], &[]).output().expect("it starts");
     let said = String::from_utf8_lossy(&second.stderr).into_owned();

@@ -20,8 +20,9 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Exit {
-    // Where somebody else has said who listens, that stays.
-    let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).try_init();
+    // Where nobody listens any more the service goes on. Where somebody else has said who listens, that stays.
+    let listening = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false);
+    let _ = listening.log_internal_errors(false).try_init();
     let config = match arguments.given.load() {
         Ok(loaded) => loaded.config,
         Err(exit) => return exit,

@@ -137,6 +137,27 @@ impl Service {
         self.child.try_wait().expect("it can be asked").is_some()
     }
 
+    /// Closes the pipe that it writes its standard error to, and asks it to end: its exit code.
+    pub fn terminate_unheard(command: &mut Command) -> Option<i32> {
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let errors = BufReader::new(child.stderr.take().expect("it is piped"));
+        let mut lines = errors.lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains("ready address=")), "it is ready");
+        drop(lines);
+        assert!(Command::new("kill").arg(child.id().to_string()).status().expect("kill starts").success());
+        let begun = Instant::now();
+        loop {
+            match child.try_wait().expect("it can be asked") {
+                Some(status) => return status.code(),
+                None if begun.elapsed() < DEADLINE => std::thread::sleep(Duration::from_millis(5)),
+                None => {
+                    let _ = child.kill();
+                    panic!("it does not end");
+                }
+            }
+        }
+    }
+
     /// Ends it as `kill -9` does.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
