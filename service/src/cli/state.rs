@@ -7,11 +7,12 @@ use lapwing_engine::order::Order;
 use lapwing_engine::rule_set::RuleSet;
 use serde_json::json;
 
-use super::run::state::{Kept, Saved, encode, put, replace};
+use super::run::state::{Kept, Saved, encode, put};
 use super::run::writer::{Writer, Written};
 use super::{Exit, Format, compiled, contents, refuse, refuse_unfilled};
 use crate::control::catalog::Catalog;
 use crate::data::pipeline::{Options, Pipeline};
+use crate::data::replace::replace;
 use crate::tables::contents::Contents;
 
 /// Arguments of `state`.

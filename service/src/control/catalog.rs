@@ -132,11 +132,7 @@ impl Catalog {
     fn replaced(&self, message: &Message) -> Result<Catalog, Refusal> {
         let files =
             message.files.as_deref().ok_or_else(|| Refusal::new("`files` is missing: each with `path` and `text`"))?;
-        let mut sources = Sources::default();
-        for file in files {
-            sources.add(file.path.clone(), file.text.clone());
-        }
-        let rules = Rules { loaded: load(&sources), sources };
+        let rules = Rules::of(files.iter().map(|file| (file.path.as_str(), file.text.as_str())));
         if !rules.compiles() {
             let findings: Vec<Diagnostic> = rules.loaded.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
             return Err(Refusal {
@@ -161,16 +157,20 @@ impl Catalog {
         Ok(next)
     }
 
-    /// Whether a message would change nothing: all rules are as its files say.
-    pub fn is_as(&self, message: &Message) -> bool {
-        message.op == Op::Apply
-            && self.replaced(message).is_ok_and(|next| {
-                let says = |a: &Text, b: &Text| a.says(b);
-                next.declarations.len() == self.declarations.len()
-                    && next.declarations.iter().all(|(k, text)| self.declarations.get(k).is_some_and(|t| says(t, text)))
-                    && next.rules.len() == self.rules.len()
-                    && next.rules().zip(self.rules()).all(|(a, b)| a == b)
-            })
+    /// The catalog after a message; none where all rules are already as its files say.
+    pub fn after(&self, message: &Message) -> Result<Option<Catalog>, Refusal> {
+        let mut changed = self.clone();
+        changed.apply(message)?;
+        let same = message.op == Op::Apply && changed.says(self);
+        Ok((!same).then_some(changed))
+    }
+
+    /// Whether two catalogs have the same declarations, and the same rules at the same versions and stages.
+    fn says(&self, other: &Catalog) -> bool {
+        let declared = |key, text: &Text| other.declarations.get(key).is_some_and(|of_other| of_other.says(text));
+        self.declarations.len() == other.declarations.len()
+            && self.declarations.iter().all(|(key, text)| declared(key, text))
+            && self.rules().eq(other.rules())
     }
 
     /// The declarations but rules: kind, name and text, with blanks for what stood before it in its file.
@@ -560,6 +560,20 @@ fn undeclared<'n>(kind: &str, name: &str, names: impl Iterator<Item = &'n str>) 
 /// The kind of a piece that is a rule.
 const RULE: &str = "rule";
 
+/// The kind and the name of what is declared; a test declares nothing.
+pub fn declared(decl: &Decl) -> Option<(&'static str, &str)> {
+    let (kind, name) = match decl {
+        Decl::Event(d) => ("event", &d.name),
+        Decl::List(d) => ("list", &d.name),
+        Decl::Table(d) => ("table", &d.name),
+        Decl::Model(d) => ("model", &d.name),
+        Decl::Feature(d) => ("feature", &d.name),
+        Decl::Rule(d) => (RULE, &d.name),
+        Decl::Test(_) => return None,
+    };
+    Some((kind, &name.text))
+}
+
 /// A declaration.
 struct Piece {
     kind: &'static str,
@@ -572,21 +586,13 @@ fn pieces(id: FileId, from: &str, text: &str) -> Vec<Piece> {
     let Some(file) = parse(id, text).file else { return Vec::new() };
     let mut pieces = Vec::new();
     for decl in &file.decls {
-        let (kind, name) = match decl {
-            Decl::Event(d) => ("event", &d.name),
-            Decl::List(d) => ("list", &d.name),
-            Decl::Table(d) => ("table", &d.name),
-            Decl::Model(d) => ("model", &d.name),
-            Decl::Feature(d) => ("feature", &d.name),
-            Decl::Rule(d) => (RULE, &d.name),
-            Decl::Test(_) => continue,
-        };
+        let Some((kind, name)) = declared(decl) else { continue };
         let span = decl.span();
         // What stands before is blanked, so that lines and columns stay those of the file.
         let (start, end) = (span.start as usize, span.end as usize);
         let mut kept: String = text[..start].chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
         kept.push_str(&text[start..end]);
-        pieces.push(Piece { kind, name: name.text.clone(), text: Text { from: from.to_owned(), text: kept } });
+        pieces.push(Piece { kind, name: name.to_owned(), text: Text { from: from.to_owned(), text: kept } });
     }
     pieces
 }

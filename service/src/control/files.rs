@@ -96,6 +96,20 @@ fn collect(path: &Path, named: bool, files: &mut Vec<PathBuf>) -> std::io::Resul
 }
 
 impl Rules {
+    /// Compiles texts, each with its path.
+    pub fn of<'t>(texts: impl IntoIterator<Item = (&'t str, &'t str)>) -> Rules {
+        let mut sources = Sources::default();
+        for (path, text) in texts {
+            sources.add(path, text);
+        }
+        Rules { loaded: load(&sources), sources }
+    }
+
+    /// The path and the text of each file.
+    pub fn texts(&self) -> Vec<(String, String)> {
+        self.sources.iter().map(|(_, source)| (source.path.clone(), source.text.clone())).collect()
+    }
+
     /// Whether nothing stands against running them.
     pub fn compiles(&self) -> bool {
         !self.loaded.diagnostics.iter().any(Diagnostic::is_error)

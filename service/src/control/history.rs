@@ -8,8 +8,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lapwing_dsl::load;
-use lapwing_dsl::syntax::Sources;
 use lapwing_engine::rule_set::RuleSet;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -126,8 +124,8 @@ impl History {
             }
             File::open(&own)?.sync_all()?;
         }
-        let files = rules.sources.iter().map(|(_, source)| (source.path.clone(), source.text.clone())).collect();
-        self.write(Change { number: self.next(), at, what: What::Begin(Begin { files, secret }) })?;
+        let begin = Begin { files: rules.texts(), secret };
+        self.write(Change { number: self.next(), at, what: What::Begin(begin) })?;
         File::open(&self.folder)?.sync_all()
     }
 
@@ -182,11 +180,7 @@ impl History {
     }
 
     fn begun(&self, files: &[(String, String)]) -> Result<Catalog, Refusal> {
-        let mut sources = Sources::default();
-        for (path, text) in files {
-            sources.add(path.clone(), text.clone());
-        }
-        let rules = Rules { loaded: load(&sources), sources };
+        let rules = Rules::of(files.iter().map(|(path, text)| (path.as_str(), text.as_str())));
         if !rules.compiles() {
             return Err(Refusal::new(
                 "the rules that the service began with do not compile with this version of Lapwing",

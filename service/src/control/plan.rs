@@ -40,12 +40,8 @@ pub struct At {
 
 /// What a message would do to the rules of a catalog, of which so many runs live; rules that stay as they are are left out.
 pub fn plan(catalog: &Catalog, message: &Message, live: &BTreeMap<String, usize>) -> Result<Vec<Planned>, Refusal> {
-    if catalog.is_as(message) {
-        return Ok(Vec::new());
-    }
-    let mut changed = catalog.clone();
-    let after = changed.apply(message)?;
-    let outlooks = outlook(&catalog.rule_set(), &after);
+    let Some(changed) = catalog.after(message)? else { return Ok(Vec::new()) };
+    let outlooks = outlook(&catalog.rule_set(), &changed.rule_set());
     let at = |catalog: &Catalog| -> BTreeMap<String, At> {
         catalog.rules().map(|(name, version, stage)| (name.to_owned(), At { version, stage })).collect()
     };

@@ -127,11 +127,11 @@ impl Rollout {
             state.history.take_back().map_err(NotAccepted::NotKept)?;
             state.in_doubt = false;
         }
-        if state.catalog.is_as(&message) {
+        let after = tokio::task::block_in_place(|| state.catalog.after(&message)).map_err(NotAccepted::Refused)?;
+        let Some(catalog) = after else {
             return Ok(Accepted { generation: state.catalog.generation(), change: None });
-        }
-        let mut catalog = state.catalog.clone();
-        let rules = Arc::new(tokio::task::block_in_place(|| catalog.apply(&message)).map_err(NotAccepted::Refused)?);
+        };
+        let rules = Arc::new(catalog.rule_set());
         let number = state.history.next();
         let change = Change { number, at: timestamp_text((self.clock)()), what: What::Message(raw) };
         tokio::task::block_in_place(|| state.history.write(change)).map_err(NotAccepted::NotKept)?;

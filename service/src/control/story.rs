@@ -1,9 +1,7 @@
 //! How a catalog came to be what it is: the rule files it was made of, and what has changed since. It is kept with a saved state, so that the
 //! rules that the state belongs to can be had again when the files beside it have changed.
 
-use lapwing_dsl::load;
 use lapwing_dsl::schema::Schema;
-use lapwing_dsl::syntax::Sources;
 use lapwing_engine::rule_set::RuleSet;
 use lapwing_engine::store::codec::{Corrupt, Reader, Writer};
 
@@ -39,7 +37,7 @@ impl Story {
 
     /// Rule files take the place of all rules.
     pub fn goes_on_with(&mut self, rules: &Rules) {
-        self.chapters.push(Chapter::Files(texts(rules)));
+        self.chapters.push(Chapter::Files(rules.texts()));
     }
 
     /// A message was carried out; `text` is what was written.
@@ -67,7 +65,7 @@ impl Story {
             texts.sort_unstable();
             texts
         };
-        files.is_some_and(|files| sorted(files) == sorted(&texts(rules)))
+        files.is_some_and(|files| sorted(files) == sorted(&rules.texts()))
     }
 
     /// The story up to the last rule files: what came behind them is in the control file.
@@ -137,17 +135,9 @@ impl Story {
     }
 }
 
-fn texts(rules: &Rules) -> Vec<(String, String)> {
-    rules.sources.iter().map(|(_, source)| (source.path.clone(), source.text.clone())).collect()
-}
-
 /// Compiles texts that compiled once.
 fn compiled(files: &[(String, String)]) -> Result<Rules, Refusal> {
-    let mut sources = Sources::default();
-    for (path, text) in files {
-        sources.add(path.clone(), text.clone());
-    }
-    let rules = Rules { loaded: load(&sources), sources };
+    let rules = Rules::of(files.iter().map(|(path, text)| (path.as_str(), text.as_str())));
     if rules.compiles() {
         return Ok(rules);
     }

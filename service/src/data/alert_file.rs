@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::log::embedded::Log;
 use super::log::frame::Record;
 use super::log::segments::ReadError;
-use crate::cli::run::state::replace;
+use super::replace::replace;
 use crate::faults;
 
 /// How long it waits for the log before it looks whether it is to end, and after a failure before it tries again.

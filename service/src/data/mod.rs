@@ -14,5 +14,6 @@ mod lines;
 pub mod log;
 pub mod matcher;
 pub mod pipeline;
+pub mod replace;
 pub mod state;
 pub mod store;

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use lapwing_dsl::syntax::ast::Decl;
 use lapwing_dsl::syntax::parse;
 use serde_json::Value as Json;
 use similar::TextDiff;
 
 use super::Api;
 use crate::cli::{Exit, compiled, refuse};
+use crate::control::catalog::declared;
 
 /// Arguments of `diff`.
 #[derive(clap::Args)]
@@ -38,7 +38,7 @@ pub fn run(arguments: &Arguments) -> Exit {
     let mut ours = Declared::new();
     for (id, source) in own.sources.iter() {
         for decl in parse(id, &source.text).file.into_iter().flat_map(|file| file.decls) {
-            if let Some((kind, name)) = named(&decl) {
+            if let Some((kind, name)) = declared(&decl) {
                 let span = decl.span();
                 let text = source.text[span.start as usize..span.end as usize].trim();
                 ours.insert((kind.to_owned(), name.to_owned()), text.to_owned());
@@ -67,27 +67,7 @@ fn in_force(catalog: &Json) -> Declared {
     for declared in catalog["declarations"].as_array().into_iter().flatten() {
         all.insert((text(&declared["kind"]), text(&declared["name"])), text(&declared["source"]));
     }
-    for rule in catalog["rules"].as_array().into_iter().flatten() {
-        if !matches!(rule["stage"].as_str(), Some("live" | "paused")) {
-            continue;
-        }
-        let versions = rule["versions"].as_array().into_iter().flatten();
-        for version in versions.filter(|version| version["version"] == rule["version"]) {
-            all.insert(("rule".to_owned(), text(&rule["name"])), text(&version["source"]));
-        }
-    }
+    let rules = super::rules_in_force(catalog);
+    all.extend(rules.map(|(name, source)| (("rule".to_owned(), name.to_owned()), source.to_owned())));
     all
-}
-
-/// The kind and the name of what is declared; tests stay where they are.
-fn named(decl: &Decl) -> Option<(&'static str, &str)> {
-    Some(match decl {
-        Decl::Event(d) => ("event", &d.name.text),
-        Decl::List(d) => ("list", &d.name.text),
-        Decl::Table(d) => ("table", &d.name.text),
-        Decl::Model(d) => ("model", &d.name.text),
-        Decl::Feature(d) => ("feature", &d.name.text),
-        Decl::Rule(d) => ("rule", &d.name.text),
-        Decl::Test(_) => return None,
-    })
 }

@@ -41,16 +41,9 @@ fn write(catalog: &Json, to: &Path) -> Result<usize, String> {
         catalog["declarations"].as_array().into_iter().flatten().map(|d| text(&d["source"]) + "\n").collect();
     fs::write(to.join("declarations.lap"), declarations.join("\n")).map_err(cannot)?;
     let mut files = 1;
-    for rule in catalog["rules"].as_array().into_iter().flatten() {
-        if !matches!(rule["stage"].as_str(), Some("live" | "paused")) {
-            continue;
-        }
-        let versions = rule["versions"].as_array().into_iter().flatten();
-        for version in versions.filter(|version| version["version"] == rule["version"]) {
-            let path = to.join(format!("{}.lap", text(&rule["name"])));
-            fs::write(path, text(&version["source"]) + "\n").map_err(cannot)?;
-            files += 1;
-        }
+    for (name, source) in super::rules_in_force(catalog) {
+        fs::write(to.join(format!("{name}.lap")), format!("{source}\n")).map_err(cannot)?;
+        files += 1;
     }
     Ok(files)
 }

@@ -99,8 +99,17 @@ impl Api {
 /// The message that makes all rules as some files say; they compile.
 fn rules_message(paths: &[PathBuf]) -> Result<Json, Exit> {
     let rules = compiled(paths)?;
-    let files: Vec<Json> =
-        rules.sources.iter().map(|(_, source)| json!({"path": source.path, "text": source.text})).collect();
+    let files: Vec<Json> = rules.texts().into_iter().map(|(path, text)| json!({"path": path, "text": text})).collect();
     let from: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
     Ok(json!({"op": "apply", "kind": "rules", "name": from.join(" "), "files": files}))
+}
+
+/// The rules that a service has live or paused: name and text of the version in force.
+fn rules_in_force(catalog: &Json) -> impl Iterator<Item = (&str, &str)> {
+    let rules = catalog["rules"].as_array().into_iter().flatten();
+    rules.filter(|rule| matches!(rule["stage"].as_str(), Some("live" | "paused"))).filter_map(|rule| {
+        let mut versions = rule["versions"].as_array()?.iter();
+        let version = versions.find(|version| version["version"] == rule["version"])?;
+        Some((rule["name"].as_str()?, version["source"].as_str()?))
+    })
 }

@@ -25,6 +25,7 @@ use crate::control::catalog::Catalog;
 use crate::control::files::Rules;
 use crate::control::story::Story;
 use crate::data::pipeline::{Lines, Options, Pipeline};
+use crate::serve::clock;
 use crate::tables::contents::Contents;
 
 /// Bytes read and judged at once.
@@ -396,9 +397,4 @@ impl Feed<'_> {
         };
         folder.save(&saved, self.pipeline).map_err(io::Error::other)
     }
-}
-
-/// The wall clock in milliseconds since 1970.
-fn clock() -> Millis {
-    jiff::Timestamp::now().as_millisecond()
 }

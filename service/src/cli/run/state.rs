@@ -8,7 +8,7 @@
 //! first save takes its place.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use super::writer::Written;
 use crate::control::story::Story;
 use crate::data::pipeline::{Options as Of, Pipeline};
+use crate::data::replace::replace;
 use crate::data::store::{Options, Store};
 
 /// How much of the input's beginning tells whether it is the same file.
@@ -220,17 +221,6 @@ fn read(path: &Path) -> Result<Option<Saved>, String> {
         Err(error) => return Err(format!("cannot read `{}`: {error}", path.display())),
     };
     decode(&bytes).map(Some).map_err(|e| format!("`{}`: {e}", path.display()))
-}
-
-/// Puts bytes in place of a file, at once or not at all.
-pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
 }
 
 /// A state as bytes.
