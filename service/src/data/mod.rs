@@ -2,12 +2,16 @@
 //!
 //! `decode` makes rows of a line and `lines` batches of many, `pipeline` takes them through order and shards, `alert` writes what comes out, `state` gives all of
 //! it as bytes, and `store` keeps those on disk.
+//!
+//! Of a service `log` keeps what comes and what that gave, and `matcher` judges it. `followed` is what was committed, for those who hand alerts on: `alert_file`
+//! and `webhook`. `dead_letters` are the events that were not taken.
 
 pub mod alert;
 pub mod alert_file;
 pub mod cards;
 pub mod checkpoint;
 pub mod decode;
+pub mod followed;
 pub mod generate;
 pub mod kafka;
 mod lines;
@@ -17,3 +21,4 @@ pub mod pipeline;
 pub mod replace;
 pub mod state;
 pub mod store;
+pub mod webhook;
