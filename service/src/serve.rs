@@ -20,6 +20,7 @@ use crate::control::history::History;
 use crate::control::rollout::{Ready, Rollout};
 use crate::data::alert_file::AlertFile;
 use crate::data::checkpoint::Checkpoints;
+use crate::data::dead_letters::DeadLetters;
 use crate::data::followed::FollowedLog;
 use crate::data::log::embedded::{self, Log};
 use crate::data::matcher::{self, Begin, Matcher, Stopped};
@@ -131,6 +132,7 @@ impl Prepared {
         let webhooks = Webhooks::open(&settings.webhooks, &folder, || FollowedLog::new(&log))?;
         let (phase, watched) = watch::channel(Phase::Recovering);
         let service = Arc::new(Service {
+            dead_letters: DeadLetters::new(log.clone()),
             log,
             rollout,
             intake: Intake::new(settings.line_bytes_max),

@@ -156,6 +156,11 @@ impl Intake {
         Intake { spare: Mutex::default(), line_bytes_max }
     }
 
+    /// What the rules have against a line, if they have anything.
+    pub(super) fn refusal(&self, rules: &Arc<RuleSet>, line: &[u8]) -> Option<String> {
+        self.check(rules, line).rejected.pop().map(|rejected| rejected.reason)
+    }
+
     /// Reads lines as the rules want them.
     fn check(&self, rules: &Arc<RuleSet>, body: &[u8]) -> Checked {
         let mut reading = self.reading(rules);

@@ -1,7 +1,8 @@
 //! Logs: where events come from in the one order that makes the result, and where the result is committed.
 //!
-//! `embedded` is the log on this machine's disk: `frame` are its records as bytes, `segments` its files.
+//! `embedded` is the log on this machine's disk: `frame` are its records as bytes, `segments` its files, `numbered` finds lines in them.
 
 pub mod embedded;
 pub mod frame;
+pub mod numbered;
 pub mod segments;
