@@ -21,10 +21,13 @@ use crate::control::rollout::{Ready, Rollout};
 use crate::data::alert_file::AlertFile;
 use crate::data::checkpoint::Checkpoints;
 use crate::data::event_log;
+use crate::data::followed::FollowedLog;
 use crate::data::log::embedded::{self, Log};
 use crate::data::log::events::LogEvents;
 use crate::data::matcher::{self, Begin, Matcher, Stopped};
 use crate::data::pipeline::{Options, Pipeline};
+use crate::data::webhook;
+use crate::data::webhook::all::Webhooks;
 
 /// The name of the source of events that come by HTTP.
 pub const SOURCE: &str = "events";
@@ -52,6 +55,8 @@ pub struct Settings {
     pub save_every: Duration,
     /// A file to which alerts are appended.
     pub alert_file: Option<PathBuf>,
+    /// Addresses that alerts are posted to.
+    pub webhooks: Vec<webhook::Settings>,
     /// About how many bytes of memory the state may take.
     pub memory: u64,
     /// Of the log.
@@ -116,9 +121,11 @@ impl Prepared {
         let rollout = Rollout::new(history, catalog, ready, log.clone(), settings.log.clock);
         let stop = Arc::new(AtomicBool::new(false));
         let alert_file = match &settings.alert_file {
-            Some(path) => Some(AlertFile::open(path, &settings.data.join("alert-file.json"), log.clone())?),
+            Some(path) => Some(AlertFile::open(path, &settings.data.join("alert-file.json"), FollowedLog::new(&log))?),
             None => None,
         };
+        let folder = settings.data.join("webhooks");
+        let webhooks = Webhooks::open(&settings.webhooks, &folder, || FollowedLog::new(&log))?;
         let (phase, watched) = watch::channel(Phase::Recovering);
         let service = Arc::new(Service {
             log,
@@ -160,6 +167,7 @@ impl Prepared {
             let judged = judged.clone();
             std::thread::spawn(move || file.run(&judged))
         });
+        let webhooks = webhooks.run().map_err(|e| e.to_string())?;
         runtime.block_on(async {
             tokio::spawn({
                 let phase = phase.clone();
@@ -180,6 +188,7 @@ impl Prepared {
         if let Some(thread) = writing_alerts {
             let _ = thread.join();
         }
+        webhooks.end();
         writing.join();
         tracing::info!("stopped");
         result
