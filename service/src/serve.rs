@@ -21,8 +21,10 @@ use crate::control::rollout::{Ready, Rollout};
 use crate::data::alert_file::AlertFile;
 use crate::data::checkpoint::Checkpoints;
 use crate::data::dead_letters::DeadLetters;
+use crate::data::event_log;
 use crate::data::followed::FollowedLog;
 use crate::data::log::embedded::{self, Log};
+use crate::data::log::events::LogEvents;
 use crate::data::matcher::{self, Begin, Matcher, Stopped};
 use crate::data::pipeline::{Options, Pipeline};
 use crate::data::webhook;
@@ -108,20 +110,15 @@ impl Prepared {
         reconcile(&mut history, opened.progress.change)?;
         let (catalog, sets) = history.told().map_err(|refusal| refusal.message)?;
         let ready = Arc::new(Ready::default());
-        let begin = state(&settings, &log, &sets, &history)?;
+        let (begin, place) = state(&settings, &log, &sets, &history)?;
         for (number, set) in sets.iter().enumerate().skip(begin.applied as usize + 1) {
             ready.put(number as u64, set.clone());
         }
-        let committed = opened.progress.judged;
-        let begin = Begin { committed, ..begin };
-        tracing::info!(
-            generation = catalog.generation(),
-            from = begin.place,
-            to = committed,
-            "bringing the state to where it was"
-        );
+        let (from, to) = (place.offset, opened.progress.judged);
+        tracing::info!(generation = catalog.generation(), from, to, "bringing the state to where it was");
         let (ask, questions) = mpsc::channel(16);
-        let mut matcher = Matcher::new(log.clone(), ready.clone(), settings.matcher.clone(), begin, questions);
+        let events = LogEvents::new(log.clone(), from, to, settings.matcher.max_ahead.is_some());
+        let mut matcher = Matcher::new(events, ready.clone(), settings.matcher.clone(), begin, questions);
         let rollout = Rollout::new(history, catalog, ready, log.clone(), settings.log.clock);
         let stop = Arc::new(AtomicBool::new(false));
         let alert_file = match &settings.alert_file {
@@ -150,19 +147,20 @@ impl Prepared {
             move || {
                 // Without a matcher nothing may be taken, however it ended.
                 let phase = Ends(phase);
-                matcher.catch_up().and_then(|()| {
-                    let ready = phase.0.send_if_modified(|phase| {
-                        let recovered = *phase == Phase::Recovering;
-                        if recovered {
-                            *phase = Phase::Ready;
-                        }
-                        recovered
-                    });
-                    if ready {
-                        tracing::info!(%address, "ready");
+                if !matcher.catch_up(&stop)? {
+                    return Ok(());
+                }
+                let ready = phase.0.send_if_modified(|phase| {
+                    let recovered = *phase == Phase::Recovering;
+                    if recovered {
+                        *phase = Phase::Ready;
                     }
-                    matcher.run(&stop)
-                })
+                    recovered
+                });
+                if ready {
+                    tracing::info!(%address, "ready");
+                }
+                matcher.run(&stop)
             }
         });
         let judging = judging.map_err(|e| e.to_string())?;
@@ -186,7 +184,8 @@ impl Prepared {
         // What a request began is led to its end before the matcher looks for the last time.
         runtime.shutdown_timeout(LAST_TASKS);
         stop.store(true, Ordering::Release);
-        let result = judging.join().unwrap_or(Err(Stopped::Closed)).map_err(|stopped| stopped.to_string());
+        let result = judging.join().map_err(|_| "the matcher has failed".to_owned());
+        let result = result.and_then(|done| done.map_err(|stopped: Stopped| stopped.to_string()));
         judged.store(true, Ordering::Release);
         if let Some(thread) = writing_alerts {
             let _ = thread.join();
@@ -212,7 +211,12 @@ fn reconcile(history: &mut History, last: u64) -> Result<(), String> {
 }
 
 /// The state as it was saved last, or none.
-fn state(settings: &Settings, log: &Log, sets: &[Arc<RuleSet>], history: &History) -> Result<Begin, String> {
+fn state(
+    settings: &Settings,
+    log: &Log,
+    sets: &[Arc<RuleSet>],
+    history: &History,
+) -> Result<(Begin, event_log::Place), String> {
     let secret = history.secret().ok_or("the history of the catalog does not say how the service began")?;
     let options = Options { secret, sources: vec![SOURCE.to_owned()], ..settings.options.clone() };
     let folder: &Path = &settings.data.join("state");
@@ -227,14 +231,14 @@ fn state(settings: &Settings, log: &Log, sets: &[Arc<RuleSet>], history: &Histor
         }
         let mut pipeline = Pipeline::new(sets[0].clone(), options, settings.threads);
         checkpoints.keep(&mut pipeline);
-        return Ok(Begin { pipeline, place: 0, committed: 0, applied: 0, checkpoints });
+        return Ok((Begin { pipeline, applied: 0, checkpoints }, event_log::Place::default()));
     };
-    let place = saved.place;
+    let place = saved.place.clone();
     let applied = place.applied as usize;
     let live = (applied + 1).checked_sub(place.generations as usize).and_then(|first| sets.get(first..=applied));
     let live = live.ok_or("the state belongs to changes that the history of the catalog does not have")?;
     let pipeline = checkpoints.load(&saved, live.to_vec(), options, settings.threads)?;
-    Ok(Begin { pipeline, place: place.log, committed: 0, applied: place.applied, checkpoints })
+    Ok((Begin { pipeline, applied: place.applied, checkpoints }, place.log))
 }
 
 /// Ends the service when it goes.

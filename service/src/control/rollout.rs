@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -21,17 +22,26 @@ use crate::data::log::embedded::{Log, NotAppended};
 
 /// Rule sets by the numbers of the changes that made them, until the matcher has taken them.
 #[derive(Default)]
-pub struct Ready(Mutex<BTreeMap<u64, Arc<RuleSet>>>);
+pub struct Ready {
+    sets: Mutex<BTreeMap<u64, Arc<RuleSet>>>,
+    last: AtomicU64,
+}
 
 impl Ready {
     /// Puts the rule set of a change.
     pub fn put(&self, number: u64, rules: Arc<RuleSet>) {
-        self.0.lock().expect("nobody panics with it").insert(number, rules);
+        self.sets.lock().expect("nobody panics with it").insert(number, rules);
+        self.last.fetch_max(number, Ordering::AcqRel);
     }
 
     /// Takes the rule set of a change.
     pub fn take(&self, number: u64) -> Option<Arc<RuleSet>> {
-        self.0.lock().expect("nobody panics with it").remove(&number)
+        self.sets.lock().expect("nobody panics with it").remove(&number)
+    }
+
+    /// The greatest number of a change that was put.
+    pub fn last(&self) -> u64 {
+        self.last.load(Ordering::Acquire)
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use lapwing_dsl::functions::timestamp_text;
 use lapwing_engine::Millis;
-use lapwing_engine::batch::Batch;
+use lapwing_engine::batch::{Batch, Origin};
 use lapwing_engine::limits::Limits;
 use lapwing_engine::order::{Aside, Order, Ordered, OrderedEvent, Part, PutAside, Sequencer};
 use lapwing_engine::output::Output;
@@ -27,8 +27,8 @@ use serde::Serialize;
 use super::alert::Alert;
 use super::decode::json::Reject;
 use super::decode::shape::Decoder;
-pub use super::lines::Lines;
-use super::lines::{DecodedLines, Decoding, Generation, Hands, Jobs, PIECES_MAX, numbered, split};
+use super::lines::{Decoded, Decoding, Generation, Hands, Jobs, PIECES_MAX, numbered, split};
+pub use super::lines::{Input, Lines, Record, Records};
 
 /// How a pipeline runs.
 #[derive(Clone, Debug)]
@@ -60,11 +60,11 @@ impl Default for Options {
     }
 }
 
-/// A line that gave no event, with the reason.
+/// A line or record that gave no event, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
-    /// Number of the line, from 0.
-    pub line: u64,
+    /// Where it stands; the offset of a line is its number, from 0.
+    pub origin: Origin,
     /// Why.
     pub reason: Reason,
 }
@@ -433,15 +433,16 @@ impl Pipeline {
         self.suppressor.keep_rules(&old.rules, &next);
     }
 
-    /// Takes whole lines, one after the other in order. Returns how many there were, empty ones too.
-    pub fn take(&mut self, lines: &Lines<'_>, sink: &mut dyn Sink) -> u64 {
-        let taken = self.take_ahead(lines, sink);
+    /// Takes whole lines or records in their order. Returns how many there were, empty ones too.
+    pub fn take<'a>(&mut self, input: impl Into<Input<'a>>, sink: &mut dyn Sink) -> u64 {
+        let taken = self.take_ahead(input, sink);
         self.settle(sink);
         taken
     }
 
-    /// As [`Pipeline::take`], but with several threads what the lines gave may leave with the next call, or with [`Pipeline::settle`].
-    pub fn take_ahead(&mut self, lines: &Lines<'_>, sink: &mut dyn Sink) -> u64 {
+    /// As [`Pipeline::take`], but with several threads what the input gave may leave with the next call, or with [`Pipeline::settle`].
+    pub fn take_ahead<'a>(&mut self, input: impl Into<Input<'a>>, sink: &mut dyn Sink) -> u64 {
+        let input = input.into();
         let crosses = |ahead: &Ordered| self.generations.get(1).is_some_and(|next| ahead.until > next.above);
         if self.ahead.as_ref().is_some_and(crosses) {
             self.settle(sink);
@@ -449,7 +450,7 @@ impl Pipeline {
         let generations: Vec<Generation> = self.generations.iter().cloned().collect();
         // Generations that differ in lists and tables alone read the same of a line.
         let families: Vec<&[Generation]> = generations.chunk_by(|a, b| a.rules.shares_programs(&b.rules)).collect();
-        let (decoded, stepped) = self.round(&families, lines);
+        let (decoded, stepped) = self.round(&families, &input);
         if let Some(stepped) = stepped {
             self.climb(&stepped);
             self.recycle(stepped);
@@ -482,16 +483,16 @@ impl Pipeline {
         if newest > 0 {
             // A line that an older rule set can read is not lost.
             let old = parts.iter().filter(|p| p.up_to != Millis::MAX);
-            let read: BTreeSet<u64> =
-                old.flat_map(|p| p.batch.rows.iter().filter(|r| r.at <= p.up_to).map(|r| r.origin.offset)).collect();
-            rejected.retain(|r| !read.contains(&r.line));
+            let read: BTreeSet<Origin> =
+                old.flat_map(|p| p.batch.rows.iter().filter(|r| r.at <= p.up_to).map(|r| r.origin)).collect();
+            rejected.retain(|r| !read.contains(&r.origin));
         }
         self.totals.rejected += rejected.len() as u64;
         rejected.into_iter().for_each(|r| sink.rejected(r));
         self.totals.events += self.sequencer.take(parts, self.options.limit, &mut ready, &mut aside);
         self.totals.aside += aside.len() as u64;
         for put in aside {
-            sink.rejected(Rejected { line: put.origin.offset, reason: Reason::Aside(put) });
+            sink.rejected(Rejected { origin: put.origin, reason: Reason::Aside(put) });
         }
         self.stages.order += decoded_at.elapsed().as_secs_f64();
         self.ahead = Some(ready);
@@ -521,6 +522,20 @@ impl Pipeline {
         self.advance(ready, sink);
     }
 
+    /// Makes a partition of a source known, which holds time back until its first event.
+    pub fn add_partition(&mut self, source: u16, partition: u16) {
+        self.sequencer.add_partition((source, partition));
+    }
+
+    /// Declares a partition idle: until its next event it holds time back no more.
+    pub fn set_idle(&mut self, source: u16, partition: u16, sink: &mut dyn Sink) {
+        self.settle(sink);
+        self.sequencer.set_idle((source, partition));
+        let mut ready = Ordered::default();
+        self.sequencer.take(Vec::new(), self.options.limit, &mut ready, &mut Vec::new());
+        self.advance(ready, sink);
+    }
+
     /// The end of the input is the end of time.
     pub fn finish(&mut self, sink: &mut dyn Sink) {
         self.settle(sink);
@@ -531,9 +546,9 @@ impl Pipeline {
 
     /// Moves the shards' lowest stratum over what is in order, which is given back, and decodes lines by each family of generations that
     /// have the same programs.
-    fn round(&mut self, families: &[&[Generation]], lines: &Lines<'_>) -> (Vec<Vec<DecodedLines>>, Option<Ordered>) {
+    fn round(&mut self, families: &[&[Generation]], input: &Input<'_>) -> (Vec<Vec<Decoded>>, Option<Ordered>) {
         let started = Instant::now();
-        let pieces = split(lines, self.shards.len());
+        let pieces = split(input, self.shards.len());
         let jobs = Jobs { families, pieces: &pieces, next: AtomicUsize::new(0) };
         let mut batches = std::mem::take(&mut self.spare);
         let share = batches.len().div_ceil(self.shards.len());
@@ -564,7 +579,7 @@ impl Pipeline {
             }
             (stepped, done)
         });
-        let mut decoded: Vec<(usize, DecodedLines)> = Vec::with_capacity(families.len() * pieces.len());
+        let mut decoded: Vec<(usize, Decoded)> = Vec::with_capacity(families.len() * pieces.len());
         for (outputs, (own, hands)) in done {
             self.outputs.extend(outputs);
             decoded.extend(own);
@@ -573,7 +588,12 @@ impl Pipeline {
         }
         decoded.sort_unstable_by_key(|(job, _)| *job);
         let mut decoded = decoded.into_iter().map(|(_, lines)| lines);
-        let by_family = families.iter().map(|_| numbered(decoded.by_ref().take(pieces.len()).collect())).collect();
+        let lines = matches!(input, Input::Lines(_));
+        let mut of_family = |_| -> Vec<Decoded> {
+            let pieces = decoded.by_ref().take(pieces.len()).collect();
+            if lines { numbered(pieces) } else { pieces }
+        };
+        let by_family = families.iter().map(&mut of_family).collect();
         self.stages.step += (stepped - started).as_secs_f64();
         self.stages.decode += stepped.elapsed().as_secs_f64();
         (by_family, ahead)
