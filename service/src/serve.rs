@@ -99,7 +99,7 @@ impl Prepared {
         begun.map_err(|e| format!("`{}`: {e}", self.settings.data.display()))
     }
 
-    /// Runs the service until `ended` says so by a signal of the system, or something fails.
+    /// Runs the service until a signal of the system says that it is to end, or something fails.
     pub fn run(self) -> Result<(), String> {
         let Prepared { settings, mut history } = self;
         let (log, writing, opened) =
@@ -142,6 +142,8 @@ impl Prepared {
         let listener = listener.map_err(|e| format!("cannot listen on {}: {e}", settings.listen))?;
         let address = listener.local_addr().map_err(|e| e.to_string())?;
         let phase = Arc::new(phase);
+        // Before it is ready: who is told so may tell it to end at once.
+        let signals = runtime.block_on(async { Signals::listen() }).map_err(|e| e.to_string())?;
         let judging = std::thread::Builder::new().name("matcher".to_owned()).spawn({
             let (phase, stop) = (phase.clone(), stop.clone());
             move || {
@@ -174,7 +176,7 @@ impl Prepared {
             tokio::spawn({
                 let phase = phase.clone();
                 async move {
-                    ended().await;
+                    signals.wait().await;
                     phase.send_replace(Phase::Stopping);
                     tracing::info!("stopping");
                 }
@@ -250,16 +252,23 @@ impl Drop for Ends {
     }
 }
 
-/// Waits for the signal to end.
-async fn ended() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals to end.
+struct Signals([tokio::signal::unix::Signal; 2]);
+
+impl Signals {
+    /// Listens for them from now on: where nobody listens the system ends the process.
+    fn listen() -> std::io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?]))
+    }
+
+    /// Waits for one.
+    async fn wait(self) {
+        let Signals([mut terminate, mut interrupt]) = self;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 
