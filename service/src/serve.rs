@@ -37,7 +37,7 @@ pub const SOURCE: &str = "events";
 pub const DRAIN: Duration = Duration::from_secs(10);
 
 /// How long what a request began may still take when all requests are answered.
-const LAST_TASKS: Duration = Duration::from_secs(5);
+pub const LAST_TASKS: Duration = Duration::from_secs(5);
 
 /// What a service is told.
 #[derive(Clone, Debug)]
