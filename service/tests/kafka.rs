@@ -5,10 +5,9 @@
 mod service;
 mod topics;
 
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::Instant;
 
 use lapwing_broker::Broker;
 use serde_json::{Value, json};
@@ -56,4 +55,162 @@ fn events_come_from_a_topic_and_alerts_go_to_one_over_restarts_and_changes() {
     assert!(expected.iter().any(|alert| alert.contains("\"ruleset\":2")));
     assert_eq!(topics.alerts(), expected);
     drop(service);
+}
+
+#[test]
+fn killed_at_any_place_under_a_broker_that_comes_and_goes_nothing_is_lost_or_said_twice() {
+    let kills: u64 = std::env::var("LAPWING_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(15);
+    let dir = folder("kafka-killed");
+    let mut broker = Broker::start();
+    let mut seed: u64 = std::env::var("LAPWING_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(11);
+    let (mut killed, mut round) = (0, 0);
+    while killed < kills {
+        round += 1;
+        killed += one_life(&dir, &mut broker, round, &mut seed);
+    }
+}
+
+/// Writes all events, with changes in between, before a service that is killed again and again. Returns how often.
+fn one_life(dir: &Path, broker: &mut Broker, round: u64, seed: &mut u64) -> u64 {
+    let topics = Topics::new(broker, &format!("round-{round}"));
+    let lines = stream(&dir.join(&topics.events), 20_000);
+    let mut life = Life { data: dir.join(format!("data-{round}")), topics, seed: *seed, killed: 0, service: None };
+    let (mut at, mut generation) = (0, 1);
+    let mut changes = Vec::new();
+    while at < lines.len() {
+        let size = 1 + random(&mut life.seed) as usize % 2_000;
+        let batch = &lines[at..lines.len().min(at + size)];
+        life.topics.send(batch);
+        at += batch.len();
+        match random(&mut life.seed) % 8 {
+            0 => {
+                broker.kill();
+                broker.restart();
+            }
+            1 => {
+                broker.stop();
+                broker.restart();
+            }
+            2..=4 => {
+                let stage = if generation % 2 == 0 { "live" } else { "paused" };
+                let change = json!({"op": "stage", "kind": "rule", "name": "failed_logins", "stage": stage});
+                life.change(&change, generation + 1);
+                generation += 1;
+                changes.push(change);
+            }
+            _ => {}
+        }
+        // Now and then it has time to judge.
+        if random(&mut life.seed).is_multiple_of(3) {
+            let count = at as u64;
+            life.until(|topics| topics.judged() >= count);
+        }
+    }
+    life.sound();
+    life.topics.until_judged(lines.len() as u64);
+    (1..generation).for_each(|change| life.topics.until_applied(change));
+    let expected = run_on(&dir.join(&life.topics.events), &life.topics.changes(&changes), &[EVENTS, RULES]);
+    let alerts = life.topics.alerts();
+    let different = alerts.iter().zip(&expected).position(|(a, b)| *a != *b);
+    assert_eq!((alerts.len(), different), (expected.len(), None), "round {round}, seed {}", *seed);
+    let (code, said) = life.service.take().expect("it runs").terminate();
+    assert_eq!(code, Some(0), "{said}");
+    *seed = life.seed;
+    life.killed
+}
+
+/// A service that is killed and started again.
+struct Life {
+    data: PathBuf,
+    topics: Topics,
+    seed: u64,
+    killed: u64,
+    service: Option<Service>,
+}
+
+/// Places where the process ends or the disk fails.
+const PLACES: [&str; 10] = [
+    "kafka-produce",
+    "kafka-offsets",
+    "kafka-commit",
+    "kafka-committed",
+    "history-write",
+    "history-sync",
+    "store-begins",
+    "store-writes",
+    "store-written",
+    "store-taken-in",
+];
+
+impl Life {
+    fn command(&mut self) -> Command {
+        let threads = if random(&mut self.seed).is_multiple_of(2) { "engine.threads=1" } else { "engine.threads=3" };
+        let mut command = over(&self.topics, &self.data);
+        // So little that cold keys leave memory.
+        command.args(["--set", threads, "--set", "engine.memory=16MiB"]);
+        command
+    }
+
+    /// A service that runs, with something planted that ends it or makes its disk fail.
+    fn service(&mut self) -> &Service {
+        let begun = Instant::now();
+        while self.service.as_mut().is_none_or(Service::has_ended) {
+            let mut start = self.command();
+            let place = |seed: &mut u64| PLACES[random(seed) as usize % PLACES.len()];
+            let after = random(&mut self.seed) % 30;
+            let kill = format!("{}={after}*off->return(kill)", place(&mut self.seed));
+            let fail = format!("{}=7%return(enospc)", place(&mut self.seed));
+            start.env("FAILPOINTS", format!("{kill};{fail}"));
+            self.killed += 1;
+            match Service::start(&mut start) {
+                Ok(service) => self.service = Some(service),
+                Err(said) => assert!(begun.elapsed() < 10 * service::DEADLINE, "it never starts:\n{said}"),
+            }
+        }
+        self.service.as_ref().expect("it runs")
+    }
+
+    /// The same with nothing planted.
+    fn sound(&mut self) {
+        self.service = None;
+        self.service = Some(Service::start(&mut self.command()).expect("it is ready"));
+    }
+
+    /// Makes a change, however often that takes: what was not answered may have been taken.
+    fn change(&mut self, change: &Value, generation: u64) {
+        let begun = Instant::now();
+        loop {
+            if random(&mut self.seed).is_multiple_of(10)
+                && let Some(mut service) = self.service.take()
+            {
+                service.kill();
+            }
+            let service = self.service();
+            let now = service.ask("GET", "/readyz", &[], b"");
+            if now.is_some_and(|now| now.body["generation"] == json!(generation)) {
+                return;
+            }
+            match service.change(&change.to_string()) {
+                Some(answer) if answer.status == 200 => return,
+                Some(answer) => assert_eq!(answer.status, 503, "{answer:?}"),
+                None => {}
+            }
+            assert!(begun.elapsed() < 10 * service::DEADLINE, "{change} is not taken");
+        }
+    }
+
+    /// Waits until something holds of the topics, while the service is killed now and then.
+    fn until(&mut self, holds: impl Fn(&Topics) -> bool) {
+        let begun = Instant::now();
+        while !holds(&self.topics) {
+            if random(&mut self.seed).is_multiple_of(20)
+                && let Some(mut service) = self.service.take()
+            {
+                service.kill();
+            }
+            self.service();
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            assert!(begun.elapsed() < 10 * service::DEADLINE, "it does not come");
+        }
+    }
 }

@@ -70,17 +70,19 @@ impl Topics {
         producer.flush(WAIT).expect("it arrives");
     }
 
-    /// Waits until so many events are judged, and that is committed.
-    pub fn until_judged(&self, count: u64) {
+    /// How many events are judged, as is committed.
+    pub fn judged(&self) -> u64 {
         let reader = Reader::open(&self.properties(), &self.name, &[], false).expect("known properties");
         let place = [Partition::new(self.events.as_str(), 0)];
+        let committed = reader.committed(&place, WAIT).expect("the broker answers")[0];
+        committed.map_or(0, |offset| offset as u64)
+    }
+
+    /// Waits until so many events are judged, and that is committed.
+    pub fn until_judged(&self, count: u64) {
         let begun = Instant::now();
-        loop {
-            let committed = reader.committed(&place, WAIT).expect("the broker answers")[0];
-            if committed >= Some(count as i64) {
-                return;
-            }
-            assert!(begun.elapsed() < DEADLINE, "only {committed:?} of {count} are judged");
+        while self.judged() < count {
+            assert!(begun.elapsed() < DEADLINE, "only {} of {count} are judged", self.judged());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
