@@ -49,7 +49,7 @@ pub(super) async fn stream(
     Query(from): Query<From>,
     headers: HeaderMap,
 ) -> Result<Sse<KeepAliveStream<ReceiverStream<Result<Event, Infallible>>>>, Problem> {
-    let (log, _) = service.log()?;
+    let log = &service.embedded()?.log;
     let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()).map(str::to_owned);
     let after = last.or(from.after).unwrap_or_else(|| "latest".to_owned());
     let (place, passed) = match after.as_str() {

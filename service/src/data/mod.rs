@@ -10,6 +10,7 @@ pub mod alert;
 pub mod alert_file;
 pub mod cards;
 pub mod checkpoint;
+pub mod dead_letters;
 pub mod decode;
 pub mod event_log;
 pub mod followed;

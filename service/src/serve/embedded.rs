@@ -9,11 +9,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::{Ends, Http, SOURCE, Settings, is_ready};
 use crate::api::events::Intake;
-use crate::api::{Events, Phase, Service};
+use crate::api::{Embedded, Events, Phase, Service};
 use crate::control::history::History;
 use crate::control::rollout::{Places, Ready, Rollout};
 use crate::data::alert_file::AlertFile;
 use crate::data::checkpoint::Checkpoints;
+use crate::data::dead_letters::DeadLetters;
 use crate::data::event_log;
 use crate::data::followed::FollowedLog;
 use crate::data::log::embedded::Log;
@@ -52,7 +53,8 @@ pub fn run(settings: Settings, mut history: History) -> Result<(), String> {
     let webhooks = Webhooks::open(&settings.webhooks, &folder, || FollowedLog::new(&log))?;
     let (phase, watched) = watch::channel(Phase::Recovering);
     let phase = Arc::new(phase);
-    let events = Events::Log(log, Intake::new(settings.line_bytes_max));
+    let dead_letters = DeadLetters::new(log.clone());
+    let events = Events::Log(Embedded { log, intake: Intake::new(settings.line_bytes_max), dead_letters });
     let service = Arc::new(Service { events, rollout, ask, phase: watched });
     let http = Http::listen(&settings.listen)?;
     let address = http.address;

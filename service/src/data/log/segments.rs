@@ -432,6 +432,13 @@ impl Reader {
         self.segments.read().expect("no writer panics").first().map_or_else(Default::default, |s| (s.base, s.progress))
     }
 
+    /// Where the file begins that has a place; the oldest where that is gone.
+    pub fn file_of(&self, place: u64) -> u64 {
+        let list = self.segments.read().expect("no writer panics");
+        let behind = list.partition_point(|s| s.base <= place);
+        list.get(behind.saturating_sub(1)).map_or(0, |s| s.base)
+    }
+
     /// Where the file begins that has the line with this number, or will have it; none where that is gone.
     pub fn file_of_line(&self, line: u64) -> Option<u64> {
         let list = self.segments.read().expect("no writer panics");
