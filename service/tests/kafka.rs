@@ -57,6 +57,114 @@ fn events_come_from_a_topic_and_alerts_go_to_one_over_restarts_and_changes() {
     drop(service);
 }
 
+/// Good events among all that can be wrong with a message.
+fn garbage(lines: &mut Vec<Vec<u8>>, seed: &mut u64) -> u64 {
+    let mut bad = 0;
+    let mut add = |lines: &mut Vec<Vec<u8>>, what: &[u8], at: usize| {
+        lines.insert(at, [what, b"\n"].concat());
+        bad += 1;
+    };
+    for at in (0..lines.len()).rev().step_by(100) {
+        let what: &[u8] = match random(seed) % 6 {
+            0 => b"",
+            1 => b"no JSON",
+            2 => b"{\"type\":\"login\",\"user\":\"\xff\xfe\"}",
+            3 => b"{\"type\":\"login\",\"at\":\"2026-01-01T00:00:00Z\"}",
+            4 => b"null",
+            _ => b"{\"type\":\"login\",\"at\":\"soon\",\"user\":\"ann\",\"success\":true}",
+        };
+        add(lines, what, at);
+    }
+    let large = format!(r#"{{"type":"login","user":"{}"}}"#, "x".repeat(10 << 20));
+    add(lines, large.as_bytes(), 1_000);
+    bad
+}
+
+#[test]
+fn what_is_no_event_or_late_is_told_byte_for_byte_and_stops_nothing() {
+    let dir = folder("kafka-garbage");
+    let topics = Topics::new(Broker::shared(), "garbage");
+    let mut lines = stream(&dir.join(&topics.events), 5_000);
+    let bad = garbage(&mut lines, &mut 7);
+    let file = dir.join(&topics.events);
+    std::fs::write(&file, lines.concat()).expect("it can be written");
+    let mut service = Service::start(&mut over(&topics, &dir.join("data"))).expect("it is ready");
+    topics.send(&lines);
+    topics.until_judged(lines.len() as u64);
+    assert_eq!(topics.alerts(), run_on(&file, &[], &[EVENTS, RULES]));
+    let dead = topics.read("garbage-dead");
+    assert_eq!(dead.len() as u64, bad);
+    let late = topics.read("garbage-late");
+    assert!(!late.is_empty());
+    for message in dead.iter().chain(&late) {
+        let header = |name: &str| message.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+        assert_eq!((header("lapwing_topic"), header("lapwing_partition")), (Some("garbage-events"), Some("0")));
+        let offset: usize = header("lapwing_offset").and_then(|n| n.parse().ok()).expect("an offset");
+        let sent = lines[offset].strip_suffix(b"\n").expect("a line");
+        let told = message.payload.as_deref().unwrap_or_default();
+        match header("lapwing_bytes") {
+            None => assert_eq!(told, sent),
+            // What no broker takes whole is cut, and its length told.
+            Some(bytes) => assert!(bytes == sent.len().to_string() && sent.starts_with(told), "{bytes}"),
+        }
+        let reason = header("lapwing_reason").expect("a reason");
+        let words = match header("lapwing_kind") {
+            Some("late") => "is behind the watermark",
+            _ if sent.is_empty() => "it has no value",
+            _ if sent.len() > 10 << 20 => "the limit is",
+            _ if sent == b"no JSON" || sent == b"null" => "not a JSON object",
+            _ if sent.contains(&0xff) => "not UTF-8",
+            _ => "field `",
+        };
+        assert!(reason.contains(words), "{reason}");
+    }
+    // The same once more tells nothing new.
+    service.kill();
+    service = Service::start(&mut over(&topics, &dir.join("data"))).expect("it is ready");
+    assert_eq!(service.terminate().0, Some(0));
+    assert_eq!(topics.read("garbage-dead").len() as u64, bad);
+}
+
+#[test]
+fn who_was_frozen_while_another_took_over_writes_nothing_that_counts() {
+    let dir = folder("kafka-frozen");
+    let topics = Topics::new(Broker::shared(), "frozen");
+    let lines = stream(&dir.join(&topics.events), 20_000);
+    let rounds: usize = std::env::var("LAPWING_FREEZES").ok().and_then(|n| n.parse().ok()).unwrap_or(4);
+    let start = |name: &str| {
+        let mut command = over(&topics, &dir.join(name));
+        for property in ["session.timeout.ms=2000", "heartbeat.interval.ms=200"] {
+            let (name, value) = property.split_once('=').expect("a value");
+            command.arg("--set").arg(format!("kafka.properties.\"{name}\"={value}"));
+        }
+        Service::start(&mut command).expect("it is ready")
+    };
+    let services = [start("one"), start("two")];
+    let mut sent = 0;
+    for (round, batch) in lines.chunks(lines.len().div_ceil(2 * rounds)).enumerate() {
+        topics.send(batch);
+        sent += batch.len();
+        if round % 2 == 1 {
+            topics.until_judged(sent as u64);
+            continue;
+        }
+        // Who took over last is frozen in the middle of it, and the other goes on.
+        let frozen = &services[round / 2 % 2];
+        frozen.signal("STOP");
+        topics.until_judged(sent as u64);
+        frozen.signal("CONT");
+    }
+    topics.until_judged(lines.len() as u64);
+    let expected = run_on(&dir.join(&topics.events), &[], &[EVENTS, RULES]);
+    let alerts = topics.alerts();
+    let different = alerts.iter().zip(&expected).position(|(a, b)| *a != *b);
+    assert_eq!((alerts.len(), different), (expected.len(), None));
+    for service in services {
+        let (code, said) = service.terminate();
+        assert_eq!(code, Some(0), "{said}");
+    }
+}
+
 #[test]
 fn killed_at_any_place_under_a_broker_that_comes_and_goes_nothing_is_lost_or_said_twice() {
     let kills: u64 = std::env::var("LAPWING_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(15);

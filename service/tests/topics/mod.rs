@@ -32,9 +32,10 @@ impl Topics {
     /// Makes them.
     pub fn new(broker: &Broker, name: &str) -> Topics {
         let topics = Topics { address: broker.address(), name: name.to_owned(), events: format!("{name}-events") };
-        for topic in ["events", "alerts", "control", "status", "journal", "late", "dead"] {
+        for topic in ["alerts", "control", "status", "journal", "late", "dead"] {
             broker.topic(&format!("{name}-{topic}"), 1);
         }
+        broker.topic_with(&topics.events, 1, &[("max.message.bytes", "20000000")]);
         topics
     }
 
@@ -61,9 +62,11 @@ impl Topics {
 
     /// Writes events, each a line.
     pub fn send(&self, lines: &[Vec<u8>]) {
-        let mut producer = Producer::open(&self.properties()).expect("known properties");
+        let properties = self.properties().with("message.max.bytes", "20000000");
+        let mut producer = Producer::open(&properties).expect("known properties");
         for line in lines {
-            let payload = Some(line.strip_suffix(b"\n").unwrap_or(line));
+            // An empty line is a tombstone.
+            let payload = Some(line.strip_suffix(b"\n").unwrap_or(line)).filter(|line| !line.is_empty());
             let record = Record { topic: &self.events, partition: Some(0), payload, ..Record::default() };
             producer.send(&record).expect("it is taken");
         }
