@@ -11,8 +11,8 @@ use lapwing_dsl::functions::timestamp_text;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Service;
 use super::problem::Problem;
+use super::{Embedded, Service};
 use crate::data::dead_letters::{DeadLetter, Failure, Id, KINDS, Kind, Page, Redriven, Wanted};
 use crate::data::log::segments::ReadError;
 
@@ -47,9 +47,10 @@ pub(super) async fn list(
     State(service): State<Arc<Service>>,
     Query(asked): Query<Asked>,
 ) -> Result<Json<Value>, Problem> {
+    let Embedded { dead_letters, .. } = service.embedded()?;
     let Asked { after, kind, limit } = asked;
-    let wanted = wanted(after, kind, limit, service.dead_letters.end())?;
-    let page = tokio::task::block_in_place(|| service.dead_letters.page(&wanted))?;
+    let wanted = wanted(after, kind, limit, dead_letters.end())?;
+    let page = tokio::task::block_in_place(|| dead_letters.page(&wanted))?;
     let Page { letters, next, more } = page;
     let letters: Vec<Value> = letters.iter().map(letter_json).collect();
     Ok(Json(json!({"dead_letters": letters, "next": next.to_string(), "more": more})))
@@ -57,8 +58,9 @@ pub(super) async fn list(
 
 /// Shows a dead letter.
 pub(super) async fn show(State(service): State<Arc<Service>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    let Embedded { dead_letters, .. } = service.embedded()?;
     let id = read_id(&id)?;
-    let letter = tokio::task::block_in_place(|| service.dead_letters.get(id))?;
+    let letter = tokio::task::block_in_place(|| dead_letters.get(id))?;
     Ok(Json(letter_json(&letter)))
 }
 
@@ -66,6 +68,7 @@ pub(super) async fn show(State(service): State<Arc<Service>>, Path(id): Path<Str
 pub(super) async fn redrive(State(service): State<Arc<Service>>, body: String) -> Result<Json<Value>, Problem> {
     service.is_ready()?;
     let asked: Redrive = serde_json::from_str(&body).map_err(|e| not_so(e.to_string()))?;
+    let Embedded { dead_letters, intake, .. } = service.embedded()?;
     let Redrive { ids, all, kind, after, until, limit } = asked;
     let mut answer = json!({});
     let ids = match (ids, all) {
@@ -78,9 +81,9 @@ pub(super) async fn redrive(State(service): State<Arc<Service>>, body: String) -
         }
         (None, true) => {
             // What is put in again may come back as another dead letter, which is not meant.
-            let until = until.unwrap_or_else(|| service.dead_letters.end());
+            let until = until.unwrap_or_else(|| dead_letters.end());
             let wanted = wanted(after, kind, Some(limit.unwrap_or(LIMIT_MAX)), until)?;
-            let page = tokio::task::block_in_place(|| service.dead_letters.page(&wanted))?;
+            let page = tokio::task::block_in_place(|| dead_letters.page(&wanted))?;
             answer = json!({"next": page.next.to_string(), "more": page.more, "until": until});
             page.letters.iter().map(|letter| letter.id).collect()
         }
@@ -90,7 +93,7 @@ pub(super) async fn redrive(State(service): State<Arc<Service>>, body: String) -
         }
     };
     let rules = service.rollout.newest();
-    let done = service.dead_letters.redrive(ids, |line| service.intake.refusal(&rules, line)).await?;
+    let done = dead_letters.redrive(ids, |line| intake.refusal(&rules, line)).await?;
     answer["results"] = done.iter().map(redriven_json).collect();
     Ok(Json(answer))
 }

@@ -28,18 +28,41 @@ use crate::data::log::embedded::Log;
 
 /// What requests reach.
 pub struct Service {
-    /// The log.
-    pub log: Log,
+    /// Where events come from and alerts go.
+    pub events: Events,
     /// Takes changes.
     pub rollout: Rollout,
-    /// Holds events against the rules before they are taken.
-    pub intake: Intake,
-    /// The lines that gave no event.
-    pub dead_letters: DeadLetters,
     /// Asks the matcher how many runs live, by rule.
     pub ask: mpsc::Sender<oneshot::Sender<BTreeMap<String, usize>>>,
     /// Where the service stands on its way from start to end.
     pub phase: watch::Receiver<Phase>,
+}
+
+/// Where events come from and alerts go.
+pub enum Events {
+    /// The embedded log.
+    Log(Embedded),
+    /// Topics.
+    Topics(Topics),
+}
+
+/// The embedded log, for requests.
+pub struct Embedded {
+    /// The log.
+    pub log: Log,
+    /// Holds events against the rules before they are taken.
+    pub intake: Intake,
+    /// The lines that gave no event.
+    pub dead_letters: DeadLetters,
+}
+
+/// The topics of a service.
+#[derive(Clone, Debug)]
+pub struct Topics {
+    /// Where events come from.
+    pub sources: Vec<String>,
+    /// Where alerts go.
+    pub alerts: String,
 }
 
 /// Where a service stands on its way.
@@ -83,6 +106,20 @@ async fn not_so(method: Method, uri: Uri) -> Problem {
 }
 
 impl Service {
+    /// The embedded log.
+    fn embedded(&self) -> Result<&Embedded, Problem> {
+        match &self.events {
+            Events::Log(embedded) => Ok(embedded),
+            Events::Topics(Topics { sources, alerts }) => {
+                let detail = format!(
+                    "events are read from the Kafka topics {}, and alerts are written to `{alerts}`",
+                    sources.iter().map(|source| format!("`{source}`")).collect::<Vec<_>>().join(", ")
+                );
+                Err(Problem::new(StatusCode::CONFLICT, "this service is served by Kafka", detail))
+            }
+        }
+    }
+
     /// Refuses what comes before the service is ready, or when it ends.
     fn is_ready(&self) -> Result<(), Problem> {
         let (title, detail) = match *self.phase.borrow() {

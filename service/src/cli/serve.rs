@@ -30,8 +30,16 @@ pub fn run(arguments: &Arguments) -> Exit {
         Ok(loaded) => loaded.config,
         Err(exit) => return exit,
     };
-    if config.kafka.is_some() {
-        return refuse("`[kafka]`: this version serves events that come by HTTP; take the section away");
+    if let Some(kafka) = &config.kafka {
+        if config.alerts.file.is_some() || !config.alerts.webhook.is_empty() {
+            let topic = &kafka.alerts.topic;
+            return refuse(format!(
+                "`[alerts]`: with `[kafka]` alerts go to the topic `{topic}`; take `alerts.file` and `[[alerts.webhook]]` away"
+            ));
+        }
+        if let Some(source) = kafka.source.iter().find(|source| source.history.is_some()) {
+            return refuse(format!("`kafka.source.history` of `{}`: this version reads topics alone", source.topic));
+        }
     }
     let mut prepared = match Prepared::new(settings(&config)) {
         Ok(prepared) => prepared,
@@ -72,6 +80,7 @@ fn settings(config: &Config) -> Settings {
             sync_every: log.sync_every,
             clock,
         },
+        kafka: config.kafka.clone(),
         matcher: matcher::Settings {
             epoch_every: epoch.every,
             epoch_bytes_max: epoch.bytes_max as usize,

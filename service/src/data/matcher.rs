@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::mem;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lapwing_engine::Millis;
@@ -118,7 +118,16 @@ impl Sink for Gathered {
 }
 
 /// Questions to a matcher, each with where the answer goes: how many runs live, by the names of their rules.
-pub type Questions = mpsc::Receiver<oneshot::Sender<BTreeMap<String, usize>>>;
+pub type Questions = Arc<Mutex<mpsc::Receiver<oneshot::Sender<BTreeMap<String, usize>>>>>;
+
+/// Answers the questions that wait.
+pub fn answer(questions: &Questions, live: impl Fn() -> BTreeMap<String, usize>) {
+    let mut questions = questions.lock().unwrap_or_else(PoisonError::into_inner);
+    while let Ok(answer) = questions.try_recv() {
+        // Who does not wait any more is not told.
+        let _ = answer.send(live());
+    }
+}
 
 /// What a matcher begins with.
 pub struct Begin {
@@ -193,10 +202,7 @@ impl<L: EventLog> Matcher<L> {
             }
             self.failure()?;
             self.commit()?;
-            while let Ok(answer) = self.questions.try_recv() {
-                // Who does not wait any more is not told.
-                let _ = answer.send(self.pipeline.runs_by_rule());
-            }
+            answer(&self.questions, || self.pipeline.runs_by_rule());
             let ended = self.checkpoints.poll();
             self.saved(ended);
             // Where nothing came there is nothing new to save.
