@@ -71,6 +71,8 @@ pub struct Rule {
     pub stop: Option<Stop>,
     /// For how long after a window closed, or an absence's time was up, a late event still counts, in milliseconds; 0 where nothing is revised.
     pub lateness: i64,
+    /// Whether it goes by the clock's reading at which events came, and not by their own times.
+    pub processing: bool,
     /// The window at whose close the rule fires. Its steps then are the event types that it counts, and its pattern says nothing more.
     pub closing: Option<Closing>,
     /// Aggregates over windows that its expressions read.

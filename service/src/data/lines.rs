@@ -13,6 +13,7 @@ use lapwing_engine::rule_set::RuleSet;
 use super::decode::plan::Plan;
 use super::decode::shape::Decoder;
 use super::pipeline::{Reason, Rejected};
+use super::processing::Readings;
 
 /// A stretch of lines of the input.
 #[derive(Clone, Debug)]
@@ -42,6 +43,9 @@ pub(super) struct DecodedLines {
 /// A rule set with what decoding needs of it.
 #[derive(Clone)]
 pub(super) struct Generation {
+    /// The whole rule set.
+    pub(super) all: Arc<RuleSet>,
+    /// Those of its rules that go by the times of events.
     pub(super) rules: Arc<RuleSet>,
     pub(super) plan: Arc<Plan>,
     /// In event-time order it judges events of later times than this.
@@ -49,16 +53,18 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    pub(super) fn new(rules: Arc<RuleSet>, above: Millis) -> Generation {
-        Generation { plan: Arc::new(Plan::new(&rules)), rules, above }
+    pub(super) fn new(all: Arc<RuleSet>, above: Millis) -> Generation {
+        let rules = Arc::new(all.by_event_time());
+        Generation { plan: Arc::new(Plan::new(&rules)), all, rules, above }
     }
 
     /// The one after this; where only lists and tables differ, lines are decoded as before.
-    pub(super) fn next(&self, rules: Arc<RuleSet>, above: Millis) -> Generation {
-        if rules.shares_programs(&self.rules) {
-            return Generation { plan: self.plan.clone(), rules, above };
+    pub(super) fn next(&self, all: Arc<RuleSet>, above: Millis) -> Generation {
+        if all.shares_programs(&self.all) {
+            let rules = Arc::new(all.by_event_time());
+            return Generation { plan: self.plan.clone(), all, rules, above };
         }
-        Generation::new(rules, above)
+        Generation::new(all, above)
     }
 }
 
@@ -75,6 +81,8 @@ pub(super) struct Jobs<'a> {
     pub(super) families: &'a [&'a [Generation]],
     pub(super) pieces: &'a [Lines<'a>],
     pub(super) next: AtomicUsize,
+    /// Where events have the time at which they come: that.
+    pub(super) readings: Option<Readings>,
 }
 
 /// What a thread decodes with: for each family, and batches.
@@ -96,13 +104,19 @@ impl Jobs<'_> {
             };
             let decoding = &mut hands.decoding[job / self.pieces.len()];
             let piece = &self.pieces[job % self.pieces.len()];
-            done.push((job, decode_lines(family, piece, batch, decoding)));
+            done.push((job, decode_lines(family, piece, batch, decoding, self.readings)));
         }
     }
 }
 
 /// Decodes lines and looks up which rules they may begin: each event by the generation that judges it.
-fn decode_lines(family: &[Generation], lines: &Lines<'_>, batch: Batch, with: &mut Decoding) -> DecodedLines {
+fn decode_lines(
+    family: &[Generation],
+    lines: &Lines<'_>,
+    batch: Batch,
+    with: &mut Decoding,
+    mut readings: Option<Readings>,
+) -> DecodedLines {
     let mut out = DecodedLines { batch, first: lines.first, ..DecodedLines::default() };
     let errors = Cell::new(0);
     let Decoding { decoder, begins, uses, .. } = with;
@@ -132,6 +146,9 @@ fn decode_lines(family: &[Generation], lines: &Lines<'_>, batch: Batch, with: &m
                 out.rejected.push(Rejected { line: origin.offset, reason: Reason::Bad(reject) });
                 continue;
             }
+        }
+        if let Some(readings) = &mut readings {
+            out.batch.rows[before..].iter_mut().for_each(|row| row.at = readings.of(row.at));
         }
         if asks {
             continue;

@@ -115,6 +115,7 @@ pub struct Matcher {
 /// What comes between events.
 enum Other {
     Change(u64),
+    /// As if an event of this time had come.
     Time(Millis),
 }
 
@@ -243,15 +244,18 @@ impl Matcher {
         self.pipeline.failure().map_or(Ok(()), |e: &OutsideError| Err(Stopped::Outside(e.to_string())))
     }
 
-    /// Where nothing comes and something waits for time, time goes on.
+    /// Where nothing comes and something waits for time, time goes on: that of events once it was quiet for long enough.
     fn tick(&mut self) {
         let Some((came, greatest)) = self.last_events else { return };
-        let quiet = (self.settings.clock)().saturating_sub(came).saturating_sub(self.settings.idle_after);
-        if quiet <= 0 || self.last_tick.elapsed() < TICK {
+        if self.last_tick.elapsed() < TICK {
             return;
         }
+        let reading = (self.settings.clock)();
+        // Rules by processing time wait for nothing else.
+        let is_read = self.pipeline.waits_for_reading().is_some_and(|due| due < reading);
+        let quiet = reading.saturating_sub(came).saturating_sub(self.settings.idle_after).max(0);
         let now = greatest.saturating_add(quiet);
-        if self.pipeline.waits_until().is_some_and(|due| due < self.pipeline.clock_at(now)) {
+        if is_read || quiet > 0 && self.pipeline.waits_until().is_some_and(|due| due < self.pipeline.clock_at(now)) {
             self.last_tick = Instant::now();
             self.log.time_goes_on(now);
         }
@@ -276,17 +280,17 @@ impl Matcher {
                     }
                     self.lines.extend_from_slice(events.lines);
                     reading = Some(frame.reading);
-                    // Another reading of the clock allows other times.
-                    if self.settings.max_ahead.is_some() {
+                    // Another reading of the clock allows other times, and is another time to some rules.
+                    if self.settings.max_ahead.is_some() || self.pipeline.goes_by_readings() {
                         break;
                     }
                 }
                 Record::Change { number } => {
-                    other = Some(Other::Change(number));
+                    other = Some((frame.reading, Other::Change(number)));
                     break;
                 }
                 Record::Time { greatest } => {
-                    other = Some(Other::Time(greatest));
+                    other = Some((frame.reading, Other::Time(greatest)));
                     break;
                 }
                 Record::Epoch(_) => {}
@@ -294,6 +298,9 @@ impl Matcher {
         }
         if !self.lines.is_empty() {
             self.pipeline.set_limit(limit);
+            if let Some(reading) = reading {
+                self.pipeline.set_reading(reading);
+            }
             let lines = Lines { bytes: &self.lines, first: self.first };
             self.pipeline.take_ahead(&lines, &mut self.gathered);
             self.checkpoints.has_judged(self.lines.len());
@@ -302,7 +309,10 @@ impl Matcher {
         if let Some(reading) = reading {
             self.last_events = self.pipeline.greatest().map(|greatest| (reading, greatest));
         }
-        match other {
+        if let Some((reading, _)) = other {
+            self.pipeline.set_reading(reading);
+        }
+        match other.map(|(_, other)| other) {
             Some(Other::Change(number)) => {
                 let rules = self.ready.take(number).ok_or(Stopped::Change(number))?;
                 self.pipeline.swap(rules, &mut self.gathered);
