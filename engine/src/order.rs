@@ -44,8 +44,8 @@ pub struct Ordered {
 /// What an event that was read let become ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// The offset of that event. Offsets ascend within what is read at once.
-    pub offset: u64,
+    /// Where that event came from. Places ascend within what is read at once.
+    pub origin: Origin,
     /// Events of smaller numbers were ready then.
     pub sequence: u64,
     /// Time as of then.
@@ -55,8 +55,8 @@ pub struct Arrival {
 }
 
 impl Ordered {
-    /// The offset of the event that let something happen: the end of what was read where that did.
-    pub fn came(&self, sequence: u64, deadline: Millis) -> u64 {
+    /// The event that let something happen when it was read; none where time alone did.
+    pub fn came(&self, sequence: u64, deadline: Millis) -> Option<Origin> {
         let ready = |event: u64| self.arrivals.partition_point(|a| a.sequence <= event);
         let arrival = if deadline == Millis::MAX {
             ready(sequence)
@@ -66,7 +66,7 @@ impl Ordered {
             let since = before.map_or(0, |event| ready(self.events[event].sequence));
             since.max(self.arrivals.partition_point(|a| a.clock <= deadline))
         };
-        self.arrivals.get(arrival).map_or(u64::MAX, |a| a.offset)
+        self.arrivals.get(arrival).map(|a| a.origin)
     }
 }
 
@@ -374,9 +374,9 @@ impl Sequencer {
             }
             self.next_sequence += 1;
             if self.notes_arrivals {
-                let offset = parts[*part as usize].batch.rows[*row as usize].origin.offset;
+                let origin = parts[*part as usize].batch.rows[*row as usize].origin;
                 let (sequence, clock) = (self.next_sequence, self.clock);
-                ready.arrivals.push(Arrival { offset, sequence, clock, late: None });
+                ready.arrivals.push(Arrival { origin, sequence, clock, late: None });
             }
         }
         ready.batches.extend(parts.into_iter().map(|p| p.batch));
@@ -460,7 +460,7 @@ impl Sequencer {
         if self.notes_arrivals {
             // A partition that was idle may hold the watermark back again, but time does not go back.
             let clock = arrivals.last().map_or(Millis::MIN, |last| last.clock).max(self.watermark());
-            arrivals.push(Arrival { offset: origin.offset, sequence: 0, clock, late });
+            arrivals.push(Arrival { origin, sequence: 0, clock, late });
         }
     }
 

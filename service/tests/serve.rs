@@ -10,38 +10,10 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use self::service::{Service, command, folder};
+use self::service::{Service, command, folder, random, run_on, stream};
 
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rules/seed");
 const EVENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rules/events.lap");
-
-/// SplitMix64.
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 8
-}
-
-/// A stream with planted attacks, and behind it an event that lets time pass all the others.
-fn stream(path: &Path, events: u64) -> Vec<Vec<u8>> {
-    let mut generate = Command::new(env!("CARGO_BIN_EXE_lapwing"));
-    generate.args(["generate", "--users", "500", "--attacks", "0.02", "--disorder", "3s", "--seed", "5", "--events"]);
-    assert!(generate.arg(events.to_string()).arg("--output").arg(path).status().expect("it starts").success());
-    let mut bytes = fs::read(path).expect("there is a stream");
-    let last = json!({"type": "login", "at": "2099-01-01T00:00:00Z", "user": "last", "success": true});
-    bytes.extend_from_slice(format!("{last}\n").as_bytes());
-    fs::write(path, &bytes).expect("it can be written");
-    bytes.split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec).collect()
-}
-
-/// What `lapwing run` makes of the same lines and the same changes.
-fn run(input: &Path, control: &Path) -> Vec<String> {
-    let output = input.with_extension("alerts");
-    let mut run = Command::new(env!("CARGO_BIN_EXE_lapwing"));
-    run.args(["run", "--quiet", "--lateness", "2s", "--rules", EVENTS, RULES]).arg("--control").arg(control);
-    assert!(run.arg("--input").arg(input).arg("--output").arg(&output).status().expect("it starts").success());
-    fs::read_to_string(output).expect("there are alerts").lines().map(str::to_owned).collect()
-}
 
 const SETS: [&str; 5] =
     ["engine.lateness=2s", "engine.idle_after=1d", "save.every=100ms", "log.segment_bytes=1MiB", "epoch.every=50ms"];
@@ -74,11 +46,9 @@ fn events_come_in_and_alerts_go_out_once_over_restarts_and_changes() {
     let answer = service.post(&rest.concat(), None).expect("it answers");
     assert_eq!(&answer.body["first_offset"], &json!(5_000));
 
-    let control = dir.join("control.jsonl");
     let mut at = pause.clone();
     at["at_line"] = json!(5_000);
-    fs::write(&control, at.to_string()).expect("it can be written");
-    let expected = run(&dir.join("events"), &control);
+    let expected = run_on(&dir.join("events"), &[at], &[EVENTS, RULES]);
     assert!(expected.iter().any(|a| a.contains("\"ruleset\":2")));
     let alerts = service.alerts("earliest", |alerts| alerts.len() == expected.len());
     assert_eq!(alerts.iter().map(|(_, alert)| alert.clone()).collect::<Vec<_>>(), expected);
@@ -283,12 +253,10 @@ fn one_life(dir: &Path, lines: &[Vec<u8>], round: u64, seed: &mut u64) -> u64 {
             });
             generation += 1;
             change["at_line"] = json!(at);
-            control.push(change.to_string());
+            control.push(change);
         }
     }
-    let file = dir.join(format!("control-{round}.jsonl"));
-    fs::write(&file, control.join("\n")).expect("it can be written");
-    let expected = run(&dir.join("events"), &file);
+    let expected = run_on(&dir.join("events"), &control, &[EVENTS, RULES]);
     let alerts = life.sound().alerts("earliest", |alerts| alerts.len() >= expected.len());
     // Ended in good order, the file has all of them too.
     let (code, said) = life.service.take().expect("it runs").terminate();

@@ -49,11 +49,12 @@ pub(super) async fn stream(
     Query(from): Query<From>,
     headers: HeaderMap,
 ) -> Result<Sse<KeepAliveStream<ReceiverStream<Result<Event, Infallible>>>>, Problem> {
+    let log = &service.embedded()?.log;
     let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()).map(str::to_owned);
     let after = last.or(from.after).unwrap_or_else(|| "latest".to_owned());
     let (place, passed) = match after.as_str() {
-        "latest" => (service.log.durable().place(), None),
-        "earliest" => (service.log.read_from(0).oldest(), None),
+        "latest" => (log.durable().place(), None),
+        "earliest" => (log.read_from(0).oldest(), None),
         id => {
             let id = AlertId::read(id).ok_or_else(|| {
                 let detail =
@@ -63,14 +64,12 @@ pub(super) async fn stream(
             (id.place, Some(id))
         }
     };
-    let mut reader = service.log.read_from(place);
-    let mut durable = service.log.durable().subscribe();
+    let mut reader = log.read_from(place);
+    let mut durable = log.durable().subscribe();
     if passed.is_some() {
         let end = *durable.borrow();
         let begins = tokio::task::block_in_place(|| {
-            service
-                .log
-                .read_from(place)
+            log.read_from(place)
                 .next(end)
                 .map(|found| found.is_some_and(|(_, frame)| matches!(frame.record, Record::Epoch(_))))
         });

@@ -91,6 +91,7 @@ impl From<NotAccepted> for Problem {
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the disk fails", detail)
             }
             NotAccepted::NotAppended(why) => why.into(),
+            NotAccepted::NotSent(why) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Kafka does not answer", why),
         }
     }
 }

@@ -16,8 +16,8 @@ use lapwing_engine::rule_set::RuleSet;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::Service;
 use super::problem::Problem;
+use super::{Embedded, Service};
 use crate::data::decode::json::Reject;
 use crate::data::decode::plan::Plan;
 use crate::data::decode::shape::Decoder;
@@ -87,10 +87,11 @@ pub(super) async fn take(
     body: Bytes,
 ) -> Result<Response, Problem> {
     service.is_ready()?;
+    let Embedded { log, intake, .. } = service.embedded()?;
     let key = key_of(&headers)?;
     let lines = lines_of(&headers, &body)?;
     let rules = service.rollout.newest();
-    let check = || service.intake.check(&rules, lines.as_deref().unwrap_or(&body));
+    let check = || intake.check(&rules, lines.as_deref().unwrap_or(&body));
     let checked = if body.len() < LARGE { check() } else { tokio::task::block_in_place(check) };
     let Checked { lines, count, unknown, rejected: errors, rejected_count: rejected } = checked;
     if count == 0 {
@@ -98,7 +99,7 @@ pub(super) async fn take(
         let answer = Answer { accepted: 0, first_offset: None, duplicate: false, unknown, rejected, errors };
         return Ok((status, Json(answer)).into_response());
     }
-    let appended = service.log.append(lines, count, key).await?;
+    let appended = log.append(lines, count, key).await?;
     let answer = Answer {
         accepted: appended.count,
         first_offset: Some(appended.first),
@@ -154,6 +155,11 @@ impl Intake {
     /// An event has at most so many bytes.
     pub fn new(line_bytes_max: usize) -> Intake {
         Intake { spare: Mutex::default(), line_bytes_max }
+    }
+
+    /// What the rules have against a line, if they have anything.
+    pub(super) fn refusal(&self, rules: &Arc<RuleSet>, line: &[u8]) -> Option<String> {
+        self.check(rules, line).rejected.pop().map(|rejected| rejected.reason)
     }
 
     /// Reads lines as the rules want them.

@@ -1,10 +1,12 @@
 //! The HTTP side of a service.
 //!
-//! `events` takes events in, `alerts` streams alerts out, `control` takes changes, `health` says how the service is; `server` accepts connections.
+//! `events` takes events in, `alerts` streams alerts out, `control` takes changes, `dead_letters` shows what was not
+//! taken and puts it in again, `health` says how the service is; `server` accepts connections.
 //! Mistakes are answered as `problem` says.
 
 mod alerts;
 mod control;
+mod dead_letters;
 pub mod events;
 mod health;
 mod problem;
@@ -21,20 +23,46 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::events::Intake;
 use self::problem::Problem;
 use crate::control::rollout::Rollout;
+use crate::data::dead_letters::DeadLetters;
 use crate::data::log::embedded::Log;
 
 /// What requests reach.
 pub struct Service {
-    /// The log.
-    pub log: Log,
+    /// Where events come from and alerts go.
+    pub events: Events,
     /// Takes changes.
     pub rollout: Rollout,
-    /// Holds events against the rules before they are taken.
-    pub intake: Intake,
     /// Asks the matcher how many runs live, by rule.
     pub ask: mpsc::Sender<oneshot::Sender<BTreeMap<String, usize>>>,
     /// Where the service stands on its way from start to end.
     pub phase: watch::Receiver<Phase>,
+}
+
+/// Where events come from and alerts go.
+pub enum Events {
+    /// The embedded log.
+    Log(Embedded),
+    /// Topics.
+    Topics(Topics),
+}
+
+/// The embedded log, for requests.
+pub struct Embedded {
+    /// The log.
+    pub log: Log,
+    /// Holds events against the rules before they are taken.
+    pub intake: Intake,
+    /// The lines that gave no event.
+    pub dead_letters: DeadLetters,
+}
+
+/// The topics of a service.
+#[derive(Clone, Debug)]
+pub struct Topics {
+    /// Where events come from.
+    pub sources: Vec<String>,
+    /// Where alerts go.
+    pub alerts: String,
 }
 
 /// Where a service stands on its way.
@@ -57,6 +85,9 @@ pub fn routes(service: Arc<Service>, body_bytes_max: usize) -> Router {
         .route("/v1/plan", post(control::plan))
         .route("/v1/catalog", get(control::catalog))
         .route("/v1/history", get(control::history))
+        .route("/v1/dead-letters", get(dead_letters::list))
+        .route("/v1/dead-letters/{id}", get(dead_letters::show))
+        .route("/v1/dead-letters/redrive", post(dead_letters::redrive))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .fallback(nothing)
@@ -75,6 +106,20 @@ async fn not_so(method: Method, uri: Uri) -> Problem {
 }
 
 impl Service {
+    /// The embedded log.
+    fn embedded(&self) -> Result<&Embedded, Problem> {
+        match &self.events {
+            Events::Log(embedded) => Ok(embedded),
+            Events::Topics(Topics { sources, alerts }) => {
+                let detail = format!(
+                    "events are read from the Kafka topics {}, and alerts are written to `{alerts}`",
+                    sources.iter().map(|source| format!("`{source}`")).collect::<Vec<_>>().join(", ")
+                );
+                Err(Problem::new(StatusCode::CONFLICT, "this service is served by Kafka", detail))
+            }
+        }
+    }
+
     /// Refuses what comes before the service is ready, or when it ends.
     fn is_ready(&self) -> Result<(), Problem> {
         let (title, detail) = match *self.phase.borrow() {

@@ -76,6 +76,8 @@ enum Command {
     History(remote::history::Arguments),
     /// Show the alerts of a running service as they come.
     Tail(remote::tail::Arguments),
+    /// List the lines that a running service took and that gave no event, show them, put them in again.
+    Dlq(remote::dlq::Arguments),
     /// Look into a saved state, keep and bring back copies, take one over to other rules.
     State(state::Arguments),
     /// Show the configuration of the service, check it, describe it.
@@ -136,6 +138,7 @@ pub fn run_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>
         Command::Rollback(a) => remote::rollback::run(&a),
         Command::History(a) => remote::history::run(&a),
         Command::Tail(a) => remote::tail::run(&a),
+        Command::Dlq(a) => remote::dlq::run(&a),
         Command::State(a) => state::run(&a),
         Command::Config(a) => config::run(&a),
     }

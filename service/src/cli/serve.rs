@@ -6,9 +6,12 @@ use super::config::Given;
 use super::{Exit, compiled, refuse};
 use crate::api::server::Limits;
 use crate::config::Config;
+use crate::config::Secret;
+use crate::config::alerts::Webhook;
 use crate::data::log::embedded;
 use crate::data::matcher;
 use crate::data::pipeline::Options;
+use crate::data::webhook;
 use crate::serve::{DRAIN, Prepared, Settings, clock};
 
 /// Arguments of `serve`.
@@ -27,13 +30,16 @@ pub fn run(arguments: &Arguments) -> Exit {
         Ok(loaded) => loaded.config,
         Err(exit) => return exit,
     };
-    if config.kafka.is_some() {
-        return refuse("`[kafka]`: this version serves events that come by HTTP; take the section away");
-    }
-    if !config.alerts.webhook.is_empty() {
-        return refuse(
-            "`[[alerts.webhook]]`: this version streams alerts (`lapwing tail`) and writes a file; take the webhook away",
-        );
+    if let Some(kafka) = &config.kafka {
+        if config.alerts.file.is_some() || !config.alerts.webhook.is_empty() {
+            let topic = &kafka.alerts.topic;
+            return refuse(format!(
+                "`[alerts]`: with `[kafka]` alerts go to the topic `{topic}`; take `alerts.file` and `[[alerts.webhook]]` away"
+            ));
+        }
+        if let Some(source) = kafka.source.iter().find(|source| source.history.is_some()) {
+            return refuse(format!("`kafka.source.history` of `{}`: this version reads topics alone", source.topic));
+        }
     }
     let mut prepared = match Prepared::new(settings(&config)) {
         Ok(prepared) => prepared,
@@ -65,6 +71,7 @@ fn settings(config: &Config) -> Settings {
         options: Options { order: engine.order, lateness: millis(engine.lateness), ..Options::default() },
         save_every: save.every,
         alert_file: alerts.file.clone(),
+        webhooks: alerts.webhook.iter().map(webhook_settings).collect(),
         memory: engine.memory,
         log: embedded::Settings {
             segment_bytes: log.segment_bytes,
@@ -73,6 +80,7 @@ fn settings(config: &Config) -> Settings {
             sync_every: log.sync_every,
             clock,
         },
+        kafka: config.kafka.clone(),
         matcher: matcher::Settings {
             epoch_every: epoch.every,
             epoch_bytes_max: epoch.bytes_max as usize,
@@ -87,5 +95,16 @@ fn settings(config: &Config) -> Settings {
         },
         body_bytes_max: http.body_bytes_max as usize,
         line_bytes_max: http.line_bytes_max as usize,
+    }
+}
+
+fn webhook_settings(webhook: &Webhook) -> webhook::Settings {
+    webhook::Settings {
+        url: Secret::new(webhook.url.clone()),
+        shown: webhook.shown().to_owned(),
+        secret: webhook.signed_with().cloned(),
+        rules: webhook.rules.clone(),
+        severities: webhook.severities.iter().map(|severity| (*severity).to_owned()).collect(),
+        timeout: webhook.timeout,
     }
 }

@@ -47,6 +47,11 @@ impl Webhook {
     pub fn signed_with(&self) -> Option<&Secret> {
         self.secret.as_ref().or(self.secret_file.as_ref())
     }
+
+    /// The address up to its host: what messages show.
+    pub fn shown(&self) -> &str {
+        Url::host(&self.url).unwrap_or_default()
+    }
 }
 
 /// An address of the web, shown up to its host.

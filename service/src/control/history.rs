@@ -24,6 +24,9 @@ pub struct Change {
     pub number: u64,
     /// When it was taken, RFC 3339.
     pub at: String,
+    /// Its offset in the control topic, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
     /// What it is.
     pub what: What,
 }
@@ -45,6 +48,26 @@ pub struct Begin {
     pub files: Vec<(String, String)>,
     /// The secret of the key hash: state that is made anew from the log is the same.
     pub secret: u64,
+}
+
+/// The files of a folder with what lists, tables and models hold, by name.
+///
+/// # Errors
+/// One of them cannot be read, or its name is no text.
+pub fn data_files(folder: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            let name = entry
+                .file_name()
+                .into_string()
+                .map_err(|name| io::Error::other(format!("the name of the file {} is not UTF-8", name.display())))?;
+            files.push((name, fs::read(entry.path())?));
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
 }
 
 /// The file of a history.
@@ -106,26 +129,33 @@ impl History {
         self.changes.len() as u64
     }
 
-    /// Begins with rule files, and a copy of the folder with what lists, tables and models hold.
-    pub fn begin(&mut self, rules: &Rules, data: Option<&Path>, secret: u64, at: String) -> io::Result<()> {
+    /// The offset that is read next in the control topic.
+    pub fn next_offset(&self) -> u64 {
+        self.changes.iter().rev().find_map(|change| change.offset).map_or(0, |offset| offset + 1)
+    }
+
+    /// Begins with rules, and files with what lists, tables and models hold.
+    pub fn begin(
+        &mut self,
+        begin: Begin,
+        data: &[(String, Vec<u8>)],
+        at: String,
+        offset: Option<u64>,
+    ) -> io::Result<()> {
         let own = self.folder.join(DATA);
         if own.exists() {
             fs::remove_dir_all(&own)?;
         }
-        if let Some(data) = data {
+        if !data.is_empty() {
             fs::create_dir_all(&own)?;
-            for entry in fs::read_dir(data)? {
-                let entry = entry?;
-                if entry.file_type()?.is_file() {
-                    let to = own.join(entry.file_name());
-                    fs::copy(entry.path(), &to)?;
-                    File::open(&to)?.sync_all()?;
-                }
+            for (name, bytes) in data {
+                let mut file = File::create(own.join(name))?;
+                file.write_all(bytes)?;
+                file.sync_all()?;
             }
             File::open(&own)?.sync_all()?;
         }
-        let begin = Begin { files: rules.texts(), secret };
-        self.write(Change { number: self.next(), at, what: What::Begin(begin) })?;
+        self.write(Change { number: self.next(), at, offset, what: What::Begin(begin) })?;
         File::open(&self.folder)?.sync_all()
     }
 

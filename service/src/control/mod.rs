@@ -1,7 +1,8 @@
 //! The way of a rule: files and control messages to rule sets.
 //!
 //! `files` reads rule files, `message` is a change as JSON, `catalog` holds all rules and makes the next rule set, `story` is how
-//! it came to be. Of a running service `history` keeps the changes, and `rollout` takes new ones; `plan` says before what they do.
+//! it came to be. Of a running service `history` keeps the changes, and `rollout` takes new ones, with Kafka from a
+//! `topic`; `plan` says before what they do.
 
 pub mod catalog;
 pub mod files;
@@ -10,4 +11,5 @@ pub mod message;
 pub mod plan;
 pub mod rollout;
 pub mod story;
+pub mod topic;
 mod versions;

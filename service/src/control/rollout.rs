@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -17,21 +18,37 @@ use super::catalog::{Catalog, Refusal};
 use super::history::{Change, History, What};
 use super::message::Message;
 use super::plan::{Planned, plan};
+use super::topic::ControlTopic;
 use crate::data::log::embedded::{Log, NotAppended};
 
 /// Rule sets by the numbers of the changes that made them, until the matcher has taken them.
 #[derive(Default)]
-pub struct Ready(Mutex<BTreeMap<u64, Arc<RuleSet>>>);
+pub struct Ready {
+    sets: Mutex<BTreeMap<u64, Arc<RuleSet>>>,
+    last: AtomicU64,
+}
 
 impl Ready {
     /// Puts the rule set of a change.
     pub fn put(&self, number: u64, rules: Arc<RuleSet>) {
-        self.0.lock().expect("nobody panics with it").insert(number, rules);
+        self.sets.lock().expect("nobody panics with it").insert(number, rules);
+        self.last.fetch_max(number, Ordering::AcqRel);
     }
 
     /// Takes the rule set of a change.
     pub fn take(&self, number: u64) -> Option<Arc<RuleSet>> {
-        self.0.lock().expect("nobody panics with it").remove(&number)
+        self.sets.lock().expect("nobody panics with it").remove(&number)
+    }
+
+    /// Forgets the rule sets of all changes up to one.
+    pub fn forget(&self, last: u64) {
+        let mut sets = self.sets.lock().expect("nobody panics with it");
+        *sets = sets.split_off(&(last + 1));
+    }
+
+    /// The greatest number of a change that was put.
+    pub fn last(&self) -> u64 {
+        self.last.load(Ordering::Acquire)
     }
 }
 
@@ -41,13 +58,23 @@ pub struct Rollout {
     ready: Arc<Ready>,
     /// The rule set of the last change: what new events are held against.
     newest: ArcSwap<RuleSet>,
-    log: Log,
+    places: Places,
     clock: fn() -> Millis,
+}
+
+/// What gives changes their places.
+pub enum Places {
+    /// The embedded log.
+    Log(Log),
+    /// The control topic, which this service reads as all others do.
+    Topic(Arc<ControlTopic>),
 }
 
 struct State {
     catalog: Catalog,
     history: History,
+    /// The rule sets of all changes, as long as nobody has asked for them.
+    sets: Option<Vec<Arc<RuleSet>>>,
     /// Whether the last change of the history may have got no place in the log.
     in_doubt: bool,
 }
@@ -81,13 +108,40 @@ pub enum NotAccepted {
     NotKept(io::Error),
     /// It got no place in the log.
     NotAppended(NotAppended),
+    /// The brokers did not take it, or it was not judged in time.
+    NotSent(String),
 }
 
 impl Rollout {
-    /// Goes on from a history, whose catalog is given.
-    pub fn new(history: History, catalog: Catalog, ready: Arc<Ready>, log: Log, clock: fn() -> Millis) -> Rollout {
+    /// Goes on from a history, whose catalog and rule sets are given.
+    pub fn new(
+        history: History,
+        (catalog, sets): (Catalog, Vec<Arc<RuleSet>>),
+        ready: Arc<Ready>,
+        places: Places,
+        clock: fn() -> Millis,
+    ) -> Rollout {
         let newest = ArcSwap::from_pointee(catalog.rule_set());
-        Rollout { state: AsyncMutex::new(State { catalog, history, in_doubt: false }), ready, newest, log, clock }
+        // The embedded log is read by one matcher, which has them already.
+        let sets = matches!(places, Places::Topic(_)).then_some(sets);
+        let state = AsyncMutex::new(State { catalog, history, sets, in_doubt: false });
+        Rollout { state, ready, newest, places, clock }
+    }
+
+    /// The rule sets of all changes so far; those of later changes are [`Ready`] when they come. Not to be called by a task.
+    ///
+    /// # Errors
+    /// A change that was taken is refused now.
+    pub fn sets(&self) -> Result<(Vec<Arc<RuleSet>>, Option<u64>), Refusal> {
+        let mut state = self.state.blocking_lock();
+        let sets = match state.sets.take() {
+            Some(sets) => sets,
+            None => state.history.told()?.1,
+        };
+        for (number, set) in (0..).zip(&sets) {
+            self.ready.put(number, set.clone());
+        }
+        Ok((sets, state.history.secret()))
     }
 
     /// The rule set of the last change.
@@ -121,9 +175,21 @@ impl Rollout {
             let why = "`at_line` is for files; here a change takes over where the log stands";
             return Err(NotAccepted::Refused(Refusal::new(why)));
         }
+        let log = match &self.places {
+            Places::Log(log) => log,
+            Places::Topic(topic) => {
+                // What is refused or changes nothing need not go there.
+                let catalog = self.catalog().await;
+                let after = tokio::task::block_in_place(|| catalog.after(&message)).map_err(NotAccepted::Refused)?;
+                return match after {
+                    None => Ok(Accepted { generation: catalog.generation(), change: None }),
+                    Some(_) => topic.send(text).await,
+                };
+            }
+        };
         let mut state = self.state.lock().await;
         if state.in_doubt {
-            self.log.mend().await.map_err(NotAccepted::NotAppended)?;
+            log.mend().await.map_err(NotAccepted::NotAppended)?;
             state.history.take_back().map_err(NotAccepted::NotKept)?;
             state.in_doubt = false;
         }
@@ -133,10 +199,11 @@ impl Rollout {
         };
         let rules = Arc::new(catalog.rule_set());
         let number = state.history.next();
-        let change = Change { number, at: timestamp_text((self.clock)()), what: What::Message(raw) };
+        let at = timestamp_text((self.clock)());
+        let change = Change { number, at, offset: None, what: What::Message(raw) };
         tokio::task::block_in_place(|| state.history.write(change)).map_err(NotAccepted::NotKept)?;
         self.ready.put(number, rules.clone());
-        let place = match self.log.change(number).await {
+        let place = match log.change(number).await {
             Ok(place) => place,
             Err(why) => {
                 self.ready.take(number);
@@ -147,5 +214,31 @@ impl Rollout {
         state.catalog = catalog;
         self.newest.store(rules.clone());
         Ok(Accepted { generation: rules.generation, change: Some(Placed { number, place }) })
+    }
+
+    /// Takes the next message of the control topic. Not to be called by a task.
+    pub fn change_at(&self, offset: u64, at: &str, text: &[u8]) -> Result<Accepted, NotAccepted> {
+        let no_message = |e: serde_json::Error| NotAccepted::NoMessage(e.to_string());
+        let raw: Box<RawValue> = serde_json::from_slice(text).map_err(no_message)?;
+        let message: Message = serde_json::from_slice(text).map_err(no_message)?;
+        if message.at_line.is_some() {
+            let why = "`at_line` is for files; here a change takes over where the service has come to";
+            return Err(NotAccepted::Refused(Refusal::new(why)));
+        }
+        let mut state = self.state.blocking_lock();
+        let Some(catalog) = state.catalog.after(&message).map_err(NotAccepted::Refused)? else {
+            return Ok(Accepted { generation: state.catalog.generation(), change: None });
+        };
+        let rules = Arc::new(catalog.rule_set());
+        let number = state.history.next();
+        let change = Change { number, at: at.to_owned(), offset: Some(offset), what: What::Message(raw) };
+        state.history.write(change).map_err(NotAccepted::NotKept)?;
+        state.catalog = catalog;
+        if let Some(sets) = &mut state.sets {
+            sets.push(rules.clone());
+        }
+        self.ready.put(number, rules.clone());
+        self.newest.store(rules.clone());
+        Ok(Accepted { generation: rules.generation, change: Some(Placed { number, place: offset }) })
     }
 }

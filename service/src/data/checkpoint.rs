@@ -11,6 +11,7 @@ use lapwing_engine::rule_set::RuleSet;
 use lapwing_engine::store::codec::{Corrupt, Writer};
 use lapwing_engine::store::seal;
 
+use super::event_log;
 use super::pipeline::{Options as Of, Pipeline};
 use super::store::{Options, Store};
 
@@ -22,10 +23,10 @@ const CACHE_SHARE: usize = 8;
 const JUDGED_SHARE: usize = 8;
 
 /// Where a saved state stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Everything in the log before it is in the state.
-    pub log: u64,
+    pub log: event_log::Place,
     /// The number of the last change that took over before it.
     pub applied: u64,
     /// How many rule sets the state belongs to: those of the last changes.
@@ -50,7 +51,7 @@ pub struct Checkpoints {
     /// Bytes of lines judged since the last save.
     judged: usize,
     /// The place in the log of the save that is under way.
-    under_way: Option<u64>,
+    under_way: Option<event_log::Place>,
 }
 
 impl Checkpoints {
@@ -90,7 +91,7 @@ impl Checkpoints {
 
     /// Begins to save what has changed since the last save, which has ended. Cold keys leave memory.
     pub fn begin(&mut self, place: Place, pipeline: &mut Pipeline) {
-        self.store.save(pipeline.changes(), encode(place));
+        self.store.save(pipeline.changes(), encode(&place));
         self.under_way = Some(place.log);
         (self.last, self.judged) = (Instant::now(), 0);
         // What comes in before the next save has to find room as well.
@@ -98,32 +99,36 @@ impl Checkpoints {
     }
 
     /// What became of the save that was under way, once that is known: the place in the log up to which all is saved.
-    pub fn poll(&mut self) -> Option<Result<u64, String>> {
+    pub fn poll(&mut self) -> Option<Result<event_log::Place, String>> {
         let done = self.store.poll()?;
         Some(self.ended(done.map(|_| ()).map_err(|e| e.to_string())))
     }
 
     /// Waits for the save that is under way, and gives the same.
-    pub fn wait(&mut self) -> Option<Result<u64, String>> {
+    pub fn wait(&mut self) -> Option<Result<event_log::Place, String>> {
         let done = self.store.wait()?;
         Some(self.ended(done.map(|_| ()).map_err(|e| e.to_string())))
     }
 
-    fn ended(&mut self, done: Result<(), String>) -> Result<u64, String> {
+    fn ended(&mut self, done: Result<(), String>) -> Result<event_log::Place, String> {
         let place = self.under_way.take().unwrap_or_default();
         done.map(|()| place)
     }
 }
 
-fn encode(place: Place) -> Vec<u8> {
+fn encode(place: &Place) -> Vec<u8> {
     let mut w = Writer::default();
-    [place.log, place.applied, place.generations].into_iter().for_each(|n| w.u64(n));
+    [place.log.offset, place.applied, place.generations].into_iter().for_each(|n| w.u64(n));
+    if !place.log.more.is_empty() {
+        w.slice(&place.log.more);
+    }
     seal::seal(&w.bytes)
 }
 
 fn decode(bytes: &[u8]) -> Result<Place, Corrupt> {
     let mut r = seal::open(bytes)?;
-    let place = Place { log: r.u64()?, applied: r.u64()?, generations: r.u64()? };
+    let (offset, applied, generations) = (r.u64()?, r.u64()?, r.u64()?);
+    let more = if r.is_empty() { Vec::new() } else { r.slice()?.to_vec() };
     r.end()?;
-    Ok(place)
+    Ok(Place { log: event_log::Place { offset, more }, applied, generations })
 }

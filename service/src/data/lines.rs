@@ -1,6 +1,7 @@
-//! Lines to batches: what a thread decodes with, and how several share a stretch of lines.
+//! Input to batches: what a thread decodes with, and how several share a stretch of lines or records.
 
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,13 +11,14 @@ use lapwing_engine::batch::{Batch, Origin};
 use lapwing_engine::index::Scratch;
 use lapwing_engine::rule_set::RuleSet;
 
+use super::decode::json::{self, Reject};
 use super::decode::plan::Plan;
 use super::decode::shape::Decoder;
 use super::pipeline::{Reason, Rejected};
 use super::processing::Readings;
 
 /// A stretch of lines of the input.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Lines<'a> {
     /// Their bytes, whole lines.
     pub bytes: &'a [u8],
@@ -24,14 +26,70 @@ pub struct Lines<'a> {
     pub first: u64,
 }
 
-/// What decoding a stretch of lines gave.
+/// A record of a partition: one object.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Where it stands.
+    pub origin: Origin,
+    /// Its bytes; one without any is rejected.
+    pub bytes: &'a [u8],
+}
+
+/// Records of several partitions in the order of their places, wherever their bytes are.
+pub trait Records: Sync {
+    /// How many there are.
+    fn count(&self) -> usize;
+    /// One of them.
+    fn get(&self, index: usize) -> Record<'_>;
+}
+
+/// What is taken at once.
+#[derive(Clone)]
+pub enum Input<'a> {
+    /// Lines of one partition of one source, numbered one after the other.
+    Lines(Lines<'a>),
+    /// A stretch of records.
+    Records(&'a dyn Records, Range<usize>),
+}
+
+impl<'a> From<&Lines<'a>> for Input<'a> {
+    fn from(lines: &Lines<'a>) -> Self {
+        Input::Lines(*lines)
+    }
+}
+
+impl<'a> Input<'a> {
+    /// All of some records.
+    pub fn records(all: &'a dyn Records) -> Input<'a> {
+        Input::Records(all, 0..all.count())
+    }
+
+    /// How many bytes it has.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Input::Lines(lines) => lines.bytes.len(),
+            Input::Records(all, range) => range.clone().map(|i| all.get(i).bytes.len()).sum(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Input<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Input::Lines(lines) => lines.fmt(f),
+            Input::Records(all, range) => f.debug_list().entries(range.clone().map(|i| all.get(i))).finish(),
+        }
+    }
+}
+
+/// What decoding a stretch of input gave.
 #[derive(Default)]
-pub(super) struct DecodedLines {
+pub(super) struct Decoded {
     pub(super) batch: Batch,
     pub(super) rejected: Vec<Rejected>,
     /// Number of the first line.
     pub(super) first: u64,
-    /// Lines seen, empty ones too.
+    /// Lines or records seen, empty ones too.
     pub(super) taken: u64,
     pub(super) lines: u64,
     pub(super) unknown: u64,
@@ -76,10 +134,10 @@ pub(super) struct Decoding {
     pub(super) asks: Scratch,
 }
 
-/// Pieces of lines that threads take one after the other, each once for each family of generations.
+/// Pieces of input that threads take one after the other, each once for each family of generations.
 pub(super) struct Jobs<'a> {
     pub(super) families: &'a [&'a [Generation]],
-    pub(super) pieces: &'a [Lines<'a>],
+    pub(super) pieces: &'a [Input<'a>],
     pub(super) next: AtomicUsize,
     /// Where events have the time at which they come: that.
     pub(super) readings: Option<Readings>,
@@ -93,7 +151,7 @@ pub(super) struct Hands {
 
 impl Jobs<'_> {
     /// Decodes pieces until none is left: each with its number, those of the first family first.
-    pub(super) fn decode(&self, mut hands: Hands) -> (Vec<(usize, DecodedLines)>, Hands) {
+    pub(super) fn decode(&self, mut hands: Hands) -> (Vec<(usize, Decoded)>, Hands) {
         let mut done = Vec::new();
         loop {
             let job = self.next.fetch_add(1, Ordering::Relaxed);
@@ -104,38 +162,34 @@ impl Jobs<'_> {
             };
             let decoding = &mut hands.decoding[job / self.pieces.len()];
             let piece = &self.pieces[job % self.pieces.len()];
-            done.push((job, decode_lines(family, piece, batch, decoding, self.readings)));
+            done.push((job, decode(family, piece, batch, decoding, self.readings)));
         }
     }
 }
 
-/// Decodes lines and looks up which rules they may begin: each event by the generation that judges it.
-fn decode_lines(
-    family: &[Generation],
-    lines: &Lines<'_>,
-    batch: Batch,
-    with: &mut Decoding,
-    mut readings: Option<Readings>,
-) -> DecodedLines {
-    let mut out = DecodedLines { batch, first: lines.first, ..DecodedLines::default() };
-    let errors = Cell::new(0);
-    let Decoding { decoder, begins, uses, .. } = with;
-    // Models are asked of many events at once: these are looked up when all lines are decoded.
-    let asks = family[0].rules.asks.any();
-    let mut number = lines.first;
-    let mut rest = lines.bytes;
-    while !rest.is_empty() {
-        let bytes = rest;
-        let line = decoder.next(bytes);
-        rest = bytes.get(line.length + 1..).unwrap_or_default();
-        let origin = Origin { source: 0, partition: 0, offset: number };
-        number += 1;
-        if bytes[..line.length].iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        out.lines += 1;
-        let before = out.batch.rows.len();
-        match decoder.decode_next(bytes, line, origin, &mut out.batch) {
+/// A piece while it is decoded.
+struct Piece<'f> {
+    family: &'f [Generation],
+    out: Decoded,
+    errors: Cell<u64>,
+    /// Whether models are asked: of many events at once, so that rules are looked up when all is decoded.
+    asks: bool,
+    /// Where events have the time at which they come: that.
+    readings: Option<Readings>,
+}
+
+impl Piece<'_> {
+    /// Takes what a line or a record gave: rows from `before` on. Looks up which rules they may begin.
+    #[inline]
+    fn take(
+        &mut self,
+        origin: Origin,
+        decoded: Result<json::Decoded, Reject>,
+        before: usize,
+        [begins, uses]: [&mut Scratch; 2],
+    ) {
+        let Piece { family, out, errors, asks, readings } = self;
+        match decoded {
             Ok(decoded) => {
                 out.unreadable += u64::from(decoded.unreadable);
                 if decoded.rows == 0 {
@@ -143,19 +197,19 @@ fn decode_lines(
                 }
             }
             Err(reject) => {
-                out.rejected.push(Rejected { line: origin.offset, reason: Reason::Bad(reject) });
-                continue;
+                out.rejected.push(Rejected { origin, reason: Reason::Bad(reject) });
+                return;
             }
         }
-        if let Some(readings) = &mut readings {
+        if let Some(readings) = readings {
             out.batch.rows[before..].iter_mut().for_each(|row| row.at = readings.of(row.at));
         }
-        if asks {
-            continue;
+        if *asks {
+            return;
         }
         for row in before..out.batch.rows.len() {
             let rules = judge(family, &out.batch, row);
-            rules.index.look_up(&mut out.batch, row, begins, &rules.data, &errors);
+            rules.index.look_up(&mut out.batch, row, begins, &rules.data, errors);
         }
         // The fields of the last row alone can go.
         if let Some(row) = out.batch.rows.len().checked_sub(1).filter(|row| *row >= before)
@@ -167,13 +221,66 @@ fn decode_lines(
             out.unused += 1;
         }
     }
+}
+
+/// Decodes input and looks up which rules it may begin: each event by the generation that judges it.
+fn decode(
+    family: &[Generation],
+    input: &Input<'_>,
+    batch: Batch,
+    with: &mut Decoding,
+    readings: Option<Readings>,
+) -> Decoded {
+    let asks = family[0].rules.asks.any();
+    let out = Decoded { batch, ..Decoded::default() };
+    let mut piece = Piece { family, out, errors: Cell::new(0), asks, readings };
+    match input {
+        Input::Lines(lines) => decode_lines(lines, &mut piece, with),
+        Input::Records(all, range) => decode_records(range.clone().map(|i| all.get(i)), &mut piece, with),
+    }
+    let Piece { mut out, errors, .. } = piece;
     if asks {
         ask_models(family, &mut out.batch, with);
         out.unused += look_up_all(family, &mut out.batch, with, &errors);
     }
-    out.taken = number - lines.first;
     out.errors = errors.get();
     out
+}
+
+fn decode_lines(lines: &Lines<'_>, piece: &mut Piece<'_>, with: &mut Decoding) {
+    let Decoding { decoder, begins, uses, .. } = with;
+    let mut number = lines.first;
+    let mut rest = lines.bytes;
+    while !rest.is_empty() {
+        let bytes = rest;
+        let line = decoder.next(bytes);
+        rest = bytes.get(line.length + 1..).unwrap_or_default();
+        let origin = Origin { source: 0, partition: 0, offset: number };
+        number += 1;
+        if bytes[..line.length].iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        piece.out.lines += 1;
+        let before = piece.out.batch.rows.len();
+        let decoded = decoder.decode_next(bytes, line, origin, &mut piece.out.batch);
+        piece.take(origin, decoded, before, [begins, uses]);
+    }
+    piece.out.first = lines.first;
+    piece.out.taken = number - lines.first;
+}
+
+fn decode_records<'a>(records: impl ExactSizeIterator<Item = Record<'a>>, piece: &mut Piece<'_>, with: &mut Decoding) {
+    let Decoding { decoder, begins, uses, .. } = with;
+    piece.out.lines = records.len() as u64;
+    piece.out.taken = records.len() as u64;
+    for record in records {
+        let before = piece.out.batch.rows.len();
+        let decoded = match record.bytes {
+            [] => Err(Reject::Empty),
+            bytes => decoder.decode(bytes, record.origin, &mut piece.out.batch),
+        };
+        piece.take(record.origin, decoded, before, [begins, uses]);
+    }
 }
 
 /// Asks models what rules will ask of the events of a batch. What a rule asks may depend on what it was answered: so it is done again until
@@ -207,12 +314,12 @@ fn look_up_all(family: &[Generation], batch: &mut Batch, with: &mut Decoding, er
 }
 
 /// Gives lines their numbers: the first piece has them, the others were numbered from 0.
-pub(super) fn numbered(mut pieces: Vec<DecodedLines>) -> Vec<DecodedLines> {
+pub(super) fn numbered(mut pieces: Vec<Decoded>) -> Vec<Decoded> {
     let mut before = 0;
     for (i, piece) in pieces.iter_mut().enumerate() {
         if i > 0 {
             piece.batch.rows.iter_mut().for_each(|row| row.origin.offset += before);
-            piece.rejected.iter_mut().for_each(|rejected| rejected.line += before);
+            piece.rejected.iter_mut().for_each(|rejected| rejected.origin.offset += before);
         }
         before += piece.first + piece.taken;
     }
@@ -229,10 +336,29 @@ fn judge<'f>(family: &'f [Generation], batch: &Batch, row: usize) -> &'f RuleSet
     &family.iter().rfind(|g| at > g.above).unwrap_or(&family[0]).rules
 }
 
-/// Cuts lines into about equal pieces: one for one thread, else several each, of which the first alone knows its lines' numbers.
-pub(super) fn split<'a>(lines: &Lines<'a>, threads: usize) -> Vec<Lines<'a>> {
+/// Cuts input into about equal pieces: one for one thread, else several each.
+pub(super) fn split<'a>(input: &Input<'a>, threads: usize) -> Vec<Input<'a>> {
+    match input {
+        Input::Lines(lines) => split_lines(lines, threads).into_iter().map(Input::Lines).collect(),
+        Input::Records(_, range) if range.is_empty() => vec![input.clone()],
+        Input::Records(all, range) => {
+            let bytes = if threads == 1 { 0 } else { input.bytes() };
+            let size = range.len().div_ceil(pieces(bytes, threads)).max(1);
+            let cuts = range.clone().step_by(size);
+            cuts.map(|from| Input::Records(*all, from..(from + size).min(range.end))).collect()
+        }
+    }
+}
+
+/// Into how many pieces so many bytes are cut.
+fn pieces(bytes: usize, threads: usize) -> usize {
     let most = if threads == 1 { 1 } else { threads * PIECES_MAX };
-    let count = (lines.bytes.len() / PIECE_MIN).clamp(threads, most);
+    (bytes / PIECE_MIN).clamp(threads, most)
+}
+
+/// The first piece alone knows its lines' numbers.
+fn split_lines<'a>(lines: &Lines<'a>, threads: usize) -> Vec<Lines<'a>> {
+    let count = pieces(lines.bytes.len(), threads);
     let mut out = Vec::with_capacity(count);
     let mut rest = lines.bytes;
     for left in (1..=count).rev() {

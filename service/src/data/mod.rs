@@ -2,14 +2,21 @@
 //!
 //! `decode` makes rows of a line and `lines` batches of many, `pipeline` takes them through order and shards, `alert` writes what comes out, `state` gives all of
 //! it as bytes, and `store` keeps those on disk.
+//!
+//! Of a service `log` keeps what comes and what that gave, and `matcher` judges it. `followed` is what was committed, for those who hand alerts on: `alert_file`
+//! and `webhook`. `dead_letters` are the events that were not taken.
 
 pub mod alert;
 pub mod alert_file;
 pub mod cards;
 pub mod checkpoint;
+pub mod dead_letters;
 pub mod decode;
+pub mod event_log;
+pub mod followed;
 pub mod generate;
 pub mod kafka;
+pub mod kafka_log;
 mod lines;
 pub mod log;
 pub mod matcher;
@@ -18,3 +25,4 @@ mod processing;
 pub mod replace;
 pub mod state;
 pub mod store;
+pub mod webhook;

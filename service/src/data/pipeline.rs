@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use lapwing_dsl::functions::timestamp_text;
 use lapwing_engine::Millis;
-use lapwing_engine::batch::Batch;
+use lapwing_engine::batch::{Batch, Origin};
 use lapwing_engine::limits::Limits;
 use lapwing_engine::order::{Aside, Order, Ordered, OrderedEvent, Part, PutAside, Sequencer};
 use lapwing_engine::output::{Output, Place};
@@ -27,8 +27,8 @@ use serde::Serialize;
 use super::alert::Alert;
 use super::decode::json::Reject;
 use super::decode::shape::Decoder;
-pub use super::lines::Lines;
-use super::lines::{DecodedLines, Decoding, Generation, Hands, Jobs, PIECES_MAX, numbered, split};
+use super::lines::{Decoded, Decoding, Generation, Hands, Jobs, PIECES_MAX, numbered, split};
+pub use super::lines::{Input, Lines, Record, Records};
 use super::processing::{Processing, Readings, Said};
 
 /// How a pipeline runs.
@@ -61,11 +61,11 @@ impl Default for Options {
     }
 }
 
-/// A line that gave no event, with the reason.
+/// A line or record that gave no event, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
-    /// Number of the line, from 0.
-    pub line: u64,
+    /// Where it stands; the offset of a line is its number, from 0.
+    pub origin: Origin,
     /// Why.
     pub reason: Reason,
 }
@@ -435,7 +435,7 @@ impl Pipeline {
         match self.sequencer.order() {
             Order::Arrival => {
                 self.push_generation(rules, Millis::MIN);
-                self.put_next_in_force(0, sink);
+                self.put_next_in_force(None, sink);
             }
             Order::EventTime => self.push_generation(rules, self.sequencer.greatest()),
         }
@@ -473,7 +473,7 @@ impl Pipeline {
     }
 
     /// Hands the next generation to the shards.
-    fn put_next_in_force(&mut self, came: u64, sink: &mut dyn Sink) {
+    fn put_next_in_force(&mut self, came: Option<Origin>, sink: &mut dyn Sink) {
         let next = &self.generations[1].rules;
         if next.shares_programs(&self.generations[0].rules) {
             self.shards.iter_mut().for_each(|shard| shard.swap_data(next.clone()));
@@ -494,26 +494,27 @@ impl Pipeline {
         self.suppressor.keep_rules(&old.rules, &next);
     }
 
-    /// Takes whole lines, one after the other in order. Returns how many there were, empty ones too.
-    pub fn take(&mut self, lines: &Lines<'_>, sink: &mut dyn Sink) -> u64 {
-        let taken = self.take_ahead(lines, sink);
+    /// Takes whole lines or records in their order. Returns how many there were, empty ones too.
+    pub fn take<'a>(&mut self, input: impl Into<Input<'a>>, sink: &mut dyn Sink) -> u64 {
+        let taken = self.take_ahead(input, sink);
         self.settle(sink);
         taken
     }
 
-    /// As [`Pipeline::take`], but with several threads what the lines gave may leave with the next call, or with [`Pipeline::settle`].
-    pub fn take_ahead(&mut self, lines: &Lines<'_>, sink: &mut dyn Sink) -> u64 {
+    /// As [`Pipeline::take`], but with several threads what the input gave may leave with the next call, or with [`Pipeline::settle`].
+    pub fn take_ahead<'a>(&mut self, input: impl Into<Input<'a>>, sink: &mut dyn Sink) -> u64 {
+        let input = input.into();
         let crosses = |ahead: &Ordered| self.generations.get(1).is_some_and(|next| ahead.until > next.above);
         if self.ahead.as_ref().is_some_and(crosses) {
             self.settle(sink);
         }
         if let Some(processing) = &mut self.processing {
-            processing.take(lines, self.reading, self.options.limit);
+            processing.take(&input, self.reading, self.options.limit);
         }
         let generations: Vec<Generation> = self.generations.iter().cloned().collect();
         // Generations that differ in lists and tables alone read the same of a line.
         let families: Vec<&[Generation]> = generations.chunk_by(|a, b| a.rules.shares_programs(&b.rules)).collect();
-        let (decoded, stepped) = self.round(&families, lines);
+        let (decoded, stepped) = self.round(&families, &input);
         if let Some(stepped) = stepped {
             self.climb(&stepped);
             self.merge(|place| stepped.came(place.sequence, place.deadline), sink);
@@ -547,16 +548,16 @@ impl Pipeline {
         if newest > 0 {
             // A line that an older rule set can read is not lost.
             let old = parts.iter().filter(|p| p.up_to != Millis::MAX);
-            let read: BTreeSet<u64> =
-                old.flat_map(|p| p.batch.rows.iter().filter(|r| r.at <= p.up_to).map(|r| r.origin.offset)).collect();
-            rejected.retain(|r| !read.contains(&r.line));
+            let read: BTreeSet<Origin> =
+                old.flat_map(|p| p.batch.rows.iter().filter(|r| r.at <= p.up_to).map(|r| r.origin)).collect();
+            rejected.retain(|r| !read.contains(&r.origin));
         }
         self.totals.rejected += rejected.len() as u64;
         rejected.into_iter().for_each(|r| sink.rejected(r));
         self.totals.events += self.sequencer.take(parts, self.options.limit, &mut ready, &mut aside);
         self.totals.aside += aside.len() as u64;
         for put in aside {
-            sink.rejected(Rejected { line: put.origin.offset, reason: Reason::Aside(put) });
+            sink.rejected(Rejected { origin: put.origin, reason: Reason::Aside(put) });
         }
         self.stages.order += decoded_at.elapsed().as_secs_f64();
         self.ahead = Some(ready);
@@ -589,6 +590,20 @@ impl Pipeline {
         self.advance(ready, sink);
     }
 
+    /// Makes a partition of a source known, which holds time back until its first event.
+    pub fn add_partition(&mut self, source: u16, partition: u16) {
+        self.sequencer.add_partition((source, partition));
+    }
+
+    /// Declares a partition idle: until its next event it holds time back no more.
+    pub fn set_idle(&mut self, source: u16, partition: u16, sink: &mut dyn Sink) {
+        self.settle(sink);
+        self.sequencer.set_idle((source, partition));
+        let mut ready = Ordered::default();
+        self.sequencer.take(Vec::new(), self.options.limit, &mut ready, &mut Vec::new());
+        self.advance(ready, sink);
+    }
+
     /// The end of the input is the end of time.
     pub fn finish(&mut self, sink: &mut dyn Sink) {
         self.settle(sink);
@@ -602,10 +617,10 @@ impl Pipeline {
 
     /// Moves the shards' lowest stratum over what is in order, which is given back, and decodes lines by each family of generations that
     /// have the same programs.
-    fn round(&mut self, families: &[&[Generation]], lines: &Lines<'_>) -> (Vec<Vec<DecodedLines>>, Option<Ordered>) {
+    fn round(&mut self, families: &[&[Generation]], input: &Input<'_>) -> (Vec<Vec<Decoded>>, Option<Ordered>) {
         let started = Instant::now();
         // Where readings go by the events, each depends on all before it.
-        let pieces = split(lines, if self.reads_one_by_one() { 1 } else { self.shards.len() });
+        let pieces = split(input, if self.reads_one_by_one() { 1 } else { self.shards.len() });
         let jobs = Jobs { families, pieces: &pieces, next: AtomicUsize::new(0), readings: self.readings };
         let mut batches = std::mem::take(&mut self.spare);
         let share = batches.len().div_ceil(self.shards.len());
@@ -636,7 +651,7 @@ impl Pipeline {
             }
             (stepped, done)
         });
-        let mut decoded: Vec<(usize, DecodedLines)> = Vec::with_capacity(families.len() * pieces.len());
+        let mut decoded: Vec<(usize, Decoded)> = Vec::with_capacity(families.len() * pieces.len());
         for (outputs, (own, hands)) in done {
             self.outputs.extend(outputs);
             decoded.extend(own);
@@ -645,7 +660,12 @@ impl Pipeline {
         }
         decoded.sort_unstable_by_key(|(job, _)| *job);
         let mut decoded = decoded.into_iter().map(|(_, lines)| lines);
-        let by_family = families.iter().map(|_| numbered(decoded.by_ref().take(pieces.len()).collect())).collect();
+        let lines = matches!(input, Input::Lines(_));
+        let mut of_family = |_| -> Vec<Decoded> {
+            let pieces = decoded.by_ref().take(pieces.len()).collect();
+            if lines { numbered(pieces) } else { pieces }
+        };
+        let by_family = families.iter().map(&mut of_family).collect();
         self.stages.step += (stepped - started).as_secs_f64();
         self.stages.decode += stepped.elapsed().as_secs_f64();
         (by_family, ahead)
@@ -778,7 +798,7 @@ impl Pipeline {
     }
 
     /// Puts what the shards gave in one order and lets what is not held back leave. `came` tells which event that was read let something happen.
-    fn merge(&mut self, came: impl Fn(&Place) -> u64, sink: &mut dyn Sink) {
+    fn merge(&mut self, came: impl Fn(&Place) -> Option<Origin>, sink: &mut dyn Sink) {
         let mut outputs = std::mem::take(&mut self.outputs);
         outputs.sort_by(|a, b| a.place.cmp(&b.place));
         let rules = self.generations[0].rules.clone();

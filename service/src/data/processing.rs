@@ -9,13 +9,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use lapwing_engine::Millis;
+use lapwing_engine::batch::Origin;
 use lapwing_engine::order::Order;
 use lapwing_engine::output::Match;
 use lapwing_engine::rule_set::RuleSet;
 use lapwing_engine::store::codec::Corrupt;
 
 use super::alert::Alert;
-use super::lines::Lines;
+use super::lines::Input;
 use super::pipeline::{Options, Pipeline, Rejected, Sink};
 
 /// What events get in place of their times.
@@ -47,8 +48,8 @@ impl Readings {
 
 /// What a rule by processing time gave, until it leaves.
 pub(super) struct Said {
-    /// The offset of the event that let it happen; the end where time alone did.
-    pub came: u64,
+    /// The event that let it happen; none where time alone did.
+    pub came: Option<Origin>,
     pub body: Match,
     pub suppressed: u64,
     pub rules: Arc<RuleSet>,
@@ -95,12 +96,12 @@ impl Processing {
         Processing { lane: Box::new(lane), rounds: VecDeque::new() }
     }
 
-    /// Takes lines as they come, at a reading of the clock where there is one.
-    pub fn take(&mut self, lines: &Lines<'_>, reading: Option<Millis>, limit: Millis) {
+    /// Takes input as it comes, at a reading of the clock where there is one.
+    pub fn take(&mut self, input: &Input<'_>, reading: Option<Millis>, limit: Millis) {
         let now = self.lane.sequencer.clock();
         self.lane.readings = Some(Readings { given: reading, now, limit });
         self.round(|lane| {
-            lane.take(lines, &mut Nowhere);
+            lane.take(input.clone(), &mut Nowhere);
         });
     }
 
@@ -126,9 +127,11 @@ impl Processing {
     }
 
     /// Lets what came no later than an event leave, of what the others are at.
-    pub fn leave(&mut self, came: u64, sink: &mut dyn Sink) {
+    pub fn leave(&mut self, came: Option<Origin>, sink: &mut dyn Sink) {
         let Some(round) = self.rounds.front_mut() else { return };
-        while let Some(said) = round.pop_front_if(|said| said.came <= came) {
+        // What time alone let happen comes behind all events.
+        let no_later = |said: &mut Said| came.is_none_or(|came| said.came.is_some_and(|own| own <= came));
+        while let Some(said) = round.pop_front_if(no_later) {
             let Said { body, suppressed, rules, .. } = said;
             let sources = &self.lane.options.sources;
             sink.alert(&Alert { body: &body, rules: &rules, sources, suppressed });
@@ -137,7 +140,7 @@ impl Processing {
 
     /// The others are through with what they were at: all of it leaves.
     pub fn leave_round(&mut self, sink: &mut dyn Sink) {
-        self.leave(u64::MAX, sink);
+        self.leave(None, sink);
         self.rounds.pop_front();
     }
 }

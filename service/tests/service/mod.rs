@@ -1,5 +1,7 @@
 //! A running `lapwing serve`, for tests.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -7,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How long a test waits for what has to come.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -192,4 +194,35 @@ pub fn folder(name: &str) -> PathBuf {
     let _ = std::fs::remove_dir_all(&path);
     std::fs::create_dir_all(&path).expect("a folder for the test can be made");
     path
+}
+
+/// SplitMix64.
+pub fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 8
+}
+
+/// A stream with planted attacks, and behind it an event that lets time pass all the others.
+pub fn stream(path: &Path, events: u64) -> Vec<Vec<u8>> {
+    let mut generate = Command::new(env!("CARGO_BIN_EXE_lapwing"));
+    generate.args(["generate", "--users", "500", "--attacks", "0.02", "--disorder", "3s", "--seed", "5", "--events"]);
+    assert!(generate.arg(events.to_string()).arg("--output").arg(path).status().expect("it starts").success());
+    let mut bytes = std::fs::read(path).expect("there is a stream");
+    let last = json!({"type": "login", "at": "2099-01-01T00:00:00Z", "user": "last", "success": true});
+    bytes.extend_from_slice(format!("{last}\n").as_bytes());
+    std::fs::write(path, &bytes).expect("it can be written");
+    bytes.split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec).collect()
+}
+
+/// What `lapwing run` makes of the same lines and the same changes, each with its line.
+pub fn run_on(input: &Path, changes: &[Value], rules: &[&str]) -> Vec<String> {
+    let output = input.with_extension("run-alerts");
+    let control = input.with_extension("run-control");
+    let lines: String = changes.iter().map(|change| format!("{change}\n")).collect();
+    std::fs::write(&control, lines).expect("it can be written");
+    let mut run = Command::new(env!("CARGO_BIN_EXE_lapwing"));
+    run.args(["run", "--quiet", "--lateness", "2s", "--rules"]).args(rules).arg("--control").arg(&control);
+    assert!(run.arg("--input").arg(input).arg("--output").arg(&output).status().expect("it starts").success());
+    std::fs::read_to_string(output).expect("there are alerts").lines().map(str::to_owned).collect()
 }

@@ -334,7 +334,7 @@ pub fn plain(alert: &Json) -> Json {
 }
 
 fn late(engine: &Collected) -> Vec<u64> {
-    engine.rejected.iter().filter(|r| matches!(r.reason, Reason::Aside(_))).map(|r| r.line).collect()
+    engine.rejected.iter().filter(|r| matches!(r.reason, Reason::Aside(_))).map(|r| r.origin.offset).collect()
 }
 
 /// In event-time order another order of arrival gives the same alerts. The lines that are late are left out first; where a rule takes

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod diff;
+pub mod dlq;
 pub mod export;
 pub mod history;
 pub mod rollback;

@@ -101,7 +101,7 @@ impl Sink for Writer {
 
     fn rejected(&mut self, rejected: Rejected) {
         let Some(file) = &mut self.rejects else { return };
-        let line = serde_json::json!({"line": rejected.line, "kind": rejected.reason.kind(), "reason": rejected.reason.to_string()});
+        let line = serde_json::json!({"line": rejected.origin.offset, "kind": rejected.reason.kind(), "reason": rejected.reason.to_string()});
         let result = writeln!(file, "{line}");
         self.keep(result);
     }

@@ -18,6 +18,8 @@ use super::plan::{EventPlan, FieldPlan, Place, Plan};
 /// Why a line was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reject {
+    /// There is nothing: a record without a value.
+    Empty,
     /// It is not a JSON object.
     NotJson(String),
     /// A required field is not there.
@@ -50,6 +52,7 @@ pub enum Reject {
 impl fmt::Display for Reject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Reject::Empty => write!(f, "it has no value"),
             Reject::NotJson(why) => write!(f, "not a JSON object: {why}"),
             Reject::Missing { event, field } => write!(f, "event `{event}`: required field `{field}` is missing"),
             Reject::Unreadable { event, field, ty, found } => {

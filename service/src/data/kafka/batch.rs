@@ -48,13 +48,16 @@ impl Batch {
         self.messages.is_empty()
     }
 
+    /// One of them, by its index below [`Batch::len`].
+    #[inline]
+    pub fn get(&self, index: usize) -> Message<'_> {
+        // SAFETY: the batch owns it.
+        Message { native: unsafe { self.messages[index].as_ref() }, shared: &self.shared }
+    }
+
     /// The messages, in the order in which the client had them: within a partition that of the offsets.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Message<'_>> {
-        self.messages.iter().map(|message| Message {
-            // SAFETY: the batch owns it.
-            native: unsafe { message.as_ref() },
-            shared: &self.shared,
-        })
+        (0..self.messages.len()).map(|index| self.get(index))
     }
 
     /// The name of a topic by its index.

@@ -51,7 +51,7 @@ impl Properties {
     }
 
     /// With one more, unless there is one of the same name.
-    pub(super) fn with_default(mut self, name: &str, value: &str) -> Properties {
+    pub fn with_default(mut self, name: &str, value: &str) -> Properties {
         self.0.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         self
     }

@@ -87,6 +87,8 @@ pub struct Segment {
     base: u64,
     /// Where it ends; the last one's end moves.
     end: u64,
+    /// How far the log had come where it begins.
+    progress: Progress,
     file: File,
     path: PathBuf,
 }
@@ -202,7 +204,10 @@ impl Segments {
                 let why = Corrupt("it does not end where the next file begins");
                 return Err(LogError::Damaged(path, end - base, why));
             }
-            list.push(Segment { base: *base, end, file, path });
+            let mut bytes = [0; HEAD as usize];
+            file.read_exact_at(&mut bytes, 0).map_err(io(&path))?;
+            let progress = read_head(&bytes, *base).map_err(|e| LogError::Damaged(path.clone(), 0, e))?;
+            list.push(Segment { base: *base, end, progress, file, path });
         }
         if !before.is_empty() {
             let segment = &list[list.len() - 2];
@@ -249,7 +254,8 @@ impl Segments {
             faults::at("log-roll")?;
             let file = begin_file(&self.folder, self.end, progress)?;
             let path = path_of(&self.folder, self.end);
-            let segment = Segment { base: self.end, end: self.end + HEAD, file: file.try_clone()?, path: path.clone() };
+            let (base, end, progress) = (self.end, self.end + HEAD, *progress);
+            let segment = Segment { base, end, progress, file: file.try_clone()?, path: path.clone() };
             self.shared.write().expect("no writer panics").push(Arc::new(segment));
             (self.tail, self.tail_path, self.tail_base) = (file, path, self.end);
             self.end += HEAD;
@@ -327,7 +333,7 @@ fn scan(segment: &Segment, seen: &mut impl FnMut(&Record<'_>)) -> Result<(Progre
     let damaged = |at: u64, e| LogError::Damaged(segment.path.clone(), at, e);
     let mut bytes = vec![0; (segment.end - segment.base) as usize];
     segment.file.read_exact_at(&mut bytes, 0).map_err(|e| LogError::Io(segment.path.clone(), e))?;
-    let mut progress = read_head(&bytes, segment.base).map_err(|e| damaged(0, e))?;
+    let mut progress = segment.progress;
     let mut at = HEAD as usize;
     while at < bytes.len() {
         match frame::read(&bytes[at..]) {
@@ -418,7 +424,31 @@ impl Reader {
 
     /// The oldest place that is still there.
     pub fn oldest(&self) -> u64 {
-        self.segments.read().expect("no writer panics").first().map_or(0, |s| s.base)
+        self.began().0
+    }
+
+    /// The oldest place that is still there, and how far the log had come there.
+    pub fn began(&self) -> (u64, Progress) {
+        self.segments.read().expect("no writer panics").first().map_or_else(Default::default, |s| (s.base, s.progress))
+    }
+
+    /// Where the file begins that has a place; the oldest where that is gone.
+    pub fn file_of(&self, place: u64) -> u64 {
+        let list = self.segments.read().expect("no writer panics");
+        let behind = list.partition_point(|s| s.base <= place);
+        list.get(behind.saturating_sub(1)).map_or(0, |s| s.base)
+    }
+
+    /// Where the file begins that has the line with this number, or will have it; none where that is gone.
+    pub fn file_of_line(&self, line: u64) -> Option<u64> {
+        let list = self.segments.read().expect("no writer panics");
+        let behind = list.partition_point(|s| s.progress.lines <= line);
+        behind.checked_sub(1).map(|last| list[last].base)
+    }
+
+    /// Goes on from another place, which is that of a record or of a file.
+    pub fn go_to(&mut self, place: u64) {
+        *self = Reader::new(self.segments.clone(), place);
     }
 
     /// The place of the next record.

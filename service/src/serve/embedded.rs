@@ -1,0 +1,136 @@
+//! A service over its own log.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use lapwing_engine::rule_set::RuleSet;
+use tokio::sync::{mpsc, watch};
+
+use super::{Ends, Http, SOURCE, Settings, is_ready};
+use crate::api::events::Intake;
+use crate::api::{Embedded, Events, Phase, Service};
+use crate::control::history::History;
+use crate::control::rollout::{Places, Ready, Rollout};
+use crate::data::alert_file::AlertFile;
+use crate::data::checkpoint::Checkpoints;
+use crate::data::dead_letters::DeadLetters;
+use crate::data::event_log;
+use crate::data::followed::FollowedLog;
+use crate::data::log::embedded::Log;
+use crate::data::log::events::LogEvents;
+use crate::data::matcher::{Begin, Matcher, Stopped};
+use crate::data::pipeline::{Options, Pipeline};
+use crate::data::webhook::all::Webhooks;
+
+/// Runs the service until a signal of the system ends it, or something fails.
+pub fn run(settings: Settings, mut history: History) -> Result<(), String> {
+    let (log, writing, opened) =
+        Log::open(&settings.data.join("log"), settings.log.clone()).map_err(|e| e.to_string())?;
+    if opened.torn > 0 {
+        tracing::warn!(bytes = opened.torn, "the log ended within a record, which was never acknowledged");
+    }
+    reconcile(&mut history, opened.progress.change)?;
+    let (catalog, sets) = history.told().map_err(|refusal| refusal.message)?;
+    let ready = Arc::new(Ready::default());
+    let (begin, place) = state(&settings, &log, &sets, &history)?;
+    for (number, set) in sets.iter().enumerate().skip(begin.applied as usize + 1) {
+        ready.put(number as u64, set.clone());
+    }
+    let (from, to) = (place.offset, opened.progress.judged);
+    tracing::info!(generation = catalog.generation(), from, to, "bringing the state to where it was");
+    let (ask, questions) = mpsc::channel(16);
+    let questions = Arc::new(Mutex::new(questions));
+    let events = LogEvents::new(log.clone(), from, to);
+    let mut matcher = Matcher::new(events, ready.clone(), settings.matcher.clone(), begin, questions);
+    let rollout = Rollout::new(history, (catalog, sets), ready, Places::Log(log.clone()), settings.log.clock);
+    let stop = Arc::new(AtomicBool::new(false));
+    let alert_file = match &settings.alert_file {
+        Some(path) => Some(AlertFile::open(path, &settings.data.join("alert-file.json"), FollowedLog::new(&log))?),
+        None => None,
+    };
+    let folder = settings.data.join("webhooks");
+    let webhooks = Webhooks::open(&settings.webhooks, &folder, || FollowedLog::new(&log))?;
+    let (phase, watched) = watch::channel(Phase::Recovering);
+    let phase = Arc::new(phase);
+    let dead_letters = DeadLetters::new(log.clone());
+    let events = Events::Log(Embedded { log, intake: Intake::new(settings.line_bytes_max), dead_letters });
+    let service = Arc::new(Service { events, rollout, ask, phase: watched });
+    let http = Http::listen(&settings.listen)?;
+    let address = http.address;
+    let judging = std::thread::Builder::new().name("matcher".to_owned()).spawn({
+        let (phase, stop) = (phase.clone(), stop.clone());
+        move || {
+            // Without a matcher nothing may be taken, however it ended.
+            let phase = Ends(phase);
+            if !matcher.catch_up(&stop)? {
+                return Ok(());
+            }
+            is_ready(&phase.0, address);
+            matcher.run(&stop)
+        }
+    });
+    let judging = judging.map_err(|e| e.to_string())?;
+    let judged = Arc::new(AtomicBool::new(false));
+    let writing_alerts = alert_file.map(|file| {
+        let judged = judged.clone();
+        std::thread::spawn(move || file.run(&judged))
+    });
+    let webhooks = webhooks.run().map_err(|e| e.to_string())?;
+    http.run(service, &settings, &phase);
+    stop.store(true, Ordering::Release);
+    let result = judging.join().map_err(|_| "the matcher has failed".to_owned());
+    let result = result.and_then(|done| done.map_err(|stopped: Stopped| stopped.to_string()));
+    judged.store(true, Ordering::Release);
+    if let Some(thread) = writing_alerts {
+        let _ = thread.join();
+    }
+    webhooks.end();
+    writing.join();
+    tracing::info!("stopped");
+    result
+}
+
+/// A change that got no place in the log is taken back.
+fn reconcile(history: &mut History, last: u64) -> Result<(), String> {
+    while history.next() > last + 1 {
+        history.take_back().map_err(|e| format!("the history of the catalog cannot be written: {e}"))?;
+    }
+    match history.next() == last + 1 {
+        true => Ok(()),
+        false => Err(format!(
+            "the log names change {last}, which the history of the catalog does not have: they are not of one service"
+        )),
+    }
+}
+
+/// The state as it was saved last, or none.
+fn state(
+    settings: &Settings,
+    log: &Log,
+    sets: &[Arc<RuleSet>],
+    history: &History,
+) -> Result<(Begin, event_log::Place), String> {
+    let secret = history.secret().ok_or("the history of the catalog does not say how the service began")?;
+    let options = Options { secret, sources: vec![SOURCE.to_owned()], ..settings.options.clone() };
+    let folder: &Path = &settings.data.join("state");
+    let (checkpoints, saved) = Checkpoints::open(folder, settings.save_every, settings.memory)?;
+    let Some(saved) = saved else {
+        let oldest = log.read_from(0).oldest();
+        if oldest > 0 {
+            return Err(format!(
+                "`{}` holds no state, and the log no longer has its beginning to make it from",
+                folder.display()
+            ));
+        }
+        let mut pipeline = Pipeline::new(sets[0].clone(), options, settings.threads);
+        checkpoints.keep(&mut pipeline);
+        return Ok((Begin { pipeline, applied: 0, checkpoints }, event_log::Place::default()));
+    };
+    let place = saved.place.clone();
+    let applied = place.applied as usize;
+    let live = (applied + 1).checked_sub(place.generations as usize).and_then(|first| sets.get(first..=applied));
+    let live = live.ok_or("the state belongs to changes that the history of the catalog does not have")?;
+    let pipeline = checkpoints.load(&saved, live.to_vec(), options, settings.threads)?;
+    Ok((Begin { pipeline, applied: place.applied, checkpoints }, place.log))
+}
