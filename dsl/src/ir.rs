@@ -577,6 +577,19 @@ pub enum Comparison {
 }
 
 impl Comparison {
+    /// Whether it holds of two values that stand in this order.
+    #[inline]
+    pub fn holds(self, order: std::cmp::Ordering) -> bool {
+        match self {
+            Comparison::Eq => order.is_eq(),
+            Comparison::Ne => order.is_ne(),
+            Comparison::Lt => order.is_lt(),
+            Comparison::Le => order.is_le(),
+            Comparison::Gt => order.is_gt(),
+            Comparison::Ge => order.is_ge(),
+        }
+    }
+
     /// The comparison that says the same with its sides exchanged.
     pub fn mirrored(self) -> Comparison {
         match self {
