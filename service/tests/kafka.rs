@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use lapwing::data::kafka::{Producer, Record};
 use lapwing_broker::Broker;
 use serde_json::{Value, json};
 
@@ -57,6 +58,261 @@ fn events_come_from_a_topic_and_alerts_go_to_one_over_restarts_and_changes() {
     drop(service);
 }
 
+/// Alerts without what tells where events stand.
+fn without_places(alerts: &[String]) -> Vec<Value> {
+    let one = |alert: &String| {
+        let mut alert: Value = serde_json::from_str(alert).expect("JSON");
+        let members = alert.as_object_mut().expect("an object");
+        members.retain(|name, _| name != "id" && name != "evidence");
+        alert
+    };
+    alerts.iter().map(one).collect()
+}
+
+#[test]
+fn history_comes_before_topics_and_idle_partitions_hold_nothing_back() {
+    let dir = folder("kafka-history");
+    let topics = Topics::with_partitions(Broker::shared(), "history", 3);
+    let file = dir.join("all");
+    let lines = stream(&file, 6_000);
+    let history = dir.join("history");
+    std::fs::create_dir_all(&history).expect("a folder can be made");
+    std::fs::write(history.join("1.jsonl"), lines[..2_000].concat()).expect("it can be written");
+    std::fs::write(history.join("2.jsonl"), lines[2_000..4_000].concat()).expect("it can be written");
+    // What is in the files stands in the topic too.
+    topics.send(&lines[3_000..5_000]);
+    let command = || {
+        let mut command = over(&topics, &dir.join("data"));
+        command.args(["--set", "kafka.source.0.from={ 0 = 1000 }", "--set", "engine.idle_after=300ms"]);
+        command.arg("--set").arg(format!("kafka.source.0.history={}", history.display()));
+        command
+    };
+    let mut service = Service::start(&mut command()).expect("it is ready");
+    topics.until_judged(2_000);
+    service.kill();
+    service = Service::start(&mut command()).expect("it is ready");
+    topics.send(&lines[5_000..]);
+    topics.until_judged(3_000 + 1);
+    let expected = without_places(&run_on(&file, &[], &[EVENTS, RULES]));
+    // The last comes when the partitions that give nothing hold it back no more.
+    let begun = Instant::now();
+    while topics.alerts().len() < expected.len() {
+        assert!(begun.elapsed() < service::DEADLINE, "{} of {}", topics.alerts().len(), expected.len());
+    }
+    assert!(service.terminate().0 == Some(0));
+    let alerts = topics.alerts();
+    assert!(alerts.iter().any(|alert| alert.contains("1.jsonl") && alert.contains("2.jsonl")), "{alerts:?}");
+    let alerts = without_places(&alerts);
+    let different = alerts.iter().zip(&expected).find(|(a, b)| a != b);
+    assert_eq!((alerts.len(), different), (expected.len(), None));
+}
+
+#[test]
+fn rules_read_keys_and_headers_and_no_value_pretends_others() {
+    let dir = folder("kafka-beside");
+    let topics = Topics::new(Broker::shared(), "beside");
+    let rules = dir.join("rules.lap");
+    let text = r#"
+        event login {
+          at timestamp
+          user string from "kafka.key"
+          tenant string? from "kafka.headers.tenant"
+          source string from "kafka.topic"
+        }
+        rule seen {
+          by user
+          match l: login where tenant is missing or tenant != "test"
+          emit { tenant: l.tenant, source: l.source }
+        }
+    "#;
+    std::fs::write(&rules, text).expect("it can be written");
+    let sets = topics.sets();
+    let sets: Vec<&str> = SETS.into_iter().chain(sets.iter().map(String::as_str)).collect();
+    let mut start = command(&dir.join("data"), &[rules.to_str().expect("a plain path")], &sets);
+    start.args(["--set", "kafka.source.0.type_header=kind", "--set", "engine.order=arrival"]);
+    let service = Service::start(&mut start).expect("it is ready");
+    let mut producer = Producer::open(&topics.properties()).expect("known properties");
+    let mut send = |key: &str, payload: &str, headers: &[(&str, &str)]| {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+        let (key, payload) = (Some(key.as_bytes()), Some(payload.as_bytes()));
+        let record =
+            Record { topic: &topics.events, partition: Some(0), key, payload, headers: &headers, ..Record::default() };
+        producer.send(&record).expect("it is taken");
+    };
+    let at = r#""at":"2026-01-01T00:00:00Z""#;
+    let of_at = |rest: &str| format!("{{{at}{rest}}}");
+    send("ann", &of_at(""), &[("kind", "login"), ("tenant", "a")]);
+    send("bob 'b'", &of_at(",\n \"kafka\": {\"key\": \"eve\"} "), &[("kind", "login")]);
+    send("cid", &of_at(r#","type":"other""#), &[("kind", "login")]);
+    send("dan", &of_at(r#","kafka.headers.tenant":"a""#), &[("kind", "login"), ("tenant", "test")]);
+    send("eve", &of_at(r#","type":"login","kafka.key":"ann""#), &[("kind", "other"), ("tenant", "b")]);
+    producer.flush(topics::WAIT).expect("it arrives");
+    topics.until_judged(5);
+    let found: Vec<_> = topics
+        .alerts()
+        .iter()
+        .map(|alert| {
+            let alert: Value = serde_json::from_str(alert).expect("JSON");
+            (alert["key"]["user"].clone(), alert["fields"]["tenant"].clone(), alert["fields"]["source"].clone())
+        })
+        .collect();
+    let of = |user: &str, tenant: Value| (json!(user), tenant, json!("beside-events"));
+    assert_eq!(found, [of("ann", json!("a")), of("bob 'b'", Value::Null), of("eve", json!("b"))]);
+    let alert = &topics.read("beside-alerts")[0];
+    assert_eq!(alert.key.as_deref(), Some(br#"{"user":"ann"}"#.as_slice()));
+    let header = |name: &str| alert.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+    for (name, value) in
+        [("ce_specversion", "1.0"), ("ce_type", "lapwing.alert.open"), ("rule", "seen"), ("version", "1")]
+    {
+        assert_eq!(header(name), Some(value), "{name}");
+    }
+    drop(service);
+}
+
+#[test]
+fn without_transactions_nothing_is_lost_and_ids_tell_what_was_said_before() {
+    let dir = folder("kafka-at-least-once");
+    let topics = Topics::new(Broker::shared(), "at-least-once");
+    let lines = stream(&dir.join(&topics.events), 10_000);
+    let mut service = None;
+    for (round, batch) in lines.chunks(2_000).enumerate() {
+        topics.send(batch);
+        drop(service.take());
+        let mut start = over(&topics, &dir.join("data"));
+        start.args(["--set", "kafka.delivery=at-least-once"]);
+        if round < 4 {
+            start.env("FAILPOINTS", "kafka-journal=return(kill)");
+        }
+        service = Service::start(&mut start).ok();
+        if round < 4 {
+            let begun = Instant::now();
+            while service.as_mut().is_some_and(|service| !service.has_ended()) {
+                assert!(begun.elapsed() < service::DEADLINE, "it is not killed");
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        }
+    }
+    let expected = run_on(&dir.join(&topics.events), &[], &[EVENTS, RULES]);
+    let begun = Instant::now();
+    let mut alerts = topics.alerts();
+    while !expected.last().is_some_and(|last| alerts.contains(last)) {
+        assert!(begun.elapsed() < service::DEADLINE, "the last alert does not come");
+        alerts = topics.alerts();
+    }
+    assert!(alerts.len() > expected.len(), "some are said again");
+    let mut seen = std::collections::BTreeSet::new();
+    alerts.retain(|alert| seen.insert(alert.clone()));
+    assert!(alerts == expected);
+}
+
+/// Good events among all that can be wrong with a message.
+fn garbage(lines: &mut Vec<Vec<u8>>, seed: &mut u64) -> u64 {
+    let mut bad = 0;
+    let mut add = |lines: &mut Vec<Vec<u8>>, what: &[u8], at: usize| {
+        lines.insert(at, [what, b"\n"].concat());
+        bad += 1;
+    };
+    for at in (0..lines.len()).rev().step_by(100) {
+        let what: &[u8] = match random(seed) % 6 {
+            0 => b"",
+            1 => b"no JSON",
+            2 => b"{\"type\":\"login\",\"user\":\"\xff\xfe\"}",
+            3 => b"{\"type\":\"login\",\"at\":\"2026-01-01T00:00:00Z\"}",
+            4 => b"null",
+            _ => b"{\"type\":\"login\",\"at\":\"soon\",\"user\":\"ann\",\"success\":true}",
+        };
+        add(lines, what, at);
+    }
+    let large = format!(r#"{{"type":"login","user":"{}"}}"#, "x".repeat(10 << 20));
+    add(lines, large.as_bytes(), 1_000);
+    bad
+}
+
+#[test]
+fn what_is_no_event_or_late_is_told_byte_for_byte_and_stops_nothing() {
+    let dir = folder("kafka-garbage");
+    let topics = Topics::new(Broker::shared(), "garbage");
+    let mut lines = stream(&dir.join(&topics.events), 5_000);
+    let bad = garbage(&mut lines, &mut 7);
+    let file = dir.join(&topics.events);
+    std::fs::write(&file, lines.concat()).expect("it can be written");
+    let mut service = Service::start(&mut over(&topics, &dir.join("data"))).expect("it is ready");
+    topics.send(&lines);
+    topics.until_judged(lines.len() as u64);
+    assert_eq!(topics.alerts(), run_on(&file, &[], &[EVENTS, RULES]));
+    let dead = topics.read("garbage-dead");
+    assert_eq!(dead.len() as u64, bad);
+    let late = topics.read("garbage-late");
+    assert!(!late.is_empty());
+    for message in dead.iter().chain(&late) {
+        let header = |name: &str| message.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+        assert_eq!((header("lapwing_topic"), header("lapwing_partition")), (Some("garbage-events"), Some("0")));
+        let offset: usize = header("lapwing_offset").and_then(|n| n.parse().ok()).expect("an offset");
+        let sent = lines[offset].strip_suffix(b"\n").expect("a line");
+        let told = message.payload.as_deref().unwrap_or_default();
+        match header("lapwing_bytes") {
+            None => assert_eq!(told, sent),
+            // What no broker takes whole is cut, and its length told.
+            Some(bytes) => assert!(bytes == sent.len().to_string() && sent.starts_with(told), "{bytes}"),
+        }
+        let reason = header("lapwing_reason").expect("a reason");
+        let words = match header("lapwing_kind") {
+            Some("late") => "is behind the watermark",
+            _ if sent.is_empty() => "it has no value",
+            _ if sent.len() > 10 << 20 => "the limit is",
+            _ if sent == b"no JSON" || sent == b"null" => "not a JSON object",
+            _ if sent.contains(&0xff) => "not UTF-8",
+            _ => "field `",
+        };
+        assert!(reason.contains(words), "{reason}");
+    }
+    // The same once more tells nothing new.
+    service.kill();
+    service = Service::start(&mut over(&topics, &dir.join("data"))).expect("it is ready");
+    assert_eq!(service.terminate().0, Some(0));
+    assert_eq!(topics.read("garbage-dead").len() as u64, bad);
+}
+
+#[test]
+fn who_was_frozen_while_another_took_over_writes_nothing_that_counts() {
+    let dir = folder("kafka-frozen");
+    let topics = Topics::new(Broker::shared(), "frozen");
+    let lines = stream(&dir.join(&topics.events), 20_000);
+    let rounds: usize = std::env::var("LAPWING_FREEZES").ok().and_then(|n| n.parse().ok()).unwrap_or(4);
+    let start = |name: &str| {
+        let mut command = over(&topics, &dir.join(name));
+        for property in ["session.timeout.ms=2000", "heartbeat.interval.ms=200"] {
+            let (name, value) = property.split_once('=').expect("a value");
+            command.arg("--set").arg(format!("kafka.properties.\"{name}\"={value}"));
+        }
+        Service::start(&mut command).expect("it is ready")
+    };
+    let services = [start("one"), start("two")];
+    let mut sent = 0;
+    for (round, batch) in lines.chunks(lines.len().div_ceil(2 * rounds)).enumerate() {
+        topics.send(batch);
+        sent += batch.len();
+        if round % 2 == 1 {
+            topics.until_judged(sent as u64);
+            continue;
+        }
+        // Who took over last is frozen in the middle of it, and the other goes on.
+        let frozen = &services[round / 2 % 2];
+        frozen.signal("STOP");
+        topics.until_judged(sent as u64);
+        frozen.signal("CONT");
+    }
+    topics.until_judged(lines.len() as u64);
+    let expected = run_on(&dir.join(&topics.events), &[], &[EVENTS, RULES]);
+    let alerts = topics.alerts();
+    let different = alerts.iter().zip(&expected).position(|(a, b)| *a != *b);
+    assert_eq!((alerts.len(), different), (expected.len(), None));
+    for service in services {
+        let (code, said) = service.terminate();
+        assert_eq!(code, Some(0), "{said}");
+    }
+}
+
 #[test]
 fn killed_at_any_place_under_a_broker_that_comes_and_goes_nothing_is_lost_or_said_twice() {
     let kills: u64 = std::env::var("LAPWING_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(15);
@@ -78,11 +334,11 @@ fn one_life(dir: &Path, broker: &mut Broker, round: u64, seed: &mut u64) -> u64 
     let (mut at, mut generation) = (0, 1);
     let mut changes = Vec::new();
     while at < lines.len() {
-        let size = 1 + random(&mut life.seed) as usize % 2_000;
+        let size = 1 + random(&mut life.seed) as usize % 4_000;
         let batch = &lines[at..lines.len().min(at + size)];
         life.topics.send(batch);
         at += batch.len();
-        match random(&mut life.seed) % 8 {
+        match random(&mut life.seed) % 12 {
             0 => {
                 broker.kill();
                 broker.restart();
@@ -91,7 +347,7 @@ fn one_life(dir: &Path, broker: &mut Broker, round: u64, seed: &mut u64) -> u64 
                 broker.stop();
                 broker.restart();
             }
-            2..=4 => {
+            2..=5 => {
                 let stage = if generation % 2 == 0 { "live" } else { "paused" };
                 let change = json!({"op": "stage", "kind": "rule", "name": "failed_logins", "stage": stage});
                 life.change(&change, generation + 1);

@@ -9,7 +9,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Commands that are not run here, each with the reason.
-const NOT_RUN: [(&str, &str); 11] = [
+const NOT_RUN: [(&str, &str); 20] = [
+    ("install -m 0755 target/release/lapwing /usr/local/bin/lapwing", "changes the machine"),
+    ("install -D -m 0644 packaging/lapwing.toml /etc/lapwing/lapwing.toml", "changes the machine"),
+    ("cp -r my-rules /etc/lapwing/rules", "changes the machine"),
+    ("install -m 0644 packaging/lapwing.service /etc/systemd/system/lapwing.service", "changes the machine"),
+    ("lapwing config check --config /etc/lapwing/lapwing.toml", "takes what the commands before it would install"),
+    ("systemctl daemon-reload && systemctl enable --now lapwing", "changes the machine"),
+    ("docker build --tag lapwing .", "takes Docker and half an hour"),
+    (
+        "docker run --detach --name lapwing --publish 127.0.0.1:7878:7878 --volume lapwing-data:/var/lib/lapwing --volume ./my-rules:/etc/lapwing/rules:ro --stop-timeout 90 lapwing",
+        "takes Docker",
+    ),
+    ("docker inspect --format '{{.State.Health.Status}}' lapwing", "takes Docker"),
     ("make demo", "installs what is needed and builds"),
     ("make test", "is what runs this"),
     ("make bench", "takes minutes"),

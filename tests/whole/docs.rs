@@ -55,6 +55,7 @@ fn links_lead_somewhere() {
         ("docs/data.md", "docs"),
         ("docs/models.md", "docs"),
         ("docs/config.md", "docs"),
+        ("docs/install.md", "docs"),
     ] {
         let text = read(name);
         let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());

@@ -37,9 +37,6 @@ pub fn run(arguments: &Arguments) -> Exit {
                 "`[alerts]`: with `[kafka]` alerts go to the topic `{topic}`; take `alerts.file` and `[[alerts.webhook]]` away"
             ));
         }
-        if let Some(source) = kafka.source.iter().find(|source| source.history.is_some()) {
-            return refuse(format!("`kafka.source.history` of `{}`: this version reads topics alone", source.topic));
-        }
     }
     let mut prepared = match Prepared::new(settings(&config)) {
         Ok(prepared) => prepared,

@@ -41,6 +41,11 @@ pub trait Records: Sync {
     fn count(&self) -> usize;
     /// One of them.
     fn get(&self, index: usize) -> Record<'_>;
+    /// Writes the object of one of them with what stands beside its value, where that matters; `all` of it, or only what names its type.
+    fn dress(&self, index: usize, all: bool, into: &mut Vec<u8>) -> bool {
+        let _ = (index, all, into);
+        false
+    }
 }
 
 /// What is taken at once.
@@ -236,7 +241,7 @@ fn decode(
     let mut piece = Piece { family, out, errors: Cell::new(0), asks, readings };
     match input {
         Input::Lines(lines) => decode_lines(lines, &mut piece, with),
-        Input::Records(all, range) => decode_records(range.clone().map(|i| all.get(i)), &mut piece, with),
+        Input::Records(all, range) => decode_records(*all, range.clone(), &mut piece, with),
     }
     let Piece { mut out, errors, .. } = piece;
     if asks {
@@ -269,12 +274,19 @@ fn decode_lines(lines: &Lines<'_>, piece: &mut Piece<'_>, with: &mut Decoding) {
     piece.out.taken = number - lines.first;
 }
 
-fn decode_records<'a>(records: impl ExactSizeIterator<Item = Record<'a>>, piece: &mut Piece<'_>, with: &mut Decoding) {
+fn decode_records(all: &dyn Records, range: Range<usize>, piece: &mut Piece<'_>, with: &mut Decoding) {
     let Decoding { decoder, begins, uses, .. } = with;
-    piece.out.lines = records.len() as u64;
-    piece.out.taken = records.len() as u64;
-    for record in records {
+    let reads_beside = decoder.plan().reads_beside;
+    let mut dressed = Vec::new();
+    piece.out.lines = range.len() as u64;
+    piece.out.taken = range.len() as u64;
+    for index in range {
+        let mut record = all.get(index);
         let before = piece.out.batch.rows.len();
+        dressed.clear();
+        if all.dress(index, reads_beside, &mut dressed) {
+            record.bytes = &dressed;
+        }
         let decoded = match record.bytes {
             [] => Err(Reject::Empty),
             bytes => decoder.decode(bytes, record.origin, &mut piece.out.batch),

@@ -4,6 +4,8 @@
 //! topic, so that each has the catalog when its turn comes.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +27,7 @@ use crate::data::kafka::{Change, Client, Error, Membership, Properties, Protocol
 use crate::data::kafka_log::{self, KafkaLog, sink, source_names};
 use crate::data::matcher::{Begin as BeginMatcher, Matcher, Questions, Stopped, answer};
 use crate::data::pipeline::{Options, Pipeline};
+use crate::data::replace::replace;
 
 /// How long brokers may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -232,7 +235,10 @@ pub fn run(settings: Settings, kafka: &Kafka, history: History, control: Control
     let events = Events::Topics(Topics { sources, alerts: kafka.alerts.topic.clone() });
     let service = Arc::new(Service { events, rollout, ask, phase: watched });
     let http = Http::listen(&settings.listen)?;
-    let member = Membership::join(&properties, &kafka.group, &kafka.journal.topic, Protocol::Cooperative);
+    // Who comes back soon gets its task back at once.
+    let instance = format!("{}-{}", kafka.group, instance(&settings.data)?);
+    let own = properties.clone().with("group.instance.id", &instance);
+    let member = Membership::join(&own, &kafka.group, &kafka.journal.topic, Protocol::Cooperative);
     let member = member.map_err(|e| e.to_string())?;
     let task = Task {
         log: kafka_log::Settings {
@@ -265,6 +271,22 @@ pub fn run(settings: Settings, kafka: &Kafka, history: History, control: Control
     let results = [judging, changing].map(|thread| thread.join().unwrap_or(Err("a thread has failed".to_owned())));
     tracing::info!("stopped");
     results.into_iter().collect()
+}
+
+/// The name of this instance, which stays the same as long as its folder does.
+fn instance(folder: &Path) -> Result<String, String> {
+    let path = folder.join("instance");
+    let failed = |e: std::io::Error| format!("`{}`: {e}", path.display());
+    match fs::read_to_string(&path) {
+        Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
+        _ => {}
+    }
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|e| format!("the system gives no random numbers: {e}"))?;
+    let name = format!("{:016x}", u64::from_le_bytes(bytes));
+    replace(&path, name.as_bytes()).map_err(failed)?;
+    Ok(name)
 }
 
 fn sink_settings(settings: &Settings, kafka: &Kafka) -> sink::Settings {
@@ -380,6 +402,15 @@ impl Tasks {
                     }
                 }
                 None => {}
+            }
+            for error in member.client().errors() {
+                if matches!(&error, Error::Other { name, .. } if name.contains("FENCED_INSTANCE")) {
+                    let folder = self.task.settings.data.display().to_string();
+                    return Err(format!(
+                        "another process runs with a copy of `{folder}`: {error}; each has a folder of its own"
+                    ));
+                }
+                tracing::warn!(%error, "as a member of the group");
             }
             let held = !member.held().is_empty();
             self.task.stands(held.then_some(&member));

@@ -35,7 +35,7 @@ pub const SOURCE: &str = "events";
 pub const DRAIN: Duration = Duration::from_secs(10);
 
 /// How long what a request began may still take when all requests are answered.
-const LAST_TASKS: Duration = Duration::from_secs(5);
+pub const LAST_TASKS: Duration = Duration::from_secs(5);
 
 /// What a service is told.
 #[derive(Clone, Debug)]
@@ -136,6 +136,7 @@ struct Http {
     runtime: Runtime,
     listener: TcpListener,
     address: SocketAddr,
+    signals: Signals,
 }
 
 impl Http {
@@ -144,18 +145,21 @@ impl Http {
         let listener = runtime.block_on(TcpListener::bind(listen));
         let listener = listener.map_err(|e| format!("cannot listen on {listen}: {e}"))?;
         let address = listener.local_addr().map_err(|e| e.to_string())?;
-        Ok(Http { runtime, listener, address })
+        // Before it is ready: who is told so may tell it to end at once.
+        let signals = runtime.block_on(async { Signals::listen() }).map_err(|e| e.to_string())?;
+        Ok(Http { runtime, listener, address, signals })
     }
 
     /// Answers until the service ends: a signal says so, or somebody who has the phase.
     fn run(self, service: Arc<Service>, settings: &Settings, phase: &Arc<watch::Sender<Phase>>) {
         let routes = routes(service, settings.body_bytes_max);
         let watched = phase.subscribe();
+        let signals = self.signals;
         self.runtime.block_on(async {
             tokio::spawn({
                 let phase = phase.clone();
                 async move {
-                    ended().await;
+                    signals.wait().await;
                     phase.send_replace(Phase::Stopping);
                     tracing::info!("stopping");
                 }
@@ -190,16 +194,23 @@ impl Drop for Ends {
     }
 }
 
-/// Waits for the signal to end.
-async fn ended() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals to end.
+struct Signals([tokio::signal::unix::Signal; 2]);
+
+impl Signals {
+    /// Listens for them from now on: where nobody listens the system ends the process.
+    fn listen() -> std::io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?]))
+    }
+
+    /// Waits for one.
+    async fn wait(self) {
+        let Signals([mut terminate, mut interrupt]) = self;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 

@@ -31,10 +31,16 @@ pub struct Owned {
 impl Topics {
     /// Makes them.
     pub fn new(broker: &Broker, name: &str) -> Topics {
+        Topics::with_partitions(broker, name, 1)
+    }
+
+    /// The same; events have so many partitions.
+    pub fn with_partitions(broker: &Broker, name: &str, partitions: i32) -> Topics {
         let topics = Topics { address: broker.address(), name: name.to_owned(), events: format!("{name}-events") };
-        for topic in ["events", "alerts", "control", "status", "journal", "late", "dead"] {
+        for topic in ["alerts", "control", "status", "journal", "late", "dead"] {
             broker.topic(&format!("{name}-{topic}"), 1);
         }
+        broker.topic_with(&topics.events, partitions, &[("max.message.bytes", "20000000")]);
         topics
     }
 
@@ -61,10 +67,18 @@ impl Topics {
 
     /// Writes events, each a line.
     pub fn send(&self, lines: &[Vec<u8>]) {
-        let mut producer = Producer::open(&self.properties()).expect("known properties");
-        for line in lines {
-            let payload = Some(line.strip_suffix(b"\n").unwrap_or(line));
-            let record = Record { topic: &self.events, partition: Some(0), payload, ..Record::default() };
+        self.send_to(lines, |_| 0);
+    }
+
+    /// Writes events, each to a partition by its number.
+    pub fn send_to(&self, lines: &[Vec<u8>], partition: impl Fn(usize) -> i32) {
+        let properties = self.properties().with("message.max.bytes", "20000000");
+        let mut producer = Producer::open(&properties).expect("known properties");
+        for (number, line) in lines.iter().enumerate() {
+            // An empty line is a tombstone.
+            let payload = Some(line.strip_suffix(b"\n").unwrap_or(line)).filter(|line| !line.is_empty());
+            let record =
+                Record { topic: &self.events, partition: Some(partition(number)), payload, ..Record::default() };
             producer.send(&record).expect("it is taken");
         }
         producer.flush(WAIT).expect("it arrives");
@@ -73,9 +87,10 @@ impl Topics {
     /// How many events are judged, as is committed.
     pub fn judged(&self) -> u64 {
         let reader = Reader::open(&self.properties(), &self.name, &[], false).expect("known properties");
-        let place = [Partition::new(self.events.as_str(), 0)];
-        let committed = reader.committed(&place, WAIT).expect("the broker answers")[0];
-        committed.map_or(0, |offset| offset as u64)
+        let count = reader.client().partitions(&self.events, WAIT).expect("the broker answers");
+        let places: Vec<_> = (0..count).map(|partition| Partition::new(self.events.as_str(), partition)).collect();
+        let committed = reader.committed(&places, WAIT).expect("the broker answers");
+        committed.into_iter().flatten().map(|offset| offset as u64).sum()
     }
 
     /// Waits until so many events are judged, and that is committed.

@@ -17,7 +17,12 @@ pub struct Plan {
     pub discriminators: Vec<Discriminator>,
     /// For each event type.
     pub events: Vec<EventPlan>,
+    /// Whether something is read of what a record has beside its value: a path that begins with `kafka`.
+    pub reads_beside: bool,
 }
+
+/// The first part of the paths of what a record of Kafka has beside its value.
+pub const BESIDE: &str = "kafka";
 
 /// A place whose value says which events an object is.
 #[derive(Clone, Debug)]
@@ -116,6 +121,9 @@ impl Plan {
                 fields: others.map(field).collect(),
             });
         }
-        Plan { layout: rules.layout.clone(), discriminators, events }
+        let is_beside = |place: &Place| matches!(place.path.0.first(), Some(PathPart::Member(name)) if name == BESIDE);
+        let of_event = |e: &EventPlan| e.fields.iter().chain([&e.at]).flat_map(|f| &f.places).any(is_beside);
+        let reads_beside = discriminators.iter().any(|d| is_beside(&d.path)) || events.iter().any(of_event);
+        Plan { layout: rules.layout.clone(), discriminators, events, reads_beside }
     }
 }

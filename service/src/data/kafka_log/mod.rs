@@ -3,8 +3,10 @@
 //! The order of everything is decided here, while it happens, and written into the [`journal`]: which messages were judged together ([`sources`]),
 //! when a change took over, when a partition was declared idle or time went on. An epoch's alerts, its record in the journal and the offsets of its
 //! sources are one transaction ([`sink`]). Who begins reads the journal from the place of the last save on, and judges the same messages in the same
-//! order, with output held back; then it goes on live.
+//! order, with output held back; then it goes on live. Files may come before all topics ([`history`]).
 
+mod dress;
+mod history;
 pub mod journal;
 pub mod sink;
 pub mod sources;
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 use lapwing_engine::Millis;
 use serde::{Deserialize, Serialize};
 
+use self::history::{FileReader, files, is_file};
 use self::journal::{Epoch, Journal, Mark, Positions, Step, marks, positions};
 use self::sink::{Aside, Sink, Standing};
 use self::sources::Sources;
@@ -65,6 +68,8 @@ struct Saved {
 pub struct KafkaLog {
     settings: Settings,
     sources: Sources,
+    /// The file that is read, while history comes before topics.
+    file: Option<FileReader>,
     /// The names of all sources that ever were, by number.
     names: Vec<String>,
     ready: Arc<Ready>,
@@ -103,6 +108,12 @@ struct Replay {
 /// The names of the sources that a log of topics has, by number: it has to be known before a pipeline is made. Those of a place come first.
 pub fn source_names(place: &Place, sources: &[Source]) -> Result<Vec<String>, String> {
     let mut names = saved(place)?.sources;
+    // What comes before the topics is as it was at the first start.
+    if names.is_empty() {
+        for folder in sources.iter().filter_map(|source| source.history.as_deref()) {
+            names.extend(files(folder)?);
+        }
+    }
     let mut own: Vec<&str> = sources.iter().map(|source| source.topic.as_str()).collect();
     own.sort_unstable();
     for name in own {
@@ -141,7 +152,9 @@ impl KafkaLog {
         let saved = saved(place).map_err(Ended::Failed)?;
         let names = source_names(place, &settings.sources).map_err(Ended::Failed)?;
         let reader = Reader::open(&settings.properties, group, &names, true).map_err(failed)?;
-        let mut sources = Sources::new(reader, names.clone());
+        let of = |name: &String| settings.sources.iter().find(|source| source.topic == *name);
+        let type_headers = names.iter().map(|name| of(name).and_then(|source| source.type_header.clone())).collect();
+        let mut sources = Sources::new(reader, names.clone(), type_headers);
         let from = positions(&saved.positions);
         sources.go_to(from.clone(), |_| true).map_err(failed)?;
         let now = Instant::now();
@@ -149,6 +162,7 @@ impl KafkaLog {
         Ok(KafkaLog {
             settings,
             sources,
+            file: None,
             names,
             ready,
             sink,
@@ -179,7 +193,17 @@ impl KafkaLog {
             return Ok(None);
         };
         match step {
+            Step::Read { until, .. } if until.first().is_some_and(|mark| is_file(&self.names[usize::from(mark.0)])) => {
+                let Mark(source, _, next) = until[0];
+                let known = self.file.take_if(|file| file.source() == source);
+                let at = self.sources.positions().get(&(source, 0)).copied().unwrap_or(0);
+                let open = || FileReader::open(&self.names[usize::from(source)], source, at);
+                let file = self.file.insert(known.map_or_else(open, Ok)?);
+                file.read(Some(next))?;
+                self.sources.know(Mark(source, 0, next));
+            }
             Step::Read { until, .. } => {
+                self.file = None;
                 if mem::take(&mut self.is_read_anew) {
                     let positions = self.sources.positions().clone();
                     self.sources.go_to(positions, |_| true).map_err(|e| Ended::Failed(e.to_string()))?;
@@ -236,11 +260,12 @@ impl KafkaLog {
         self.anchor = (self.epoch, replay.journal.end());
         let failed = |e: super::kafka::Error| Ended::Failed(e.to_string());
         self.from = self.sources.positions().clone();
-        for source in self.settings.sources.clone() {
-            self.find_partitions(&source, ANSWER).map_err(failed)?;
+        self.file = None;
+        if !self.is_history() {
+            self.find_all_partitions(ANSWER).map_err(failed)?;
         }
         // What is not read any more holds nothing back.
-        let gone = |(source, _): &(u16, u16)| !self.is_wanted(*source);
+        let gone = |(source, _): &(u16, u16)| !self.is_wanted(*source) && !self.is_history();
         let gone: Vec<_> = self.from.keys().filter(|place| gone(place)).copied().collect();
         for place in gone {
             if self.quiet_since.insert(place, None) != Some(None) {
@@ -248,6 +273,47 @@ impl KafkaLog {
             }
         }
         self.is_read_anew = true;
+        Ok(())
+    }
+
+    /// Whether files come before topics, and are not all read.
+    fn is_history(&self) -> bool {
+        let is_topic = |(source, _): &(u16, u16)| !is_file(&self.names[usize::from(*source)]);
+        self.names.iter().any(|name| is_file(name)) && !self.sources.positions().keys().any(is_topic)
+    }
+
+    /// Reads on in the files that come before topics; behind the last come the topics.
+    fn history(&mut self) -> Result<Option<Step>, Ended> {
+        if let Some(file) = &mut self.file {
+            let source = file.source();
+            if file.read(None)? {
+                let mark = Mark(source, 0, file.lines().next());
+                self.sources.know(mark);
+                return Ok(Some(Step::Read { at: (self.settings.clock)(), until: vec![mark] }));
+            }
+            self.file = None;
+            self.quiet_since.insert((source, 0), None);
+            return Ok(Some(Step::Idle(source, 0)));
+        }
+        let is_read = |source: u16| self.quiet_since.get(&(source, 0)).is_some_and(Option::is_none);
+        match (0u16..).zip(&self.names).find(|(source, name)| is_file(name) && !is_read(*source)) {
+            Some((source, name)) => {
+                let at = self.sources.positions().get(&(source, 0)).copied();
+                tracing::info!(file = %name, line = at.unwrap_or(0), "history");
+                self.file = Some(FileReader::open(name, source, at.unwrap_or(0))?);
+                Ok(at.is_none().then_some(Step::Partition(Mark(source, 0, 0))))
+            }
+            None => {
+                self.find_all_partitions(ANSWER).map_err(|e| Ended::Failed(e.to_string()))?;
+                Ok(self.decided.pop_front())
+            }
+        }
+    }
+
+    fn find_all_partitions(&mut self, wait: Duration) -> Result<(), super::kafka::Error> {
+        for source in self.settings.sources.clone() {
+            self.find_partitions(&source, wait)?;
+        }
         Ok(())
     }
 
@@ -298,6 +364,9 @@ impl KafkaLog {
         if self.ready.last() > self.applied {
             return Ok(Some(Step::Change(self.applied + 1)));
         }
+        if self.is_history() {
+            return self.history();
+        }
         if mem::take(&mut self.is_read_anew) {
             let wanted: Vec<bool> = (0..self.names.len()).map(|source| self.is_wanted(source as u16)).collect();
             let positions = self.sources.positions().clone();
@@ -312,10 +381,8 @@ impl KafkaLog {
         self.look_for_idle(now);
         if self.looked.elapsed() >= LOOK {
             self.looked = now;
-            for source in self.settings.sources.clone() {
-                if let Err(error) = self.find_partitions(&source, Duration::from_secs(1)) {
-                    tracing::warn!(%error, "looking for more partitions");
-                }
+            if let Err(error) = self.find_all_partitions(Duration::from_secs(1)) {
+                tracing::warn!(%error, "looking for more partitions");
             }
             self.is_read_anew = self.decided.iter().any(|step| matches!(step, Step::Partition(_)));
         }
@@ -341,7 +408,13 @@ impl KafkaLog {
     fn hand_out(&mut self, step: Step) -> Next<'_> {
         let is_new = self.replay.is_none();
         let next = match &step {
-            Step::Read { at, .. } => Next::Events { input: Input::records(self.sources.taken()), reading: *at },
+            Step::Read { at, .. } => {
+                let input = match &self.file {
+                    Some(file) => Input::records(file.lines()),
+                    None => Input::records(self.sources.taken()),
+                };
+                Next::Events { input, reading: *at }
+            }
             Step::Change(number) => {
                 self.applied = *number;
                 Next::Change(*number)
@@ -390,21 +463,29 @@ impl EventLog for KafkaLog {
 
     fn reject(&mut self, rejected: &Rejected) {
         let origin = rejected.origin;
-        let Some(message) = self.sources.taken().find(origin) else { return };
-        let headers = message
-            .headers()
-            .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), value.map(<[u8]>::to_vec)));
-        self.aside.push(Aside {
+        let mut aside = Aside {
             kind: rejected.reason.kind(),
             reason: rejected.reason.to_string(),
             topic: self.names[usize::from(origin.source)].clone(),
             partition: origin.partition,
             offset: origin.offset,
-            timestamp: message.timestamp(),
-            key: message.key().map(<[u8]>::to_vec),
-            payload: message.payload().map(<[u8]>::to_vec),
-            headers: headers.collect(),
-        });
+            ..Aside::default()
+        };
+        if let Some(file) = &self.file {
+            let line = file.lines().find(origin).unwrap_or_default();
+            // An empty line of a file is no event, and nothing is wrong with it.
+            if line.trim_ascii().is_empty() {
+                return;
+            }
+            aside.payload = Some(line.to_vec());
+        } else if let Some(message) = self.sources.taken().find(origin) {
+            let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+            aside.timestamp = message.timestamp();
+            aside.key = message.key().map(<[u8]>::to_vec);
+            aside.payload = message.payload().map(<[u8]>::to_vec);
+            aside.headers = message.headers().map(|(name, value)| (text(name), value.map(<[u8]>::to_vec))).collect();
+        }
+        self.aside.push(aside);
     }
 
     fn waiting(&self) -> usize {
@@ -426,7 +507,8 @@ impl EventLog for KafkaLog {
         epoch.steps = mem::take(&mut self.steps);
         self.journal_bytes = 0;
         let now = self.sources.positions();
-        let moved = now.iter().filter(|(place, offset)| self.from.get(place) != Some(offset));
+        let is_topic = |(source, _): &(u16, u16)| !is_file(&self.names[usize::from(*source)]);
+        let moved = now.iter().filter(|(place, offset)| is_topic(place) && self.from.get(place) != Some(offset));
         let offsets = moved.map(|(place, offset)| (self.sources.name(*place), *offset as i64)).collect();
         self.from = now.clone();
         self.epoch += 1;

@@ -299,6 +299,7 @@ impl Writer {
                 let mut send = |record: &Record<'_>| producer.send(record).map_err(Failure::Again);
                 send_all(settings, epoch, cut, &mut send)?;
                 producer.flush(CALL).map_err(Failure::Again)?;
+                let _ = faults::at("kafka-journal");
                 // What is before it in the journal has arrived.
                 send_journal(settings, epoch, &mut |record| producer.send(record).map_err(Failure::Again))?;
                 producer.flush(CALL).map_err(Failure::Again)

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use lapwing_engine::batch::Origin;
 
+use super::dress::dress;
+use super::history::is_file;
 use super::journal::{Mark, Positions};
 use crate::data::event_log::Ended;
 use crate::data::kafka::{Batch, Error, Message, Partition, Reader, Start};
@@ -20,12 +22,20 @@ pub struct Taken {
     batches: Vec<Arc<Batch>>,
     /// Where each stands, and where it is.
     order: Vec<(Origin, u32, u32)>,
+    /// For each source the header that names the type of an event, where there is one.
+    type_headers: Vec<Option<String>>,
+    names: Vec<String>,
 }
 
 impl Taken {
     fn clear(&mut self) {
         self.batches.clear();
         self.order.clear();
+    }
+
+    fn message(&self, index: usize) -> Message<'_> {
+        let (_, batch, index) = self.order[index];
+        self.batches[batch as usize].get(index as usize)
     }
 
     /// The message of a place.
@@ -55,9 +65,13 @@ impl Records for Taken {
 
     #[inline]
     fn get(&self, index: usize) -> Record<'_> {
-        let (origin, batch, index) = self.order[index];
-        let bytes = self.batches[batch as usize].get(index as usize).payload().unwrap_or_default();
-        Record { origin, bytes }
+        Record { origin: self.order[index].0, bytes: self.message(index).payload().unwrap_or_default() }
+    }
+
+    fn dress(&self, index: usize, all: bool, into: &mut Vec<u8>) -> bool {
+        let (Origin { source, .. }, _, _) = self.order[index];
+        let header = self.type_headers[usize::from(source)].as_deref();
+        (all || header.is_some()) && dress(&self.message(index), &self.names[usize::from(source)], header, all, into)
     }
 }
 
@@ -78,9 +92,10 @@ pub struct Sources {
 
 impl Sources {
     /// Reads these topics by a reader of them.
-    pub fn new(reader: Reader, names: Vec<String>) -> Sources {
+    pub fn new(reader: Reader, names: Vec<String>, type_headers: Vec<Option<String>>) -> Sources {
         let (positions, early, at_end) = Default::default();
-        Sources { reader, names, positions, taken: Taken::default(), early, at_end }
+        let taken = Taken { type_headers, names: names.clone(), ..Taken::default() };
+        Sources { reader, names, positions, taken, early, at_end }
     }
 
     /// What is read next of each partition.
@@ -110,7 +125,8 @@ impl Sources {
 
     /// Reads partitions from these positions on, and forgets what was read before.
     pub fn go_to(&mut self, positions: Positions, wanted: impl Fn(u16) -> bool) -> Result<(), Error> {
-        let wanted = positions.iter().filter(|((source, _), _)| wanted(*source));
+        let is_topic = |source: u16| !is_file(&self.names[usize::from(source)]);
+        let wanted = positions.iter().filter(|((source, _), _)| is_topic(*source) && wanted(*source));
         let all: Vec<_> = wanted.map(|(place, offset)| (self.name(*place), Start::At(*offset as i64))).collect();
         self.reader.assign(&all)?;
         self.positions = positions;
