@@ -71,6 +71,8 @@ pub struct Rule {
     pub stop: Option<Stop>,
     /// For how long after a window closed, or an absence's time was up, a late event still counts, in milliseconds; 0 where nothing is revised.
     pub lateness: i64,
+    /// Whether it goes by the clock's reading at which events came, and not by their own times.
+    pub processing: bool,
     /// The window at whose close the rule fires. Its steps then are the event types that it counts, and its pattern says nothing more.
     pub closing: Option<Closing>,
     /// Aggregates over windows that its expressions read.
@@ -575,6 +577,19 @@ pub enum Comparison {
 }
 
 impl Comparison {
+    /// Whether it holds of two values that stand in this order.
+    #[inline]
+    pub fn holds(self, order: std::cmp::Ordering) -> bool {
+        match self {
+            Comparison::Eq => order.is_eq(),
+            Comparison::Ne => order.is_ne(),
+            Comparison::Lt => order.is_lt(),
+            Comparison::Le => order.is_le(),
+            Comparison::Gt => order.is_gt(),
+            Comparison::Ge => order.is_ge(),
+        }
+    }
+
     /// The comparison that says the same with its sides exchanged.
     pub fn mirrored(self) -> Comparison {
         match self {

@@ -34,6 +34,17 @@ pub fn strata(rules: &[&Rule]) -> Result<Vec<u8>, Unstratified> {
     Ok(found.into_iter().flatten().collect())
 }
 
+/// A rule that reads what a rule makes that goes by another time, with that rule: indexes of rules. What the one derives has no place among the
+/// events of the other.
+pub fn mixed_times(rules: &[&Rule]) -> Option<(usize, usize)> {
+    let makers = rules.iter().enumerate().filter_map(|(i, maker)| Some((i, maker, maker.into.as_ref()?.event)));
+    let readers = |event: EventId| rules.iter().enumerate().filter(move |(_, reader)| reader.reads().contains(&event));
+    makers
+        .flat_map(|(i, maker, event)| readers(event).map(move |(j, reader)| (j, reader, i, maker)))
+        .find(|(_, reader, _, maker)| reader.processing != maker.processing)
+        .map(|(reader, _, maker, _)| (reader, maker))
+}
+
 /// Finds the stratum of a rule; `path` are the rules that build on it.
 fn climb(
     rule: usize,

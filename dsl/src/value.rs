@@ -75,6 +75,15 @@ pub enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// A float.
+    #[inline]
+    pub fn as_float(&self) -> Option<f64> {
+        match self {
+            Value::Float(v) => Some(*v),
+            _ => None,
+        }
+    }
+
     /// Whether there is none.
     pub fn is_missing(&self) -> bool {
         matches!(self, Value::Missing)

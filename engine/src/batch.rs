@@ -352,6 +352,16 @@ impl Batch {
         }
     }
 
+    /// A field of an event that is a float.
+    #[inline]
+    pub fn float(&self, row: &Row, field: FieldId) -> Option<f64> {
+        let column = self.layout.events[row.event.0 as usize].column_of[field.0 as usize]?;
+        match &self.columns[row.event.0 as usize][column as usize] {
+            Column::Float(v) => v.get(row.index as usize).copied().flatten(),
+            _ => None,
+        }
+    }
+
     /// Writes a row with those of its fields that are kept and present.
     pub fn save_row(&self, row: &Row, w: &mut Writer) {
         w.u64(row.event.0.into());
@@ -410,6 +420,12 @@ impl<'b> EventView<'b> {
     #[inline]
     pub fn field(&self, field: FieldId) -> Value<'b> {
         self.batch.value(self.row, field)
+    }
+
+    /// A field of it that is a float.
+    #[inline]
+    pub fn float(&self, field: FieldId) -> Option<f64> {
+        self.batch.float(self.row, field)
     }
 
     /// The rules' steps that may begin with it.

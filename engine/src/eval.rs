@@ -8,7 +8,7 @@ use lapwing_dsl::functions::EvalError;
 use lapwing_dsl::ir::{Aggregate, Arithmetic, Comparison, Expr, ExprKind, Of, Pick, StepId, WindowId};
 use lapwing_dsl::program::Program;
 use lapwing_dsl::schema::FieldId;
-use lapwing_dsl::value::Value;
+use lapwing_dsl::value::{Type, Value};
 use rust_decimal::{Decimal, RoundingStrategy};
 use smallvec::SmallVec;
 
@@ -24,6 +24,10 @@ use crate::planted::{Bug, bug};
 pub trait Windows {
     /// The value of a rule's window. `last` is the last event bound, where a whole match is looked at.
     fn window(&self, window: WindowId, last: Option<BoundRef<'_>>) -> Value<'static>;
+    /// The same of a window that is worth a float; none where that is missing.
+    fn float(&self, window: WindowId, last: Option<BoundRef<'_>>) -> Option<f64> {
+        self.window(window, last).as_float()
+    }
     /// Whether one of the rule's windows has lost entries that would count now.
     fn lost(&self, last: Option<BoundRef<'_>>) -> bool;
 }
@@ -127,6 +131,10 @@ impl<'a> Scope<'a> {
                 any
             }
             ExprKind::Not(inner) => self.truth(inner).map(|t| !t),
+            ExprKind::Compare(op, a, b) if are_floats(a, b) => {
+                let (a, b) = (self.float(a), self.float(b));
+                Some(op.holds(a?.partial_cmp(&b?)?))
+            }
             ExprKind::PrevOr(inner) => {
                 if self.prev().is_none() {
                     Some(true)
@@ -135,6 +143,21 @@ impl<'a> Scope<'a> {
                 }
             }
             _ => self.value(condition).truth(),
+        }
+    }
+
+    /// The value of an expression that is a float: what most thresholds are compared with needs no [`Value`] made of it.
+    fn float(&self, expr: &'a Expr) -> Option<f64> {
+        match &expr.kind {
+            ExprKind::Const(Value::Float(v)) => Some(*v),
+            ExprKind::Window(id) => self.windows.float(*id, self.current),
+            ExprKind::Field(Of::Candidate, field) if let Some(event) = self.event => event.float(*field),
+            ExprKind::Arithmetic(op, a, b) if are_floats(a, b) => {
+                // What is wrong with either is counted.
+                let (a, b) = (self.float(a), self.float(b));
+                self.fault(float(*op, a?, b?)).as_float()
+            }
+            _ => self.value(expr).as_float(),
         }
     }
 
@@ -297,15 +320,11 @@ pub fn tuple<'v>(values: impl Iterator<Item = Value<'v>>) -> Value<'static> {
 
 /// A comparison; `None` where a side is missing or the sides do not compare.
 pub fn compare(op: Comparison, a: &Value<'_>, b: &Value<'_>) -> Option<bool> {
-    let order = a.compare(b)?;
-    Some(match op {
-        Comparison::Eq => order.is_eq(),
-        Comparison::Ne => order.is_ne(),
-        Comparison::Lt => order.is_lt(),
-        Comparison::Le => order.is_le(),
-        Comparison::Gt => order.is_gt(),
-        Comparison::Ge => order.is_ge(),
-    })
+    Some(op.holds(a.compare(b)?))
+}
+
+fn are_floats(a: &Expr, b: &Expr) -> bool {
+    matches!((&a.ty, &b.ty), (Type::Float, Type::Float))
 }
 
 /// SQL's `in`: a missing item is missing; a missing member makes a miss missing.
@@ -385,7 +404,6 @@ fn negate(value: Value<'_>) -> Result<Value<'_>, EvalError> {
 }
 
 fn widen<'a>(value: Value<'a>, ty: &lapwing_dsl::value::Type) -> Result<Value<'a>, EvalError> {
-    use lapwing_dsl::value::Type;
     Ok(match (value, ty) {
         (Value::Int(v), Type::Float) => Value::Float(v as f64),
         (Value::Int(v), Type::Decimal) => Value::Decimal(Decimal::from(v)),

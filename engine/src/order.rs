@@ -35,8 +35,39 @@ pub struct Ordered {
     pub since: Option<Millis>,
     /// The greatest time of an event taken so far, or that time was said to have passed.
     pub newest: Option<Millis>,
+    /// By which of what was read each of the events was ready, ascending; empty where nobody asked. See [`Sequencer::note_arrivals`].
+    pub arrivals: Vec<Arrival>,
     /// The stratum of the rules that they are for. What stands above the lowest has numbers of its own: see [`crate::strata`].
     pub stratum: u8,
+}
+
+/// What an event that was read let become ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Where that event came from. Places ascend within what is read at once.
+    pub origin: Origin,
+    /// Events of smaller numbers were ready then.
+    pub sequence: u64,
+    /// Time as of then.
+    pub clock: Millis,
+    /// Whether the event itself waits among those that came late, under which number.
+    late: Option<u64>,
+}
+
+impl Ordered {
+    /// The event that let something happen when it was read; none where time alone did.
+    pub fn came(&self, sequence: u64, deadline: Millis) -> Option<Origin> {
+        let ready = |event: u64| self.arrivals.partition_point(|a| a.sequence <= event);
+        let arrival = if deadline == Millis::MAX {
+            ready(sequence)
+        } else {
+            // It was due when time was past it, but not before the event that let it wait.
+            let before = self.events.partition_point(|e| e.sequence < sequence).checked_sub(1);
+            let since = before.map_or(0, |event| ready(self.events[event].sequence));
+            since.max(self.arrivals.partition_point(|a| a.clock <= deadline))
+        };
+        self.arrivals.get(arrival).map(|a| a.origin)
+    }
 }
 
 /// One event in its place.
@@ -127,6 +158,8 @@ pub struct Sequencer {
     next_late: u64,
     /// Whether a rule takes late events.
     revises: bool,
+    /// Whether [`Ordered::arrivals`] are told.
+    notes_arrivals: bool,
     /// Batches with waiting rows, by number, with how many wait.
     held: BTreeMap<u64, (Arc<Batch>, u32)>,
     next_batch: u64,
@@ -225,6 +258,7 @@ impl Sequencer {
             late: BTreeMap::new(),
             next_late: 0,
             revises: false,
+            notes_arrivals: false,
             held: BTreeMap::new(),
             next_batch: 0,
             next_sequence: 0,
@@ -236,6 +270,11 @@ impl Sequencer {
     /// Whether a rule has a `lateness`: then late events go to the shards too.
     pub fn revise(&mut self, revises: bool) {
         self.revises = revises;
+    }
+
+    /// Whether to tell from here on by which of what was read each event was ready: rules by processing time say what they do as it is read.
+    pub fn note_arrivals(&mut self, notes: bool) {
+        self.notes_arrivals = notes;
     }
 
     /// Makes a partition known: until its first event it holds the others back.
@@ -280,6 +319,11 @@ impl Sequencer {
         self.partitions.values().filter_map(|p| p.greatest).max().unwrap_or(Millis::MIN)
     }
 
+    /// The time of the latest event taken so far, or that time was said to have passed.
+    pub fn newest(&self) -> Option<Millis> {
+        self.span.newest
+    }
+
     /// How events are put in order.
     pub fn order(&self) -> Order {
         self.order
@@ -291,7 +335,7 @@ impl Sequencer {
         let in_order = reading_order(&parts, self.order);
         let taken = match self.order {
             Order::Arrival => self.take_as_they_come(parts, &in_order, limit, ready, aside),
-            Order::EventTime => self.take_by_time(parts, &in_order, limit, aside),
+            Order::EventTime => self.take_by_time(parts, &in_order, limit, &mut ready.arrivals, aside),
         };
         if self.order == Order::EventTime {
             let watermark = self.watermark();
@@ -329,6 +373,11 @@ impl Sequencer {
                 });
             }
             self.next_sequence += 1;
+            if self.notes_arrivals {
+                let origin = parts[*part as usize].batch.rows[*row as usize].origin;
+                let (sequence, clock) = (self.next_sequence, self.clock);
+                ready.arrivals.push(Arrival { origin, sequence, clock, late: None });
+            }
         }
         ready.batches.extend(parts.into_iter().map(|p| p.batch));
         self.span.tell(ready);
@@ -342,6 +391,7 @@ impl Sequencer {
         parts: Vec<Part>,
         in_order: &[(u32, u32)],
         limit: Millis,
+        arrivals: &mut Vec<Arrival>,
         aside: &mut Vec<PutAside>,
     ) -> u64 {
         let first = self.next_batch;
@@ -378,6 +428,7 @@ impl Sequencer {
                 let place = row.at.max(self.watermark());
                 if self.revises && row.used && own(place) {
                     self.late.insert((place, self.next_late), waiting);
+                    self.note_arrival(row.origin, Some(self.next_late), arrivals);
                     self.next_late += 1;
                     held[*part as usize] += 1;
                 }
@@ -388,6 +439,7 @@ impl Sequencer {
             }
             partition.greatest = partition.greatest.max(Some(row.at));
             self.span.take(row.at, self.order);
+            self.note_arrival(row.origin, None, arrivals);
             taken += 1;
             if !row.used {
                 continue;
@@ -403,23 +455,43 @@ impl Sequencer {
         taken
     }
 
+    /// How far time has come with an event. What it lets become ready is known once that is released.
+    fn note_arrival(&self, origin: Origin, late: Option<u64>, arrivals: &mut Vec<Arrival>) {
+        if self.notes_arrivals {
+            // A partition that was idle may hold the watermark back again, but time does not go back.
+            let clock = arrivals.last().map_or(Millis::MIN, |last| last.clock).max(self.watermark());
+            arrivals.push(Arrival { origin, sequence: 0, clock, late });
+        }
+    }
+
     /// Releases what is strictly older than `time`: a partition may still bring events of that very time.
     fn release(&mut self, time: Millis, ready: &mut Ordered) {
         // Batch number → place in `ready`, and how many of it go.
         let mut places: BTreeMap<u64, (u32, u32)> = BTreeMap::new();
         let mut last: Option<(u64, (u32, u32))> = None;
         let mut first_late = self.first_late(time);
+        let mut noted = 0;
         loop {
             // A late one stands behind all that was before its place.
             let (next, clock, late) = match (self.waiting.pop_before(first_late.unwrap_or(time)), first_late) {
                 (Some(next), _) => (next, next.at, false),
                 (None, None) => break,
                 (None, Some(place)) => {
-                    let (_, next) = self.late.pop_first().expect("there is a first late one");
+                    let ((_, number), next) = self.late.pop_first().expect("there is a first late one");
                     first_late = self.first_late(time);
+                    let own = ready.arrivals.iter().position(|a| a.late == Some(number)).unwrap_or(0);
+                    for arrival in ready.arrivals.iter_mut().take(own).skip(noted) {
+                        arrival.sequence = self.next_sequence;
+                    }
+                    noted = noted.max(own);
                     (next, place, true)
                 }
             };
+            let not_yet = |a: &&mut Arrival| a.clock < clock || !late && a.clock == clock;
+            for arrival in ready.arrivals.iter_mut().skip(noted).take_while(not_yet) {
+                arrival.sequence = self.next_sequence;
+                noted += 1;
+            }
             // Neighbours mostly stand in one batch.
             if last.as_ref().is_none_or(|(batch, _)| *batch != next.batch) {
                 if let Some((batch, place)) = last.take() {
@@ -446,6 +518,9 @@ impl Sequencer {
                     self.held.remove(&batch);
                 }
             }
+        }
+        for arrival in ready.arrivals.iter_mut().skip(noted) {
+            arrival.sequence = self.next_sequence;
         }
         self.clock = self.clock.max(time);
         self.span.tell(ready);

@@ -60,6 +60,42 @@ fn events_come_in_and_alerts_go_out_once_over_restarts_and_changes() {
 }
 
 #[test]
+fn rules_by_processing_time_go_by_the_clock() {
+    let dir = folder("processing");
+    let rules = dir.join("rules.lap");
+    let text = "event login { at timestamp  user string }
+rule alone {
+  by user
+  match a: login then not login within 300ms
+  within 1h
+  time processing
+}
+rule pair {
+  by user
+  match a: login then b: login
+  within 10m
+  time processing
+}";
+    fs::write(&rules, text).expect("it can be written");
+    let rules = rules.display().to_string();
+    let sets = ["engine.idle_after=1d", "engine.lateness=1d"];
+    let mut service = Service::start(&mut command(&dir.join("data"), &[&rules], &sets)).expect("it is ready");
+    let login = |at: &str| json!({"type": "login", "at": at, "user": "ann"}).to_string();
+    // A year apart by their own times, and the later one is late for every watermark.
+    let answer = service.post(login("2001-01-01T00:00:00Z").as_bytes(), None).expect("it answers");
+    assert_eq!(answer.status, 200);
+    let alone = service.alerts("earliest", |alerts| alerts.len() == 1);
+    let at = |alert: &str| serde_json::from_str::<Value>(alert).expect("an alert is JSON")["at"].clone();
+    assert!(alone[0].1.contains("\"rule\":\"alone\"") && at(&alone[0].1).as_str() > Some("2026"), "{alone:?}");
+    let (code, said) = service.terminate();
+    assert_eq!(code, Some(0), "{said}");
+    service = Service::start(&mut command(&dir.join("data"), &["no-such-folder"], &sets)).expect("it is ready");
+    service.post(login("2000-01-01T00:00:00Z").as_bytes(), None).expect("it answers");
+    let all = service.alerts("earliest", |alerts| alerts.len() == 3);
+    assert!(all[1].1.contains("\"rule\":\"pair\"") && all[2].1.contains("\"rule\":\"alone\""), "{all:?}");
+}
+
+#[test]
 fn what_cannot_be_taken_is_told() {
     let dir = folder("refused");
     let service =

@@ -15,7 +15,6 @@ use lapwing_dsl::schema::Schema;
 use lapwing_dsl::syntax::Sources;
 use lapwing_engine::Millis;
 use lapwing_engine::data::Data;
-use lapwing_engine::index::Index;
 use lapwing_engine::rule_set::{LiveRule, RuleSet};
 use lapwing_engine::shard::outside::{Cold, KeyName};
 use lapwing_engine::shard::saving::Held;
@@ -207,7 +206,7 @@ pub fn judge(text: &str, lines: &[String], options: &Options, threads: usize) ->
 pub fn judge_in(text: &str, lines: &[String], options: &Options, way: &Way) -> Result<Collected, String> {
     let mut rules = compile(text)?.rule_set(1).map_err(|e| format!("{e:?}"))?;
     if way.all_asked {
-        rules = rules.with_index(Index::without_witnesses(&rules.schema, &rules.rules));
+        rules = rules.all_asked();
     }
     rules = rules.with_data(1, way.data(&way.contents(&rules.schema)?, &rules.schema));
     let mut pipeline = Pipeline::new(Arc::new(rules), options.clone(), way.threads.max(1));

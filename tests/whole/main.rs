@@ -11,6 +11,7 @@ mod freed;
 mod kafka;
 mod models;
 mod outside;
+mod processing;
 mod random;
 mod recordings;
 mod rules;

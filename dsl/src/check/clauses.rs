@@ -207,6 +207,11 @@ impl<'a> RuleCheck<'a> {
                 "report",
                 "what was reported is revised for late events: it is reported early",
             ),
+            (
+                clauses.processing,
+                "time processing",
+                "events have the time at which they come, so that none is late: take one of the lines away",
+            ),
         ];
         for (place, name, help) in clashes {
             if let Some(place) = place {

@@ -89,7 +89,7 @@ fn shape(rule: &Rule) -> String {
     }
     let stop = rule.stop.as_ref().map(|s| (s.event, &s.key, s.filter.as_ref().map(|f| bare(std::slice::from_ref(f)))));
     format!(
-        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
-        rule.key, rule.mode, rule.skip, rule.report, rule.pattern, steps, windows, stop
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        rule.processing, rule.key, rule.mode, rule.skip, rule.report, rule.pattern, steps, windows, stop
     )
 }

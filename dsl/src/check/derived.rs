@@ -7,7 +7,7 @@ use super::rule::RuleCheck;
 use crate::diagnostics::{Code, Diagnostic};
 use crate::ir::{Expr, Into, Rule};
 use crate::schema::EventId;
-use crate::strata::{STRATA_MAX, Unstratified, strata};
+use crate::strata::{STRATA_MAX, Unstratified, mixed_times, strata};
 use crate::syntax::ast::{self, EmitClause, Ident, Report};
 
 impl<'a> RuleCheck<'a> {
@@ -71,6 +71,23 @@ impl<'a> RuleCheck<'a> {
             None => self.expr(value, Scope::result(), None),
         }
     }
+}
+
+/// Refuses a rule that builds on one that goes by another time.
+pub(super) fn refuse_mixed_times(rules: &[Rule], found: &mut Vec<Diagnostic>) {
+    let all: Vec<&Rule> = rules.iter().collect();
+    let Some((reader, maker)) = mixed_times(&all) else { return };
+    let (reader, maker) = (&rules[reader], &rules[maker]);
+    let goes_by = |rule: &Rule| if rule.processing { "processing time" } else { "the events' time" };
+    let text = format!(
+        "rule `{}` goes by {} and reads events that `{}` makes by {}",
+        reader.name,
+        goes_by(reader),
+        maker.name,
+        goes_by(maker)
+    );
+    let finding = Diagnostic::new(Code::DerivedTime, reader.span, text).also(maker.span, "makes them");
+    found.push(finding.help("write `time processing` in both of them, or in neither"));
 }
 
 /// Refuses rules that build on themselves.

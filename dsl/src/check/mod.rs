@@ -3,7 +3,7 @@
 //! 1. `names` collects what the files declare, `schema` makes event types of it.
 //! 2. `features` are checked, and `rule` goes through a rule: `steps` finds the pattern's steps, `keys` the key, `pattern` the structure, `clauses` the rest.
 //! 3. `expr` and its neighbours (`reach`, `operators`, `membership`, `lookup`, `models`, `calls`, `aggregates`, `windows`) type expressions.
-//! 4. `bounds` finds conditions that never hold, `unreachable` steps that never bind, `covered` and `lints` what is only doubtful, `derived` rules that build on each other, `unexecuted` what a later version will run.
+//! 4. `bounds` finds conditions that never hold, `unreachable` steps that never bind, `covered` and `lints` what is only doubtful, `derived` rules that build on each other.
 //!
 //! A finding never stops the others: an expression that is wrong has no value (`None`), and what needs it stays silent.
 
@@ -30,7 +30,6 @@ mod samples;
 mod schema;
 mod steps;
 mod tests;
-mod unexecuted;
 mod unreachable;
 mod windows;
 
@@ -80,6 +79,7 @@ pub fn check(files: &[(FileId, &ast::File)], sources: &Sources) -> Checked {
     rules.sort_by(|a, b| a.name.cmp(&b.name));
     covered::covered(&rules, &mut found);
     derived::refuse_cycles(&rules, &mut found);
+    derived::refuse_mixed_times(&rules, &mut found);
     let tests = tests::tests(&world, &decls, &mut found);
     found.sort_by_key(|d| (d.primary.span, d.code));
     found.dedup();

@@ -76,7 +76,6 @@ impl<'a> RuleCheck<'a> {
 
     fn rule(&mut self, decl: &'a RuleDecl) -> Option<Rule> {
         let clauses = Clauses::read(decl, &mut self.found);
-        super::unexecuted::clauses(&clauses, &mut self.found);
         self.by = clauses.by;
         let of_window = clauses.window.is_some();
         let Some(matching) = clauses.matching.filter(|_| !of_window) else {
@@ -153,6 +152,7 @@ impl<'a> RuleCheck<'a> {
         let lateness = self.lateness(clauses);
         Some(Rule {
             lateness,
+            processing: clauses.processing.is_some(),
             name: decl.name.text.clone(),
             title: clauses.title.map(|t| t.value.clone()).unwrap_or_default(),
             severity: results.severity?,

@@ -1,4 +1,5 @@
-//! The registry of diagnostic codes. E is refused, W is warned of. A number is never reused.
+//! The registry of diagnostic codes. E is refused, W is warned of. A number is never reused: E0901 was a part of the language that
+//! was not executed yet.
 
 use serde::{Serialize, Serializer};
 
@@ -91,8 +92,8 @@ codes! {
     FeatureCycle = "E0507", "a feature that is made of itself";
     DerivedEvent = "E0510", "a derived event that cannot be made";
     DerivedCycle = "E0511", "rules that build on each other in a circle";
+    DerivedTime = "E0512", "a rule that builds on one that goes by another time";
     TestFailed = "E0801", "a test whose rule does not do what it expects";
-    NotYet = "E0901", "a part of the language that this version does not execute";
     NoKey = "W0101", "a rule without a key";
     UnusedBinding = "W0102", "a named step that nothing reads";
     UnboundedEach = "W0103", "`match each` with an unbounded repetition";

@@ -78,6 +78,11 @@ impl Words<'_> {
                 duration_text(suppress.duration)
             ));
         }
+        if rule.processing {
+            lines.push(
+                "The time of an event is the clock's reading when it came, wherever a time is asked for.".to_owned(),
+            );
+        }
         if rule.lateness > 0 {
             lines.push(format!(
                 "For {} after a window has closed or an absence has held, a late event still counts: the alert is corrected, or taken back.",

@@ -95,6 +95,19 @@ impl Layers {
         Ok(Layers { layers })
     }
 
+    /// The lowest layer, which is the largest.
+    pub(super) fn lowest(&self) -> Option<&Arc<Layer>> {
+        self.layers.first()
+    }
+
+    /// Whether a layer above the lowest says something of a key.
+    #[inline]
+    pub(super) fn has_changed(&self, key: &[u8]) -> bool {
+        let above = self.layers.get(1..).unwrap_or_default();
+        let sought = Sought::new(key);
+        above.iter().any(|layer| layer.find(&sought).is_some())
+    }
+
     /// How many layers there are.
     pub fn depth(&self) -> usize {
         self.layers.len()
@@ -208,6 +221,11 @@ impl Layer {
     /// Whether it knows no key.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// The keys that have a value, with it, in no order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.records().filter_map(|record| Some((record.key, record.value?)))
     }
 
     /// Gives a key a value, or says that it is gone. The last word on a key counts. Returns whether the key is new to the layer.

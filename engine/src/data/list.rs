@@ -1,13 +1,16 @@
 //! A list: values that an event's value is on, or is not.
 //!
 //! A list of networks holds an address where one of its networks does. Networks of one length are found as values are: an address is
-//! cut to each length that the list has, so that a look-up costs as many probes as there are lengths, mostly few.
+//! cut to each length that the list has, so that a look-up costs as many probes as there are lengths. Where there are many networks, what the
+//! lowest layer holds of IPv4 is laid out as ranges beside it (`ranges`): then only what has changed since is probed for, which is little.
 
 use lapwing_dsl::value::{Type, Value};
 use smallvec::SmallVec;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::layers::{Full, Layer, Layers};
+use super::ranges::{Network, Ranges};
 use crate::Millis;
 use crate::planted::{Bug, bug};
 
@@ -20,6 +23,31 @@ pub struct List {
     ty: Type,
     entries: Layers,
     lengths: Lengths,
+    ranges: Option<Laid>,
+}
+
+/// From so many entries on the lowest layer of a list of networks is laid out as ranges.
+const RANGES_FROM: usize = 4_096;
+
+/// The lowest layer of a list of networks, laid out.
+#[derive(Clone, Debug)]
+struct Laid {
+    of: Arc<Layer>,
+    ranges: Arc<Ranges>,
+    /// The lengths of the networks of IPv4 that have changed since.
+    changed: u64,
+}
+
+impl Laid {
+    fn new(of: &Arc<Layer>) -> Laid {
+        let network = |(key, until): (&[u8], &[u8])| {
+            let [a, b, c, d, length] = key.try_into().ok()?;
+            let until = <[u8; 8]>::try_from(until).map_or(Millis::MAX, Millis::from_le_bytes);
+            Some(Network { first: u32::from_be_bytes([a, b, c, d]), length, until })
+        };
+        let ranges = Arc::new(Ranges::new(of.entries().filter_map(network).collect()));
+        Laid { of: of.clone(), ranges, changed: 0 }
+    }
 }
 
 /// The lengths of the networks that a list has, or had.
@@ -44,7 +72,7 @@ type Bytes = SmallVec<[u8; 24]>;
 impl List {
     /// A list without an entry.
     pub fn new(ty: &Type) -> List {
-        List { ty: ty.clone(), entries: Layers::default(), lengths: Lengths::default() }
+        List { ty: ty.clone(), entries: Layers::default(), lengths: Lengths::default(), ranges: None }
     }
 
     /// The list with a change put over it. What has not changed is shared.
@@ -52,7 +80,15 @@ impl List {
         debug_assert_eq!(self.ty, change.ty, "a change is of the list's type");
         let (a, b) = (self.lengths, change.lengths);
         let lengths = Lengths { v4: a.v4 | b.v4, v6: (a.v6.0 | b.v6.0, a.v6.1 || b.v6.1) };
-        Ok(List { ty: self.ty.clone(), entries: self.entries.with(change.layer)?, lengths })
+        let entries = self.entries.with(change.layer)?;
+        let ranges = match (&self.ranges, entries.lowest().filter(|_| self.ty == Type::Cidr)) {
+            (Some(laid), Some(lowest)) if Arc::ptr_eq(&laid.of, lowest) => {
+                Some(Laid { changed: laid.changed | b.v4, ..laid.clone() })
+            }
+            // A lowest layer that is new is the only one.
+            (_, lowest) => lowest.filter(|lowest| lowest.len() >= RANGES_FROM).map(Laid::new),
+        };
+        Ok(List { ty: self.ty.clone(), entries, lengths, ranges })
     }
 
     /// Whether a value is on the list at a time: an entry with an end counts up to that very time. A missing value is neither on it nor not.
@@ -103,6 +139,12 @@ impl List {
     }
 
     fn lies_in(&self, ip: IpAddr, now: Millis) -> bool {
+        if let (IpAddr::V4(v4), Some(laid)) = (ip, &self.ranges) {
+            let mut changed = (0..=32).filter(|n| laid.changed >> n & 1 == 1);
+            if !changed.any(|n| self.entries.has_changed(&network(ip, n))) {
+                return laid.ranges.hold(v4, now);
+            }
+        }
         let (some, whole) = self.lengths.v6;
         let has_length = |n: &u8| match ip {
             IpAddr::V4(_) => self.lengths.v4 >> n & 1 == 1,
@@ -305,5 +347,36 @@ mod tests {
         let all = self::list(Type::Cidr, &[(net("0.0.0.0/0"), None)]);
         check(&all, ip("203.0.113.9"), 0, Some(true));
         check(&all, ip("::1"), 0, Some(false));
+    }
+
+    /// Many networks, and changes of them, against a list that is asked length by length.
+    #[test]
+    fn many_networks_hold_what_a_few_would() {
+        let mut seed = 11u64;
+        let mut random = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        let mut many = List::new(&Type::Cidr);
+        for round in 0..200 {
+            let mut change = ListChange::new(&Type::Cidr);
+            for _ in 0..if round == 0 { 3 * RANGES_FROM as u64 } else { random(60) } {
+                let ip = std::net::Ipv4Addr::from(0x0a00_0000 + random(1 << 16) as u32);
+                let value = Value::Cidr(ip.into(), 12 + random(21) as u8);
+                let until = (random(3) == 0).then(|| random(4) as Millis);
+                match random(3) {
+                    0 if round > 0 => change.remove(&value).expect("room"),
+                    _ => change.add(&value, until).expect("room"),
+                }
+            }
+            many = many.with(change).expect("room");
+            assert!(many.ranges.is_some());
+            let asked = List { ranges: None, ..many.clone() };
+            for _ in 0..300 {
+                let ip = Value::Ip(std::net::Ipv4Addr::from(0x09ff_f000 + random(1 << 17) as u32).into());
+                let now = random(5) as Millis;
+                assert_eq!(many.holds(&ip, now), asked.holds(&ip, now), "{ip:?} at {now} in round {round}");
+            }
+        }
     }
 }

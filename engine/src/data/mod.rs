@@ -8,6 +8,7 @@ pub mod geoip;
 pub mod layers;
 pub mod list;
 pub mod model;
+mod ranges;
 pub mod table;
 
 use std::sync::Arc;

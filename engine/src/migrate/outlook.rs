@@ -41,6 +41,8 @@ pub enum Reason {
     Key,
     /// It builds on more or fewer rules than before.
     Stratum,
+    /// It goes by the reading of the clock now, or did so before.
+    Time,
     /// A step of the same name binds other events, or binds them under another key.
     Step,
 }
@@ -71,6 +73,22 @@ pub enum Events {
 
 /// Tells what becomes of every rule of either set, in order of their names.
 pub fn outlook(old: &RuleSet, new: &RuleSet) -> Vec<Outlook> {
+    let mut all = outlook_of_one_time(&old.by_event_time(), &new.by_event_time());
+    // Rules by processing time have a state of their own.
+    let none = |set: &RuleSet| set.without_rules();
+    let by_processing = |set: &RuleSet| set.by_processing_time().unwrap_or_else(|| none(set));
+    for other in outlook_of_one_time(&by_processing(old), &by_processing(new)) {
+        match all.iter_mut().find(|outlook| outlook.rule == other.rule) {
+            Some(same) if other.runs == Runs::New => *same = Outlook { runs: Runs::Restarted(Reason::Time), ..other },
+            Some(same) => same.runs = Runs::Restarted(Reason::Time),
+            None => all.push(other),
+        }
+    }
+    all.sort_by(|a, b| a.rule.cmp(&b.rule));
+    all
+}
+
+fn outlook_of_one_time(old: &RuleSet, new: &RuleSet) -> Vec<Outlook> {
     let old = &*in_numbers_of(old, &new.schema);
     let name = |set: &RuleSet, i: usize| set.rules[i].program.rule.name.clone();
     let gone = (0..old.rules.len()).filter(|i| new.find(&name(old, *i)).is_none());
@@ -111,6 +129,5 @@ pub fn outlook(old: &RuleSet, new: &RuleSet) -> Vec<Outlook> {
         let empty_windows = read.filter(|(_, index)| !goes_on(index)).map(|(window, _)| window.span).collect();
         all.push(Outlook { rule: name(new, i), runs, empty_windows });
     }
-    all.sort_by(|a, b| a.rule.cmp(&b.rule));
     all
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lapwing_dsl::ir::{WindowKey, WindowKind};
 use lapwing_dsl::program::Program;
 use lapwing_dsl::schema::{EventId, FieldId, Schema};
-use lapwing_dsl::strata::{Unstratified, strata};
+use lapwing_dsl::strata::{Unstratified, mixed_times, strata};
 
 use super::{
     ANY_EVENT, EXTRACTIONS_MAX, EventPlan, Extraction, Gather, LiveRule, Programs, Refused, RuleEntry, Sample, Space,
@@ -354,6 +354,14 @@ fn families(windows: &[WindowEntry]) -> (Vec<Family>, Vec<Option<(u32, u8)>>) {
         families[number].add(i as u32, &window.spec, form);
     }
     (families, family_of)
+}
+
+/// No rule may build on one that goes by another time.
+pub(super) fn refuse_mixed_times(rules: &[LiveRule]) -> Result<(), Refused> {
+    let all: Vec<&lapwing_dsl::ir::Rule> = rules.iter().map(|r| &r.program.rule).collect();
+    let refused =
+        |(reader, maker): (usize, usize)| Refused::MixedTimes(all[reader].name.clone(), all[maker].name.clone());
+    mixed_times(&all).map_or(Ok(()), |mixed| Err(refused(mixed)))
 }
 
 /// The stratum of each rule.

@@ -39,6 +39,8 @@ pub struct RuleSet {
     /// Lists and tables, in the order of the schema.
     pub data: Arc<Data>,
     programs: Arc<Programs>,
+    /// Where some rules go by processing time: the others, and those.
+    by_time: Option<[Arc<Programs>; 2]>,
 }
 
 /// What a rule set is but for its lists and tables.
@@ -279,6 +281,8 @@ pub enum Refused {
     Cycle(Vec<String>),
     /// The rule is one of more than [`STRATA_MAX`] that build on each other.
     TooHigh(String),
+    /// The first rule reads events that the second makes, and they go by different times.
+    MixedTimes(String, String),
 }
 
 impl std::fmt::Display for Refused {
@@ -294,6 +298,11 @@ impl std::fmt::Display for Refused {
             Refused::TooHigh(rule) => {
                 write!(f, "rule `{rule}` is one of more than {STRATA_MAX} that build on each other")
             }
+            Refused::MixedTimes(reader, maker) => write!(
+                f,
+                "rule `{reader}` reads events that rule `{maker}` makes, and one of them alone goes by processing time; \
+                 write `time processing` in both, or in neither"
+            ),
         }
     }
 }
@@ -316,7 +325,35 @@ impl RuleSet {
     /// Builds a rule set whose lists and tables are empty. The programs were compiled against `schema`.
     pub fn new(generation: u64, schema: Schema, rules: Vec<LiveRule>) -> Result<RuleSet, Refused> {
         let data = Arc::new(Data::empty(&schema));
-        Ok(RuleSet { generation, data, programs: Arc::new(Programs::new(generation, schema, rules)?) })
+        build::refuse_mixed_times(&rules)?;
+        let lay_out = |rules| Programs::new(generation, schema.clone(), rules).map(Arc::new);
+        let (by_reading, by_event): (Vec<_>, Vec<_>) =
+            rules.iter().cloned().partition(|rule| rule.program.rule.processing);
+        let programs = lay_out(rules)?;
+        let by_time = match (by_event.is_empty(), by_reading.is_empty()) {
+            (_, true) => None,
+            (true, false) => Some([lay_out(by_event)?, programs.clone()]),
+            (false, false) => Some([lay_out(by_event)?, lay_out(by_reading)?]),
+        };
+        Ok(RuleSet { generation, data, programs, by_time })
+    }
+
+    /// The rules that go by the times of events. Rules of each time are judged apart: see [`RuleSet::by_processing_time`].
+    pub fn by_event_time(&self) -> RuleSet {
+        let programs = self.by_time.as_ref().map_or(&self.programs, |[by_event, _]| by_event);
+        RuleSet { programs: programs.clone(), by_time: None, ..self.clone() }
+    }
+
+    /// The rules that go by the clock's reading at which events came; none where there are none.
+    pub fn by_processing_time(&self) -> Option<RuleSet> {
+        let [_, by_reading] = self.by_time.as_ref()?;
+        Some(RuleSet { programs: by_reading.clone(), by_time: None, ..self.clone() })
+    }
+
+    /// The same event types, lists and tables without any rule.
+    pub fn without_rules(&self) -> RuleSet {
+        let none = Programs::new(self.generation, self.schema.clone(), Vec::new()).expect("no rules ask for no keys");
+        RuleSet { programs: Arc::new(none), by_time: None, ..self.clone() }
     }
 
     /// The same programs with other lists and tables, which are those of the schema in its order.
@@ -326,19 +363,23 @@ impl RuleSet {
             (self.schema.lists.len(), self.schema.tables.len(), self.schema.models.len()),
             "the data is of the schema"
         );
-        RuleSet { generation, data, programs: self.programs.clone() }
+        RuleSet { generation, data, ..self.clone() }
     }
 
-    /// The same with another index, as tests hold one against the other.
-    pub fn with_index(&self, index: Index) -> RuleSet {
-        self.with_programs(|programs| programs.index = index)
+    /// The same with an index that asks every rule for every event, as tests hold one against the other.
+    pub fn all_asked(&self) -> RuleSet {
+        self.with_programs(|programs| programs.index = Index::without_witnesses(&programs.schema, &programs.rules))
     }
 
     /// The same with something changed in its programs.
-    pub(crate) fn with_programs(&self, change: impl FnOnce(&mut Programs)) -> RuleSet {
-        let mut programs = Programs::clone(&self.programs);
-        change(&mut programs);
-        RuleSet { programs: Arc::new(programs), ..self.clone() }
+    pub(crate) fn with_programs(&self, change: impl Fn(&mut Programs)) -> RuleSet {
+        let changed = |programs: &Arc<Programs>| {
+            let mut programs = Programs::clone(programs);
+            change(&mut programs);
+            Arc::new(programs)
+        };
+        let by_time = self.by_time.as_ref().map(|both| both.each_ref().map(changed));
+        RuleSet { programs: changed(&self.programs), by_time, ..self.clone() }
     }
 
     /// Whether both were made with the very same programs, and differ in lists and tables at most.

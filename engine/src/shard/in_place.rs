@@ -77,10 +77,14 @@ impl Shard {
         }
         let windows = SlotWindows { shard: self, entry, at, event: Some(event), now: event.row.at };
         let none = BoundEvents::default();
-        let scope = Scope { windows: &windows, ..Scope::of_event(event, &none, &rules.data, &self.errors) };
-        let holds =
-            |hit: &Hit| Scope { program: Some(&entry.program), step: StepId(hit.step), ..scope }.all_hold(asks(hit));
-        hits.iter().any(holds)
+        // Each of a thousand rules may come here: a scope is copied no oftener than it has to be.
+        let mut scope = Scope::of_event(event, &none, &rules.data, &self.errors);
+        scope.windows = &windows;
+        scope.program = Some(&entry.program);
+        hits.iter().any(|hit| {
+            scope.step = StepId(hit.step);
+            scope.all_hold(asks(hit))
+        })
     }
 
     /// Whether an event opens a window of a rule, or makes a session longer.

@@ -331,11 +331,7 @@ impl Windows for SlotWindows<'_> {
     fn window(&self, id: WindowId, last: Option<BoundRef<'_>>) -> Value<'static> {
         let window = self.entry.window(id);
         let spec = &self.shard.rules.windows[window as usize].spec;
-        // What an event asks for by its own fields is worth the same to every rule.
-        let shared = self.event.is_some()
-            && matches!(spec.kind, WindowKind::Over { .. })
-            && (matches!(spec.key, WindowKey::Rule(_) | WindowKey::Input)
-                || matches!(self.current(last), Some((_, Current::AtHand(_)))));
+        let shared = self.is_shared(spec, last);
         let reads = &self.shard.read;
         if shared
             && let Some((turn, value)) = reads.known.borrow().get(window as usize)
@@ -350,6 +346,18 @@ impl Windows for SlotWindows<'_> {
         value
     }
 
+    fn float(&self, id: WindowId, last: Option<BoundRef<'_>>) -> Option<f64> {
+        let window = self.entry.window(id);
+        let reads = &self.shard.read;
+        if let Some((turn, value)) = reads.known.borrow().get(window as usize)
+            && *turn == reads.turn
+            && self.is_shared(&self.shard.rules.windows[window as usize].spec, last)
+        {
+            return value.as_float();
+        }
+        self.window(id, last).as_float()
+    }
+
     fn lost(&self, last: Option<BoundRef<'_>>) -> bool {
         let lost = |window: &u32| match self.place(*window, last) {
             Ok(Some((group, slot))) => group.window(slot, *window).is_some_and(|cell| cell.lost_until >= self.now),
@@ -360,6 +368,14 @@ impl Windows for SlotWindows<'_> {
 }
 
 impl SlotWindows<'_> {
+    /// Whether a window is worth the same to every rule: an event asks for it by its own fields.
+    fn is_shared(&self, spec: &Window, last: Option<BoundRef<'_>>) -> bool {
+        self.event.is_some()
+            && matches!(spec.kind, WindowKind::Over { .. })
+            && (matches!(spec.key, WindowKey::Rule(_) | WindowKey::Input)
+                || matches!(self.current(last), Some((_, Current::AtHand(_)))))
+    }
+
     /// What a window is worth.
     fn read(&self, window: u32, spec: &Window, last: Option<BoundRef<'_>>) -> Value<'static> {
         let empty;

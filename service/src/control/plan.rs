@@ -87,6 +87,7 @@ pub fn words(outlook: &Outlook) -> (&'static str, Vec<String>) {
         }
         Runs::Restarted(Reason::Key) => "begins anew: it is counted per something else",
         Runs::Restarted(Reason::Stratum) => "begins anew: it builds on other rules",
+        Runs::Restarted(Reason::Time) => "begins anew: it goes by another time",
         Runs::Restarted(Reason::Step) => "begins anew: a step of the same name binds other events",
     };
     (what, details)

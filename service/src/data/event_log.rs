@@ -22,8 +22,13 @@ pub enum Next<'a> {
     },
     /// A change of the catalog takes over.
     Change(u64),
-    /// Time goes on as if an event of this time had come.
-    Time(Millis),
+    /// Time goes on without events.
+    Time {
+        /// As if an event of this time had come.
+        greatest: Millis,
+        /// The clock then, in milliseconds since 1970.
+        reading: Millis,
+    },
     /// A partition of a source is known from here on.
     Partition(u16, u16),
     /// A partition of a source holds time back no more until its next event.
@@ -68,6 +73,9 @@ pub trait EventLog: Send {
     /// # Errors
     /// The log cannot be read, or is somebody else's now.
     fn next(&mut self, wait: Duration) -> Result<Next<'_>, Ended>;
+
+    /// Whether events that came at other readings of the clock are handed out apart from here on.
+    fn hand_out_by_reading(&mut self, apart: bool);
 
     /// Whether what comes next was committed before: its alerts are out.
     fn is_behind(&self) -> bool;

@@ -15,6 +15,7 @@ use super::decode::json::{self, Reject};
 use super::decode::plan::Plan;
 use super::decode::shape::Decoder;
 use super::pipeline::{Reason, Rejected};
+use super::processing::Readings;
 
 /// A stretch of lines of the input.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +106,9 @@ pub(super) struct Decoded {
 /// A rule set with what decoding needs of it.
 #[derive(Clone)]
 pub(super) struct Generation {
+    /// The whole rule set.
+    pub(super) all: Arc<RuleSet>,
+    /// Those of its rules that go by the times of events.
     pub(super) rules: Arc<RuleSet>,
     pub(super) plan: Arc<Plan>,
     /// In event-time order it judges events of later times than this.
@@ -112,16 +116,18 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    pub(super) fn new(rules: Arc<RuleSet>, above: Millis) -> Generation {
-        Generation { plan: Arc::new(Plan::new(&rules)), rules, above }
+    pub(super) fn new(all: Arc<RuleSet>, above: Millis) -> Generation {
+        let rules = Arc::new(all.by_event_time());
+        Generation { plan: Arc::new(Plan::new(&rules)), all, rules, above }
     }
 
     /// The one after this; where only lists and tables differ, lines are decoded as before.
-    pub(super) fn next(&self, rules: Arc<RuleSet>, above: Millis) -> Generation {
-        if rules.shares_programs(&self.rules) {
-            return Generation { plan: self.plan.clone(), rules, above };
+    pub(super) fn next(&self, all: Arc<RuleSet>, above: Millis) -> Generation {
+        if all.shares_programs(&self.all) {
+            let rules = Arc::new(all.by_event_time());
+            return Generation { plan: self.plan.clone(), all, rules, above };
         }
-        Generation::new(rules, above)
+        Generation::new(all, above)
     }
 }
 
@@ -138,6 +144,8 @@ pub(super) struct Jobs<'a> {
     pub(super) families: &'a [&'a [Generation]],
     pub(super) pieces: &'a [Input<'a>],
     pub(super) next: AtomicUsize,
+    /// Where events have the time at which they come: that.
+    pub(super) readings: Option<Readings>,
 }
 
 /// What a thread decodes with: for each family, and batches.
@@ -159,7 +167,7 @@ impl Jobs<'_> {
             };
             let decoding = &mut hands.decoding[job / self.pieces.len()];
             let piece = &self.pieces[job % self.pieces.len()];
-            done.push((job, decode(family, piece, batch, decoding)));
+            done.push((job, decode(family, piece, batch, decoding, self.readings)));
         }
     }
 }
@@ -171,6 +179,8 @@ struct Piece<'f> {
     errors: Cell<u64>,
     /// Whether models are asked: of many events at once, so that rules are looked up when all is decoded.
     asks: bool,
+    /// Where events have the time at which they come: that.
+    readings: Option<Readings>,
 }
 
 impl Piece<'_> {
@@ -183,7 +193,7 @@ impl Piece<'_> {
         before: usize,
         [begins, uses]: [&mut Scratch; 2],
     ) {
-        let Piece { family, out, errors, asks } = self;
+        let Piece { family, out, errors, asks, readings } = self;
         match decoded {
             Ok(decoded) => {
                 out.unreadable += u64::from(decoded.unreadable);
@@ -195,6 +205,9 @@ impl Piece<'_> {
                 out.rejected.push(Rejected { origin, reason: Reason::Bad(reject) });
                 return;
             }
+        }
+        if let Some(readings) = readings {
+            out.batch.rows[before..].iter_mut().for_each(|row| row.at = readings.of(row.at));
         }
         if *asks {
             return;
@@ -216,9 +229,16 @@ impl Piece<'_> {
 }
 
 /// Decodes input and looks up which rules it may begin: each event by the generation that judges it.
-fn decode(family: &[Generation], input: &Input<'_>, batch: Batch, with: &mut Decoding) -> Decoded {
+fn decode(
+    family: &[Generation],
+    input: &Input<'_>,
+    batch: Batch,
+    with: &mut Decoding,
+    readings: Option<Readings>,
+) -> Decoded {
     let asks = family[0].rules.asks.any();
-    let mut piece = Piece { family, out: Decoded { batch, ..Decoded::default() }, errors: Cell::new(0), asks };
+    let out = Decoded { batch, ..Decoded::default() };
+    let mut piece = Piece { family, out, errors: Cell::new(0), asks, readings };
     match input {
         Input::Lines(lines) => decode_lines(lines, &mut piece, with),
         Input::Records(all, range) => decode_records(*all, range.clone(), &mut piece, with),

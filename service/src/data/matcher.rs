@@ -224,15 +224,18 @@ impl<L: EventLog> Matcher<L> {
         self.pipeline.failure().map_or(Ok(()), |e: &OutsideError| Err(Stopped::Outside(e.to_string())))
     }
 
-    /// Where nothing comes and something waits for time, time goes on.
+    /// Where nothing comes and something waits for time, time goes on: that of events once it was quiet for long enough.
     fn tick(&mut self) {
         let Some((came, greatest)) = self.last_events else { return };
-        let quiet = (self.settings.clock)().saturating_sub(came).saturating_sub(self.settings.idle_after);
-        if quiet <= 0 || self.last_tick.elapsed() < TICK {
+        if self.last_tick.elapsed() < TICK {
             return;
         }
+        let reading = (self.settings.clock)();
+        // Rules by processing time wait for nothing else.
+        let is_read = self.pipeline.waits_for_reading().is_some_and(|due| due < reading);
+        let quiet = reading.saturating_sub(came).saturating_sub(self.settings.idle_after).max(0);
         let now = greatest.saturating_add(quiet);
-        if self.pipeline.waits_until().is_some_and(|due| due < self.pipeline.clock_at(now)) {
+        if is_read || quiet > 0 && self.pipeline.waits_until().is_some_and(|due| due < self.pipeline.clock_at(now)) {
             self.last_tick = Instant::now();
             self.log.time_goes_on(now);
         }
@@ -240,11 +243,15 @@ impl<L: EventLog> Matcher<L> {
 
     /// Judges what comes next. Whether something came.
     fn step(&mut self, wait: Duration) -> Result<bool, Stopped> {
+        // Another reading of the clock allows other times, and is another time to some rules.
+        let by_reading = self.settings.max_ahead.is_some() || self.pipeline.goes_by_readings();
+        self.log.hand_out_by_reading(by_reading);
         match self.log.next(wait)? {
             Next::Nothing => return Ok(false),
             Next::Events { input, reading } => {
                 let limit = self.settings.max_ahead.map_or(Millis::MAX, |ahead| reading.saturating_add(ahead));
                 self.pipeline.set_limit(limit);
+                self.pipeline.set_reading(reading);
                 self.checkpoints.has_judged(input.bytes());
                 self.pipeline.take_ahead(input, &mut self.gathered);
                 self.last_events = self.pipeline.greatest().map(|greatest| (reading, greatest));
@@ -255,7 +262,8 @@ impl<L: EventLog> Matcher<L> {
                 self.pipeline.swap(rules, &mut self.gathered);
                 self.applied = number;
             }
-            Next::Time(greatest) => {
+            Next::Time { greatest, reading } => {
+                self.pipeline.set_reading(reading);
                 self.pipeline.advance_to(self.pipeline.clock_at(greatest), &mut self.gathered);
             }
             Next::Partition(source, partition) => self.pipeline.add_partition(source, partition),

@@ -21,6 +21,7 @@ mod lines;
 pub mod log;
 pub mod matcher;
 pub mod pipeline;
+mod processing;
 pub mod replace;
 pub mod state;
 pub mod store;

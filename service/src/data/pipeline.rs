@@ -14,7 +14,7 @@ use lapwing_engine::Millis;
 use lapwing_engine::batch::{Batch, Origin};
 use lapwing_engine::limits::Limits;
 use lapwing_engine::order::{Aside, Order, Ordered, OrderedEvent, Part, PutAside, Sequencer};
-use lapwing_engine::output::Output;
+use lapwing_engine::output::{Output, Place};
 use lapwing_engine::rule_set::RuleSet;
 use lapwing_engine::shard::outside::{Cold, KeyName};
 use lapwing_engine::shard::{Counters, Shard};
@@ -29,6 +29,7 @@ use super::decode::json::Reject;
 use super::decode::shape::Decoder;
 use super::lines::{Decoded, Decoding, Generation, Hands, Jobs, PIECES_MAX, numbered, split};
 pub use super::lines::{Input, Lines, Record, Records};
+use super::processing::{Processing, Readings, Said};
 
 /// How a pipeline runs.
 #[derive(Clone, Debug)]
@@ -215,6 +216,13 @@ pub struct Pipeline {
     /// Where keys are that are not in memory; none where all are.
     outside: Option<Box<dyn Outside>>,
     failure: Option<OutsideError>,
+    /// The rules by processing time.
+    pub(super) processing: Option<Processing>,
+    /// The reading of the clock, where the caller knows one.
+    pub(super) reading: Option<Millis>,
+    /// Of rules by processing time: what events get in place of their times, and what leaves.
+    pub(super) readings: Option<Readings>,
+    pub(super) said: Option<VecDeque<Said>>,
 }
 
 impl Pipeline {
@@ -222,14 +230,18 @@ impl Pipeline {
     pub fn new(rules: Arc<RuleSet>, options: Options, threads: usize) -> Pipeline {
         let sources = Arc::new(options.sources.clone());
         let hasher = KeyHasher::new(options.secret);
+        let mut sequencer = Sequencer::new(options.order, options.lateness);
+        sequencer.add_partition((0, 0));
+        let processing = rules.by_processing_time().map(|own| Processing::new(own, &options, threads));
+        let live = Generation::new(rules, Millis::MIN);
+        let rules = &live.rules;
         let shards = (0..threads.max(1))
             .map(|i| Shard::new(rules.clone(), options.limits, hasher, sources.clone(), i, threads.max(1)))
             .collect();
-        let mut sequencer = Sequencer::new(options.order, options.lateness);
-        sequencer.add_partition((0, 0));
         sequencer.revise(rules.revises());
+        sequencer.note_arrivals(processing.is_some());
         Pipeline {
-            generations: VecDeque::from([Generation::new(rules, Millis::MIN)]),
+            generations: VecDeque::from([live]),
             sequencer,
             shards,
             suppressor: Suppressor::default(),
@@ -244,30 +256,60 @@ impl Pipeline {
             decoders: Vec::new(),
             outside: None,
             failure: None,
+            processing,
+            reading: None,
+            readings: None,
+            said: None,
             options,
         }
     }
 
     /// What it has counted.
     pub fn totals(&self) -> Totals {
-        self.totals
+        let (alerts, suppressed) = self.lane().map_or((0, 0), |lane| (lane.totals.alerts, lane.totals.suppressed));
+        Totals { alerts: self.totals.alerts + alerts, suppressed: self.totals.suppressed + suppressed, ..self.totals }
+    }
+
+    /// That of the rules by processing time.
+    fn lane(&self) -> Option<&Pipeline> {
+        self.processing.as_ref().map(|processing| &*processing.lane)
     }
 
     /// What its shards have counted.
     pub fn counters(&self) -> Counters {
-        let mut all = self.counted;
-        for shard in &self.shards {
-            let c = shard.counters();
-            all.rule_errors += c.rule_errors;
-            all.missing_keys += c.missing_keys;
-            all.runs_capped += c.runs_capped;
-        }
-        all
+        plus(self.own_counters(), self.lane().map(Pipeline::counters).unwrap_or_default())
+    }
+
+    /// The same without the rules by processing time.
+    pub(super) fn own_counters(&self) -> Counters {
+        self.shards.iter().map(Shard::counters).fold(self.counted, plus)
     }
 
     /// Where the time went.
     pub fn stages(&self) -> Stages {
-        self.stages
+        let (own, lane) = (self.stages, self.lane().map_or(Stages::default(), Pipeline::stages));
+        Stages {
+            decode: own.decode + lane.decode,
+            order: own.order + lane.order,
+            step: own.step + lane.step,
+            alert: own.alert + lane.alert,
+        }
+    }
+
+    /// What is taken from here on comes at this reading of the clock, or the latest before where it goes back: rules by processing time go by it.
+    /// Without any they go by the greatest time of an event taken so far.
+    pub fn set_reading(&mut self, reading: Millis) {
+        self.reading = self.reading.max(Some(reading));
+    }
+
+    /// Whether rules go by the readings of the clock.
+    pub fn goes_by_readings(&self) -> bool {
+        self.processing.is_some()
+    }
+
+    /// The reading of the clock that a rule by processing time waits for, the least: once that is past it is due.
+    pub fn waits_for_reading(&self) -> Option<Millis> {
+        self.lane().and_then(Pipeline::waits_until)
     }
 
     /// Events later than this are put aside from here on.
@@ -277,12 +319,15 @@ impl Pipeline {
 
     /// Keys that hold state in memory.
     pub fn keys(&self) -> usize {
-        self.shards.iter().map(Shard::keys).sum()
+        self.shards.iter().map(Shard::keys).sum::<usize>() + self.lane().map_or(0, Pipeline::keys)
     }
 
     /// The greatest time of an event taken so far; none before the first.
     pub fn greatest(&self) -> Option<Millis> {
-        Some(self.sequencer.greatest()).filter(|greatest| *greatest > Millis::MIN)
+        match self.options.order {
+            Order::Arrival => self.sequencer.newest(),
+            Order::EventTime => Some(self.sequencer.greatest()).filter(|greatest| *greatest > Millis::MIN),
+        }
     }
 
     /// Where time stands once an event of time `greatest` is the latest.
@@ -305,7 +350,7 @@ impl Pipeline {
 
     /// Runs that live in memory, by the names of their rules; gathered ones too.
     pub fn runs_by_rule(&self) -> BTreeMap<String, usize> {
-        let mut runs = BTreeMap::new();
+        let mut runs = self.lane().map(Pipeline::runs_by_rule).unwrap_or_default();
         for shard in &self.shards {
             for (rule, count) in shard.runs_by_rule().into_iter().enumerate().filter(|(_, count)| *count > 0) {
                 *runs.entry(self.generations[0].rules.rules[rule].program.rule.name.clone()).or_default() += count;
@@ -314,14 +359,9 @@ impl Pipeline {
         runs
     }
 
-    /// The live rule set: the one that judges the next event in order.
-    pub fn rules(&self) -> &Arc<RuleSet> {
-        &self.generations[0].rules
-    }
-
     /// The live rule set, and behind it those that wait for time to pass their cut.
     pub fn generations(&self) -> impl Iterator<Item = &Arc<RuleSet>> {
-        self.generations.iter().map(|g| &g.rules)
+        self.generations.iter().map(|g| &g.all)
     }
 
     /// Whether a change of the rule set waits for time to pass its cut.
@@ -387,16 +427,37 @@ impl Pipeline {
     }
 
     /// Puts a rule set in place of the live one from here on. In event-time order events up to the greatest time taken so
-    /// far still belong to the old one, whenever they arrive. What waits to be reported of rules that changed leaves.
+    /// far still belong to the old one, whenever they arrive; to rules by processing time only what comes from here on belongs to the new one.
+    /// What waits to be reported of rules that changed leaves.
     pub fn swap(&mut self, rules: Arc<RuleSet>, sink: &mut dyn Sink) {
         self.settle(sink);
+        self.swap_processing(&rules, sink);
         match self.sequencer.order() {
             Order::Arrival => {
                 self.push_generation(rules, Millis::MIN);
-                self.put_next_in_force(sink);
+                self.put_next_in_force(None, sink);
             }
             Order::EventTime => self.push_generation(rules, self.sequencer.greatest()),
         }
+    }
+
+    /// Puts the rules by processing time in place. Where there were none, time has come as far as it was read.
+    fn swap_processing(&mut self, rules: &RuleSet, sink: &mut dyn Sink) {
+        let next = rules.by_processing_time();
+        if next.is_some() && self.processing.is_none() {
+            let now = self.reading.or(self.sequencer.newest());
+            self.processing = Some(Processing::begin(rules, &self.options, self.shards.len(), now));
+        }
+        if let Some(processing) = &mut self.processing {
+            processing.swap(next.clone().unwrap_or_else(|| rules.without_rules()));
+            processing.leave_round(sink);
+        }
+        if next.is_none() {
+            let of_lane = self.lane().map(Pipeline::counters).unwrap_or_default();
+            (self.totals, self.counted) = (self.totals(), plus(self.counted, of_lane));
+            self.processing = None;
+        }
+        self.sequencer.note_arrivals(self.processing.is_some() || self.said.is_some());
     }
 
     fn push_generation(&mut self, rules: Arc<RuleSet>, above: Millis) {
@@ -412,7 +473,7 @@ impl Pipeline {
     }
 
     /// Hands the next generation to the shards.
-    fn put_next_in_force(&mut self, sink: &mut dyn Sink) {
+    fn put_next_in_force(&mut self, came: Option<Origin>, sink: &mut dyn Sink) {
         let next = &self.generations[1].rules;
         if next.shares_programs(&self.generations[0].rules) {
             self.shards.iter_mut().for_each(|shard| shard.swap_data(next.clone()));
@@ -428,7 +489,7 @@ impl Pipeline {
             shard.swap(next.clone(), &mut self.outputs);
         }
         // What leaves now is still the old one's.
-        self.merge(sink);
+        self.merge(|_| came, sink);
         let old = self.generations.pop_front().expect("the live generation is the first");
         self.suppressor.keep_rules(&old.rules, &next);
     }
@@ -447,15 +508,19 @@ impl Pipeline {
         if self.ahead.as_ref().is_some_and(crosses) {
             self.settle(sink);
         }
+        if let Some(processing) = &mut self.processing {
+            processing.take(&input, self.reading, self.options.limit);
+        }
         let generations: Vec<Generation> = self.generations.iter().cloned().collect();
         // Generations that differ in lists and tables alone read the same of a line.
         let families: Vec<&[Generation]> = generations.chunk_by(|a, b| a.rules.shares_programs(&b.rules)).collect();
         let (decoded, stepped) = self.round(&families, &input);
         if let Some(stepped) = stepped {
             self.climb(&stepped);
+            self.merge(|place| stepped.came(place.sequence, place.deadline), sink);
             self.recycle(stepped);
+            self.leave_round(sink);
         }
-        self.merge(sink);
         let decoded_at = Instant::now();
         let mut ready = Ordered { events: std::mem::take(&mut self.spare_events), ..Ordered::default() };
         let mut aside = Vec::new();
@@ -517,6 +582,9 @@ impl Pipeline {
     /// Time passes without events.
     pub fn advance_to(&mut self, time: Millis, sink: &mut dyn Sink) {
         self.settle(sink);
+        if let Some(processing) = &mut self.processing {
+            processing.advance_to(self.reading.unwrap_or(time));
+        }
         let mut ready = Ordered::default();
         self.sequencer.advance_to(time, &mut ready);
         self.advance(ready, sink);
@@ -539,6 +607,9 @@ impl Pipeline {
     /// The end of the input is the end of time.
     pub fn finish(&mut self, sink: &mut dyn Sink) {
         self.settle(sink);
+        if let Some(processing) = &mut self.processing {
+            processing.finish();
+        }
         let mut ready = Ordered::default();
         self.sequencer.finish(&mut ready);
         self.advance(ready, sink);
@@ -548,8 +619,9 @@ impl Pipeline {
     /// have the same programs.
     fn round(&mut self, families: &[&[Generation]], input: &Input<'_>) -> (Vec<Vec<Decoded>>, Option<Ordered>) {
         let started = Instant::now();
-        let pieces = split(input, self.shards.len());
-        let jobs = Jobs { families, pieces: &pieces, next: AtomicUsize::new(0) };
+        // Where readings go by the events, each depends on all before it.
+        let pieces = split(input, if self.reads_one_by_one() { 1 } else { self.shards.len() });
+        let jobs = Jobs { families, pieces: &pieces, next: AtomicUsize::new(0), readings: self.readings };
         let mut batches = std::mem::take(&mut self.spare);
         let share = batches.len().div_ceil(self.shards.len());
         let mut hands: Vec<Hands> = Vec::with_capacity(self.shards.len());
@@ -633,6 +705,17 @@ impl Pipeline {
         self.spare_events.clear();
     }
 
+    fn reads_one_by_one(&self) -> bool {
+        self.readings.is_some_and(|readings| readings.go_by_events())
+    }
+
+    /// What the rules by processing time gave of what the others are through with leaves.
+    fn leave_round(&mut self, sink: &mut dyn Sink) {
+        if let Some(processing) = &mut self.processing {
+            processing.leave_round(sink);
+        }
+    }
+
     /// Moves the shards over what is ready; where time passes the cut of a new rule set, that takes over there.
     fn advance(&mut self, mut ready: Ordered, sink: &mut dyn Sink) {
         while let Some(cut) = self.generations.get(1).map(|g| g.above)
@@ -643,15 +726,17 @@ impl Pipeline {
             let rest = ready.events.split_off(old);
             let next_sequence = rest.first().map_or(ready.next_sequence, |e| e.sequence);
             let until = cut.saturating_add(1);
-            let batches = ready.batches.clone();
+            let (batches, arrivals) = (ready.batches.clone(), ready.arrivals.clone());
             let Ordered { since, newest, stratum, .. } = ready;
-            let before = Ordered { batches, events: ready.events, until, next_sequence, since, newest, stratum };
+            let events = ready.events;
+            let before = Ordered { batches, events, until, next_sequence, since, newest, arrivals, stratum };
             self.step(&before, sink);
-            self.put_next_in_force(sink);
+            self.put_next_in_force(before.came(0, cut), sink);
             ready.events = rest;
         }
         self.step(&ready, sink);
         self.recycle(ready);
+        self.leave_round(sink);
     }
 
     fn step(&mut self, ready: &Ordered, sink: &mut dyn Sink) {
@@ -660,7 +745,7 @@ impl Pipeline {
         self.outputs.extend(outputs);
         self.climb(ready);
         let stepped = Instant::now();
-        self.merge(sink);
+        self.merge(|place| ready.came(place.sequence, place.deadline), sink);
         self.stages.step += (stepped - started).as_secs_f64();
         self.stages.alert += stepped.elapsed().as_secs_f64();
     }
@@ -712,8 +797,8 @@ impl Pipeline {
         Some(outputs)
     }
 
-    /// Puts what the shards gave in one order and lets what is not held back leave.
-    fn merge(&mut self, sink: &mut dyn Sink) {
+    /// Puts what the shards gave in one order and lets what is not held back leave. `came` tells which event that was read let something happen.
+    fn merge(&mut self, came: impl Fn(&Place) -> Option<Origin>, sink: &mut dyn Sink) {
         let mut outputs = std::mem::take(&mut self.outputs);
         outputs.sort_by(|a, b| a.place.cmp(&b.place));
         let rules = self.generations[0].rules.clone();
@@ -722,11 +807,27 @@ impl Pipeline {
                 Verdict::Held => self.totals.suppressed += 1,
                 Verdict::Passes(suppressed) => {
                     self.totals.alerts += 1;
+                    if let Some(processing) = &mut self.processing {
+                        processing.leave(came(&output.place), sink);
+                    }
+                    if let Some(said) = &mut self.said {
+                        let came = came(&output.place);
+                        said.push_back(Said { came, body: output.body, suppressed, rules: rules.clone() });
+                        continue;
+                    }
                     let alert = Alert { body: &output.body, rules: &rules, sources: &self.options.sources, suppressed };
                     sink.alert(&alert);
                 }
             }
         }
         self.outputs = outputs;
+    }
+}
+
+fn plus(a: Counters, b: Counters) -> Counters {
+    Counters {
+        rule_errors: a.rule_errors + b.rule_errors,
+        missing_keys: a.missing_keys + b.missing_keys,
+        runs_capped: a.runs_capped + b.runs_capped,
     }
 }

@@ -18,7 +18,11 @@ use lapwing_engine::strata::Strata;
 
 use super::lines::Generation;
 use super::pipeline::{Options, Pipeline, Totals};
+use super::processing::Processing;
 use super::store::Changes;
+
+/// From this version of the format on there are rules by processing time.
+const READINGS_VERSION: u16 = 8;
 
 impl Pipeline {
     /// The state between two calls, as bytes. They do not depend on the number of threads. What was taken has to be settled: see
@@ -73,10 +77,10 @@ impl Pipeline {
         w.bool(self.options.order == Order::EventTime);
         w.list(self.generations.iter(), |w, g| {
             w.i64(g.above);
-            save_names(w, &g.rules);
+            save_names(w, &g.all);
         });
         save_totals(&mut w, &self.totals);
-        save_counters(&mut w, &self.counters());
+        save_counters(&mut w, &self.own_counters());
         w.slice(&save_sequencer(&self.sequencer));
         w.slice(&save_suppressor(&self.suppressor));
         let group = |g: usize| self.shards.iter().find_map(|shard| save_group(shard, g)).map(|bytes| (g, bytes));
@@ -86,6 +90,8 @@ impl Pipeline {
             w.slice(bytes);
         });
         self.strata.save(&mut w);
+        w.option(self.reading, |w, reading| w.i64(reading));
+        w.option(self.processing.as_ref(), |w, processing| w.slice(&processing.lane.save()));
         seal::seal(&w.bytes)
     }
 
@@ -161,6 +167,18 @@ impl Pipeline {
         }
         if r.version() >= 5 {
             pipeline.strata = Strata::load(&mut r)?;
+        }
+        let newest = pipeline.generations.back().expect("there is a live generation").all.clone();
+        if r.version() >= READINGS_VERSION {
+            pipeline.reading = r.option(|r| r.i64())?;
+            let own = newest.by_processing_time();
+            let bytes = r.option(|r| r.slice())?;
+            if own.is_some() != bytes.is_some() {
+                return Err(Corrupt("rules by processing time and their state do not go together"));
+            }
+            let load = |(own, bytes)| Processing::load(own, &pipeline.options, threads, bytes);
+            pipeline.processing = own.zip(bytes).map(load).transpose()?;
+            pipeline.sequencer.note_arrivals(pipeline.processing.is_some());
         }
         r.end()?;
         Ok(pipeline)

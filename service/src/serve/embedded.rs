@@ -41,7 +41,7 @@ pub fn run(settings: Settings, mut history: History) -> Result<(), String> {
     tracing::info!(generation = catalog.generation(), from, to, "bringing the state to where it was");
     let (ask, questions) = mpsc::channel(16);
     let questions = Arc::new(Mutex::new(questions));
-    let events = LogEvents::new(log.clone(), from, to, settings.matcher.max_ahead.is_some());
+    let events = LogEvents::new(log.clone(), from, to);
     let reached = events.reached();
     let mut matcher = Matcher::new(events, ready.clone(), settings.matcher.clone(), begin, questions);
     let rollout = Rollout::new(history, (catalog, sets), ready, Places::Log(log.clone()), settings.log.clock);

@@ -1,7 +1,8 @@
 //! Runs `test` blocks of rule files in virtual time.
 //!
 //! A test is judged by the real engine with the one rule it names, and the rules that derive the events it reads. Its clock begins at [`START`]; events happen at the clock, `after` and
-//! `repeat … every` move it, `watermark` lets time pass so that timers fire. An event behind the clock's greatest reading is late.
+//! `repeat … every` move it, `watermark` lets time pass so that timers fire. An event behind the clock's greatest reading is late;
+//! to a rule by processing time it has that reading, and nothing is late.
 
 mod coverage;
 mod given;
@@ -267,17 +268,19 @@ impl<'t> Bench<'t> {
     }
 
     fn event(&mut self, event: &'t TestEvent) -> Step {
-        let late = self.clock < self.greatest;
+        let processing = self.rules.rules[self.rule as usize].program.rule.processing;
+        let late = self.clock < self.greatest && !processing;
         if late {
             self.late += 1;
         }
         self.greatest = self.greatest.max(self.clock);
+        let time = if processing { self.greatest } else { self.clock };
         let rules = self.rules.clone();
         let Some(id) = rules.schema.find(&event.event.text) else {
             return fail(event.event.span, format!("there is no event `{}`", event.event.text));
         };
         let mut batch = Batch::new(rules.layout.clone());
-        batch.push(id, self.clock, Origin { source: 0, partition: 0, offset: self.sequence });
+        batch.push(id, time, Origin { source: 0, partition: 0, offset: self.sequence });
         let given = self.defaults.get(event.event.text.as_str()).into_iter().flat_map(|d| &d.fields);
         let ty = rules.schema.event(id);
         for (name, value) in given.chain(&event.fields) {
@@ -298,7 +301,9 @@ impl<'t> Bench<'t> {
                 return fail(value.span, format!("field `{}` of `{}` is a {wanted}", name.text, ty.name));
             };
             if field == ty.at {
-                if let Value::Timestamp(at) = value {
+                if let Value::Timestamp(at) = value
+                    && !processing
+                {
                     batch.set_at(at);
                 }
             } else if let Some(column) = rules.layout.events[id.0 as usize].column_of[field.0 as usize] {

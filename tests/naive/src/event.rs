@@ -47,6 +47,18 @@ impl Event {
     }
 }
 
+impl Event {
+    /// The same at another time.
+    pub fn moved_to(mut self, decl: &EventDecl, at: i64) -> Event {
+        let is_time = |f: &&FieldDecl| f.ty.name.text == "timestamp";
+        let named = decl.fields.iter().filter(is_time).find(|f| f.name.text == "at");
+        if let Some(field) = named.or_else(|| decl.fields.iter().find(is_time)) {
+            self.fields.insert(field.name.text.clone(), Value::Timestamp(at));
+        }
+        Event { at, clock: at, ..self }
+    }
+}
+
 /// What a JSON object is under one declaration.
 pub enum Decoded {
     /// Not this type.

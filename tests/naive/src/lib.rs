@@ -2,7 +2,7 @@
 //!
 //! It interprets the syntax tree and shares nothing else with the compiler or the engine: values, conditions, runs and
 //! windows are written a second time here, straight from the description of the language, with no regard to speed.
-//! What it leaves out: events derived when a window closes, the clause `time processing`.
+//! What it leaves out: events derived when a window closes.
 //!
 //! An input line goes `event` (decode) → `stream` (order, time) → `select` (which matches) → `run` (one run, one
 //! event) → `way` (the pattern), `eval` (the conditions) and `over` (the windows). Before, `features` writes features out.

@@ -31,7 +31,7 @@ pub fn meaning(rule: &Rule<'_>) -> String {
     let pattern = plain(&(rule.mode, rule.pattern, rule.by, rule.within, rule.stop));
     let selection = plain(&(rule.when, rule.skip, rule.report, rule.suppress));
     let results = plain(&(rule.emit, rule.message, rule.severity, rule.risk, rule.closing));
-    pattern + &selection + &results + &rule.lateness.to_string()
+    pattern + &selection + &results + &format!("{} {}", rule.lateness, rule.processing)
 }
 
 /// Whether anything of a rule can live on under another of its name: the keys are the same, and steps of one name have one type.

@@ -49,6 +49,8 @@ pub struct Rule<'a> {
     pub stop: Option<&'a StopClause>,
     /// For how long after a window closed, or an absence held, a late event still counts; 0 where it never does.
     pub lateness: i64,
+    /// Whether events have the time at which they come.
+    pub processing: bool,
     /// The steps that bind events, in the order of the text.
     pub steps: Vec<&'a Step>,
     /// The steps of its absences.
@@ -91,6 +93,7 @@ impl<'a> Rule<'a> {
             report: Report::Early,
             stop: None,
             lateness: 0,
+            processing: false,
             steps: Vec::new(),
             absent: Vec::new(),
             tree: format!("{:?}", decl.clauses),
@@ -109,6 +112,7 @@ impl<'a> Rule<'a> {
                 ClauseKind::Report(r) => rule.report = *r,
                 ClauseKind::StopOn(s) => rule.stop = Some(s),
                 ClauseKind::Lateness(d) => rule.lateness = d.ms,
+                ClauseKind::TimeProcessing => rule.processing = true,
                 _ => {}
             }
         }

@@ -118,6 +118,8 @@ pub fn derive(matcher: Matcher<'_, '_>, reported: &Reported<'_>, past: &World<'_
         let value = match (field.ty.name.text.as_str(), value) {
             ("float", Value::Int(v)) => Value::Float(v as f64),
             ("decimal", Value::Int(v)) => Value::Decimal(v.into()),
+            // Only a literal can be a float there; it stands for itself.
+            ("decimal", Value::Float(v)) => v.to_string().parse().map_or(Value::Missing, Value::Decimal),
             ("timestamp", Value::Missing) if given.is_none() => Value::Timestamp(done.at),
             (_, value) => value,
         };

@@ -1,6 +1,7 @@
 //! The stream: order of events, time and its timers, and the alerts that leave.
 //!
-//! Each stratum is a stream of its own over all events: those of the log and those that the strata below derive (`strata`).
+//! Each stratum is a stream of its own over all events: those of the log and those that the strata below derive (`strata`). Rules by
+//! processing time are told apart before: they see the lines once more, each event at the time at which it comes.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -51,9 +52,33 @@ fn run_written_out(files: &[File], changes: &[Change<'_>], lines: &[Json], optio
     for change in std::iter::once(&first).chain(changes) {
         generations.push(Generation::new(change, generations.last()));
     }
-    let (events, cuts, outcome) = read(&generations, changes, lines, options);
+    let of_time = |processing| -> Vec<Generation<'_>> {
+        generations.iter().map(|g| g.of(|i| g.rules[i].processing == processing)).collect()
+    };
+    let (by_event, outcome) = run_of_one_time(&of_time(false), changes, lines, options, false);
+    let arrival = Options { order: Order::Arrival, lateness_ms: 0 };
+    let (by_reading, _) = run_of_one_time(&of_time(true), changes, lines, &arrival, true);
+    let mut alerts: Vec<(Came, Alert)> = by_reading.into_iter().chain(by_event).collect();
+    // Stable: on one line rules by processing time come first.
+    alerts.sort_by_key(|(came, _)| *came);
+    Outcome { alerts: alerts.into_iter().map(|(_, alert)| alert).collect(), ..outcome }
+}
+
+/// By which line something happens: before it, by a change, or with it.
+type Came = (usize, bool);
+
+/// Runs the rules of one time. Gives the alerts in order, each with the line by which it came.
+fn run_of_one_time(
+    generations: &[Generation<'_>],
+    changes: &[Change<'_>],
+    lines: &[Json],
+    options: &Options,
+    processing: bool,
+) -> (Vec<(Came, Alert)>, Outcome) {
+    let (events, cuts, outcome, passed) = read(generations, changes, lines, options, processing);
     let lateness = if options.order == Order::Arrival { options.lateness_ms } else { 0 };
     let mut items = strata::of_the_log(events, lateness);
+    let places: Vec<(usize, i64, bool)> = items.iter().map(|i| (i.event.line, i.clock, i.event.late)).collect();
     let times = || items.iter().filter(|i| !i.event.late).map(|i| i.event.at);
     let time = (times().min(), times().max());
     let first = if options.order == Order::Arrival { items.first().map(|i| i.event.at) } else { time.0 };
@@ -62,13 +87,25 @@ fn run_written_out(files: &[File], changes: &[Change<'_>], lines: &[Json], optio
     let mut alerts = Vec::new();
     for stratum in 0..=strata.iter().flatten().copied().max().unwrap_or(0) {
         let own: Vec<Generation<'_>> =
-            generations.iter().zip(&strata).map(|(g, of_rules)| g.of_stratum(stratum, of_rules)).collect();
+            generations.iter().zip(&strata).map(|(g, of_rules)| g.of(|i| of_rules[i] == stratum)).collect();
         let made = lead(&own, stratum, &items, &cuts, lateness, time);
         alerts.extend(made.alerts);
         items = strata::with(items, made.derived);
     }
     alerts.sort_by_key(|(tag, _)| *tag);
-    Outcome { alerts: alerts.into_iter().map(|(_, alert)| alert).collect(), ..outcome }
+    let first_past = |time: i64| passed.iter().position(|passed| *passed > time).unwrap_or(usize::MAX);
+    let event = |index: usize| match places.get(index) {
+        Some((line, ..)) if options.order == Order::Arrival => *line,
+        Some((line, clock, true)) => first_past(clock - 1).max(*line),
+        Some((_, clock, false)) => first_past(*clock),
+        None => usize::MAX,
+    };
+    let came = |tag: &Tag| match (options.order, tag) {
+        (Order::Arrival, Tag { change: 1.., .. }) => (changes[tag.change - 1].at_line, false),
+        (_, Tag { deadline: i64::MAX, index, .. }) => (event(*index), true),
+        (_, Tag { deadline, index, .. }) => (first_past(*deadline).max(index.checked_sub(1).map_or(0, event)), true),
+    };
+    (alerts.into_iter().map(|(tag, alert)| (came(&tag), alert)).collect(), outcome)
 }
 
 /// Leads the rules of one stratum over events.
@@ -130,9 +167,9 @@ struct Generation<'a> {
 }
 
 impl<'a> Generation<'a> {
-    /// The rules of one stratum.
-    fn of_stratum(&self, stratum: u8, of_rules: &[u8]) -> Generation<'a> {
-        let own = |i: &usize| of_rules[*i] == stratum;
+    /// Some of the rules, by their numbers.
+    fn of(&self, own: impl Fn(usize) -> bool) -> Generation<'a> {
+        let own = |i: &usize| own(*i);
         let rules = (0..self.rules.len()).filter(own).map(|i| self.rules[i].clone()).collect();
         let texts = (0..self.rules.len()).filter(own).map(|i| self.texts[i].clone()).collect();
         Generation { files: self.files, types: self.types.clone(), rules, texts, data: self.data.clone() }
@@ -171,17 +208,21 @@ impl<'a> Generation<'a> {
 
 /// Decodes the lines and puts the events in the order of processing, each with the generation that judges it. In order
 /// of time a change has a cut, the greatest time read before it: events up to it belong to the generation before,
-/// whenever they come. In order of arrival there is none.
+/// whenever they come. In order of arrival there is none. Told last is what time has passed with each line.
+///
+/// By processing time an event has the greatest time read so far, its own included.
 fn read(
     generations: &[Generation<'_>],
     changes: &[Change<'_>],
     lines: &[Json],
     options: &Options,
-) -> (Vec<(usize, Event)>, Vec<i64>, Outcome) {
+    processing: bool,
+) -> (Vec<(usize, Event)>, Vec<i64>, Outcome, Vec<i64>) {
     let mut outcome = Outcome::default();
     let mut events = Vec::new();
     let mut cuts = Vec::new();
     let mut greatest: Option<i64> = None;
+    let mut passed = Vec::new();
     for (line, json) in lines.iter().enumerate() {
         while changes.get(cuts.len()).is_some_and(|change| change.at_line <= line) {
             cuts.push(greatest.unwrap_or(i64::MIN));
@@ -198,6 +239,14 @@ fn read(
                     Decoded::Rejected if number == cuts.len() => outcome.rejected.push(line),
                     Decoded::Rejected => {}
                     Decoded::Event(event) => {
+                        let event = match processing {
+                            true if number != cuts.len() => continue,
+                            true => {
+                                let reading = event.at.max(greatest.unwrap_or(event.at));
+                                event.moved_to(decl, reading)
+                            }
+                            false => event,
+                        };
                         let behind = watermark.filter(|w| options.order == Order::EventTime && event.at < *w);
                         if judges(&event) {
                             greatest = greatest.max(Some(event.at));
@@ -215,6 +264,7 @@ fn read(
                 }
             }
         }
+        passed.push(greatest.map_or(i64::MIN, |at| at.saturating_sub(options.lateness_ms)));
     }
     cuts.resize(changes.len(), greatest.unwrap_or(i64::MIN));
     outcome.rejected.dedup();
@@ -225,7 +275,7 @@ fn read(
         Order::EventTime => events.sort_by_key(|(_, e)| (e.clock, !e.late)),
         Order::Arrival => cuts.fill(i64::MIN),
     }
-    (events, cuts, outcome)
+    (events, cuts, outcome, passed)
 }
 
 /// What one rule holds.

@@ -55,6 +55,7 @@ impl Case {
         if count > 1 && rng.percent(30) {
             chain(&mut rules, &mut used, &mut rng);
         }
+        by_processing_time(&mut rules, &mut used, &mut Rng::new(seed ^ 0x71e5));
         let percent = if seed >= ABOUT_CLOCKS { 100 } else { 12 };
         let clock = Times::new(&mut Rng::new(seed ^ 0xca1e), percent);
         for (rule, used) in rules.iter().zip(&mut used) {
@@ -93,6 +94,24 @@ impl Case {
         self.events.iter().map(Json::to_string).collect()
     }
 }
+
+/// Lets rules of some cases go by processing time: all where some build on each other.
+fn by_processing_time(rules: &mut [RuleText], used: &mut [Used], rng: &mut Rng) {
+    if !rng.percent(20) {
+        return;
+    }
+    let chained = rules.iter().any(|rule| rule.clauses.iter().any(|c| c.starts_with("emit into")));
+    for (rule, used) in rules.iter_mut().zip(used) {
+        if chained || rng.percent(65) {
+            used.mark("time processing");
+            rule.clauses.retain(|c| !c.starts_with("lateness"));
+            rule.clauses.push(PROCESSING.to_owned());
+        }
+    }
+}
+
+/// The clause of rules that go by processing time.
+pub const PROCESSING: &str = "time processing";
 
 /// The declarations and some rules.
 pub fn text_of<'r>(rules: impl Iterator<Item = &'r RuleText>, times: &Times) -> String {

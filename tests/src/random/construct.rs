@@ -94,6 +94,7 @@ pub const ALL: &[&str] = &[
     "offset",
     "feature",
     "lateness",
+    "time processing",
     "corr of features",
     "window tumbling",
     "window every",

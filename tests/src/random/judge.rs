@@ -8,7 +8,7 @@ use lapwing_engine::limits::Limits;
 use lapwing_engine::order::Order;
 use serde_json::{Value as Json, json};
 
-use super::case::{Case, text_of, times};
+use super::case::{Case, PROCESSING, text_of, times};
 use super::change::changed;
 use super::clause::{RuleText, rule};
 use super::data;
@@ -104,6 +104,16 @@ pub fn changes(case: &Case) -> Vec<(usize, Change)> {
         }
         let i = rng.below(live.len());
         let mut next = live.clone();
+        let of_processing = live.iter().flatten().any(|rule| rule.clauses.iter().any(|c| c == PROCESSING));
+        if of_processing && rng.percent(30) {
+            other_time(&mut next[i]);
+            let text = text_of(next.iter().flatten(), &case.times);
+            if compile(&text).is_ok() {
+                live = next;
+                made.push((line, Change::Rules(text)));
+            }
+            continue;
+        }
         match (rng.below(10), &live[i]) {
             (0, _) => next.push(Some(rule("re", &mut rng).0)),
             (1 | 2, Some(_)) => next[i] = None,
@@ -127,6 +137,16 @@ pub fn changes(case: &Case) -> Vec<(usize, Change)> {
         }
     }
     made
+}
+
+/// The rule goes by the other time.
+fn other_time(rule: &mut Option<RuleText>) {
+    let Some(rule) = rule else { return };
+    let before = rule.clauses.len();
+    rule.clauses.retain(|c| c != PROCESSING);
+    if rule.clauses.len() == before {
+        rule.clauses.push(PROCESSING.to_owned());
+    }
 }
 
 /// What a run with changes gives, from the naive matcher and from the engine in several ways: how many alerts, and how many of runs that
@@ -318,10 +338,10 @@ fn late(engine: &Collected) -> Vec<u64> {
 }
 
 /// In event-time order another order of arrival gives the same alerts. The lines that are late are left out first; where a rule takes
-/// them all the same, nothing is compared.
+/// them all the same, or goes by processing time, nothing is compared.
 fn in_another_order(case: &Case, text: &str, engine: &Collected) -> Option<String> {
     let late = late(engine);
-    if !late.is_empty() && text.contains("\n  lateness ") {
+    if !late.is_empty() && text.contains("\n  lateness ") || text.contains(PROCESSING) {
         return None;
     }
     let kept: Vec<usize> = (0..case.events.len()).filter(|i| !late.contains(&(*i as u64))).collect();

@@ -39,8 +39,13 @@ pub enum Step {
     },
     /// A change of the catalog took over.
     Change(u64),
-    /// Time went on as if an event of this time had come.
-    Time(Millis),
+    /// Time went on without events.
+    Time {
+        /// As if an event of this time had come.
+        greatest: Millis,
+        /// The clock then, in milliseconds since 1970.
+        at: Millis,
+    },
     /// A partition was known from then on, and read from this offset.
     Partition(Mark),
     /// A partition held time back no more until its next event.
@@ -174,7 +179,7 @@ mod tests {
             Step::Read { at: 1_700_000_000_000, until: vec![Mark(0, 0, 19)] },
             Step::Change(3),
             Step::Idle(1, 2),
-            Step::Time(-5),
+            Step::Time { greatest: -5, at: 1_700_000_000_001 },
         ];
         assert_eq!(Epoch::decode(&epoch.encode()), Ok(epoch));
         assert!(Epoch::decode(br#"{"v":2,"epoch":1,"sources":[],"from":[],"steps":[]}"#).is_err());

@@ -419,7 +419,7 @@ impl KafkaLog {
                 self.applied = *number;
                 Next::Change(*number)
             }
-            Step::Time(greatest) => Next::Time(*greatest),
+            Step::Time { greatest, at } => Next::Time { greatest: *greatest, reading: *at },
             Step::Partition(mark) => {
                 self.sources.know(*mark);
                 self.quiet_since.entry((mark.0, mark.1)).or_insert_with(|| Some(Instant::now()));
@@ -453,6 +453,9 @@ impl EventLog for KafkaLog {
             None => Next::Nothing,
         })
     }
+
+    /// What is read at once came at one reading.
+    fn hand_out_by_reading(&mut self, _: bool) {}
 
     fn is_behind(&self) -> bool {
         self.replay.is_some()
@@ -530,7 +533,7 @@ impl EventLog for KafkaLog {
     fn saved(&mut self, _: &Place) {}
 
     fn time_goes_on(&mut self, greatest: Millis) {
-        self.decided.push_back(Step::Time(greatest));
+        self.decided.push_back(Step::Time { greatest, at: (self.settings.clock)() });
     }
 
     fn stop(&mut self) {

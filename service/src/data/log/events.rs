@@ -25,7 +25,7 @@ const RETRY: Duration = Duration::from_millis(100);
 pub struct LogEvents {
     log: Log,
     reader: Reader,
-    /// Whether lines that came at other readings of the clock are handed out apart.
+    /// See [`EventLog::hand_out_by_reading`].
     by_reading: bool,
     /// Up to here everything was judged and committed before.
     committed: u64,
@@ -47,16 +47,17 @@ pub struct LogEvents {
 /// What comes between events.
 enum Other {
     Change(u64),
-    Time(Millis),
+    /// With the reading of the clock.
+    Time(Millis, Millis),
 }
 
 impl LogEvents {
     /// From a place on, everything before `committed` was committed before.
-    pub fn new(log: Log, place: u64, committed: u64, by_reading: bool) -> LogEvents {
+    pub fn new(log: Log, place: u64, committed: u64) -> LogEvents {
         LogEvents {
             reader: log.read_from(place),
             log,
-            by_reading,
+            by_reading: false,
             committed,
             judged: place.max(committed),
             begun: place.max(committed),
@@ -96,7 +97,7 @@ impl LogEvents {
                     break;
                 }
                 Record::Time { greatest } => {
-                    self.behind = Some((Other::Time(greatest), place..end));
+                    self.behind = Some((Other::Time(greatest, frame.reading), place..end));
                     break;
                 }
                 Record::Epoch(_) => {}
@@ -147,8 +148,12 @@ impl EventLog for LogEvents {
         self.judged = self.judged.max(place.end);
         Ok(match other {
             Other::Change(number) => Next::Change(number),
-            Other::Time(greatest) => Next::Time(greatest),
+            Other::Time(greatest, reading) => Next::Time { greatest, reading },
         })
+    }
+
+    fn hand_out_by_reading(&mut self, apart: bool) {
+        self.by_reading = apart;
     }
 
     fn is_behind(&self) -> bool {
