@@ -15,6 +15,7 @@ COPY engine engine
 COPY service service
 COPY tests tests
 COPY bench bench
+# The library for models goes beside the binary, where that looks for it. Without it everything but models works.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/root/.cache/lapwing \
     --mount=type=cache,target=/lapwing/target \
@@ -23,7 +24,6 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && cargo build --release --locked --package lapwing \
     && mkdir /out \
     && cp target/release/lapwing /out/ \
-    # Lapwing looks for it beside itself. Without it everything but models works.
     && if [ -e /root/.cache/lapwing/libonnxruntime.so ]; then cp /root/.cache/lapwing/libonnxruntime.so /out/; fi
 
 FROM debian:bookworm-slim

@@ -89,6 +89,12 @@ fn late_and_early_lines_are_listed_shown_and_put_in_again() {
     let again = letters(&service, "late", 2);
     assert_eq!((&again[1]["offset"], &again[1]["line"]), (offset, &json!(late)));
 
+    let status = get(&service, "/v1/status").body;
+    assert_eq!((&status["phase"], &status["generation"]), (&json!("ready"), &json!(1)));
+    assert_eq!(status["dead_letters"], json!({"bad": 0, "late": 2, "ahead": 1}));
+    let place = |name: &str| status["log"][name].as_u64().expect("a place");
+    assert!(place("judged") <= place("end") && place("committed") > 0 && place("saved") <= place("judged"), "{status}");
+
     // Where more is allowed, what was too far ahead is taken.
     assert_eq!(service.terminate().0, Some(0));
     let service = start("7d");

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -143,6 +143,20 @@ fn an_alert_is_posted_until_it_is_taken_or_refused_for_good() {
     }
     let ids = |range: std::ops::Range<usize>| posts[range].iter().map(Post::id).collect::<Vec<_>>();
     assert!(ids(0..3) == [posts[0].id(); 3] && posts[2].id() != posts[3].id());
+    // The answer to the last post may still be on its way.
+    let begun = Instant::now();
+    let status = loop {
+        let status = service.ask("GET", "/v1/status", &[], b"").expect("it answers").body;
+        if status["webhooks"][0]["taken"] == json!(4) || begun.elapsed() > service::DEADLINE {
+            break status;
+        }
+    };
+    let of = |i: usize, name: &str| status["webhooks"][i][name].clone();
+    assert_eq!(["taken", "refused", "failed"].map(|name| of(0, name)), [json!(4), json!(1), json!(4)], "{status:#}");
+    assert!(of(0, "waits_since").is_null() && of(1, "waits_since").is_string(), "{status:#}");
+    assert_eq!(of(2, "address"), json!(nobody));
+    assert!(of(2, "last_error")["why"].is_string(), "{status:#}");
+    assert!(!status.to_string().contains("token") && !status.to_string().contains("hidden"), "{status:#}");
     // It ends without waiting for those that do not answer.
     hangs.until(|posts| posts.len() == 1);
     let (code, said) = service.terminate();

@@ -1,7 +1,7 @@
 //! The HTTP side of a service.
 //!
 //! `events` takes events in, `alerts` streams alerts out, `control` takes changes, `dead_letters` shows what was not
-//! taken and puts it in again, `health` says how the service is; `server` accepts connections.
+//! taken and puts it in again, `health` and `status` say how the service is; `server` accepts connections.
 //! Mistakes are answered as `problem` says.
 
 mod alerts;
@@ -11,6 +11,7 @@ pub mod events;
 mod health;
 mod problem;
 pub mod server;
+mod status;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use self::problem::Problem;
 use crate::control::rollout::Rollout;
 use crate::data::dead_letters::DeadLetters;
 use crate::data::log::embedded::Log;
+use crate::data::log::reached::Reached;
+use crate::data::webhook::standing::Shared as Standing;
 
 /// What requests reach.
 pub struct Service {
@@ -54,6 +57,10 @@ pub struct Embedded {
     pub intake: Intake,
     /// The lines that gave no event.
     pub dead_letters: DeadLetters,
+    /// How far the matcher has come.
+    pub reached: Arc<Reached>,
+    /// How each webhook is.
+    pub webhooks: Vec<Standing>,
 }
 
 /// The topics of a service.
@@ -88,6 +95,7 @@ pub fn routes(service: Arc<Service>, body_bytes_max: usize) -> Router {
         .route("/v1/dead-letters", get(dead_letters::list))
         .route("/v1/dead-letters/{id}", get(dead_letters::show))
         .route("/v1/dead-letters/redrive", post(dead_letters::redrive))
+        .route("/v1/status", get(status::show))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .fallback(nothing)

@@ -30,13 +30,13 @@ pub fn run(arguments: &Arguments) -> Exit {
         Ok(loaded) => loaded.config,
         Err(exit) => return exit,
     };
-    if let Some(kafka) = &config.kafka {
-        if config.alerts.file.is_some() || !config.alerts.webhook.is_empty() {
-            let topic = &kafka.alerts.topic;
-            return refuse(format!(
-                "`[alerts]`: with `[kafka]` alerts go to the topic `{topic}`; take `alerts.file` and `[[alerts.webhook]]` away"
-            ));
-        }
+    if let Some(kafka) = &config.kafka
+        && (config.alerts.file.is_some() || !config.alerts.webhook.is_empty())
+    {
+        let topic = &kafka.alerts.topic;
+        return refuse(format!(
+            "`[alerts]`: with `[kafka]` alerts go to the topic `{topic}`; take `alerts.file` and `[[alerts.webhook]]` away"
+        ));
     }
     let mut prepared = match Prepared::new(settings(&config)) {
         Ok(prepared) => prepared,

@@ -42,6 +42,7 @@ pub fn run(settings: Settings, mut history: History) -> Result<(), String> {
     let (ask, questions) = mpsc::channel(16);
     let questions = Arc::new(Mutex::new(questions));
     let events = LogEvents::new(log.clone(), from, to);
+    let reached = events.reached();
     let mut matcher = Matcher::new(events, ready.clone(), settings.matcher.clone(), begin, questions);
     let rollout = Rollout::new(history, (catalog, sets), ready, Places::Log(log.clone()), settings.log.clock);
     let stop = Arc::new(AtomicBool::new(false));
@@ -54,7 +55,8 @@ pub fn run(settings: Settings, mut history: History) -> Result<(), String> {
     let (phase, watched) = watch::channel(Phase::Recovering);
     let phase = Arc::new(phase);
     let dead_letters = DeadLetters::new(log.clone());
-    let events = Events::Log(Embedded { log, intake: Intake::new(settings.line_bytes_max), dead_letters });
+    let (intake, standings) = (Intake::new(settings.line_bytes_max), webhooks.standings());
+    let events = Events::Log(Embedded { log, intake, dead_letters, reached, webhooks: standings });
     let service = Arc::new(Service { events, rollout, ask, phase: watched });
     let http = Http::listen(&settings.listen)?;
     let address = http.address;

@@ -299,7 +299,9 @@ impl Writer {
                 let mut send = |record: &Record<'_>| producer.send(record).map_err(Failure::Again);
                 send_all(settings, epoch, cut, &mut send)?;
                 producer.flush(CALL).map_err(Failure::Again)?;
-                let _ = faults::at("kafka-journal");
+                if !epoch.alerts.is_empty() {
+                    let _ = faults::at("kafka-alerts-sent");
+                }
                 // What is before it in the journal has arrived.
                 send_journal(settings, epoch, &mut |record| producer.send(record).map_err(Failure::Again))?;
                 producer.flush(CALL).map_err(Failure::Again)

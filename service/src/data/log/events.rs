@@ -2,6 +2,7 @@
 
 use std::mem;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lapwing_engine::Millis;
@@ -9,6 +10,7 @@ use serde_json::json;
 
 use super::embedded::{Commit, Epoch, Log, NotAppended};
 use super::frame::Record;
+use super::reached::Reached;
 use super::segments::Reader;
 use crate::data::event_log::{Ended, EventLog, Next, Place};
 use crate::data::pipeline::{Input, Lines, Rejected};
@@ -38,6 +40,8 @@ pub struct LogEvents {
     lines: Vec<u8>,
     /// What stands behind the lines that were handed out last, from where to where.
     behind: Option<(Other, Range<u64>)>,
+    /// How far it has come, for others.
+    reached: Arc<Reached>,
 }
 
 /// What comes between events.
@@ -61,7 +65,13 @@ impl LogEvents {
             on_its_way: None,
             lines: Vec::with_capacity(2 * CHUNK),
             behind: None,
+            reached: Arc::new(Reached::new(place, committed)),
         }
+    }
+
+    /// How far it has come, from now on.
+    pub fn reached(&self) -> Arc<Reached> {
+        self.reached.clone()
     }
 
     /// Reads a stretch of records before `end`: the number of the first line and when they came, if there are lines.
@@ -99,7 +109,10 @@ impl LogEvents {
     /// What could not be committed is committed with what came since.
     fn came_back(&mut self, result: Result<u64, (Box<Epoch>, NotAppended)>) -> Result<(), Ended> {
         match result {
-            Ok(until) => self.committed = self.committed.max(until),
+            Ok(until) => {
+                self.committed = self.committed.max(until);
+                self.reached.has_committed(self.committed);
+            }
             Err((_, NotAppended::Closed)) => return Err(Ended::Failed("the log is written no more".to_owned())),
             Err((epoch, why)) => {
                 tracing::warn!(%why, "an epoch could not be committed; it is tried again");
@@ -115,6 +128,8 @@ impl LogEvents {
 
 impl EventLog for LogEvents {
     fn next(&mut self, wait: Duration) -> Result<Next<'_>, Ended> {
+        // Who asks for more has judged what was handed out.
+        self.reached.has_judged(self.place().offset);
         if self.behind.is_none() {
             let durable = self.log.durable();
             let end = match self.is_behind() {
@@ -147,6 +162,7 @@ impl EventLog for LogEvents {
 
     fn reject(&mut self, rejected: &Rejected) {
         let Rejected { origin, reason } = rejected;
+        self.reached.has_rejected(reason.kind());
         let line = json!({"offset": origin.offset, "kind": reason.kind(), "reason": reason.to_string()});
         self.epoch.rejected.extend_from_slice(line.to_string().as_bytes());
         self.epoch.rejected.push(b'\n');
@@ -190,6 +206,7 @@ impl EventLog for LogEvents {
     }
 
     fn saved(&mut self, place: &Place) {
+        self.reached.has_saved(place.offset);
         self.log.may_go_before(place.offset);
     }
 

@@ -111,6 +111,8 @@ impl Address {
                 drop(read);
                 outcome(response.status(), after, &String::from_utf8_lossy(&said))
             }
+            // A request that cannot be made is never made.
+            Err(ureq::Error::Http(e)) => Outcome::Never { why: e.to_string() },
             Err(e) => Outcome::Later { why: failure(&e, self.timeout), after: None },
         }
     }
