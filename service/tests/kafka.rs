@@ -278,6 +278,237 @@ fn what_is_no_event_or_late_is_told_byte_for_byte_and_stops_nothing() {
     assert_eq!(topics.read("garbage-dead").len() as u64, bad);
 }
 
+const LOGINS: &str = "
+event login { at timestamp  user string }
+
+rule seen {
+  by       user
+  match    l: login
+  message  \"{user}\"
+}
+";
+
+/// How a service over topics is started that reports every login.
+fn logins(topics: &Topics, dir: &Path, name: &str) -> Command {
+    let rules = dir.join("rules.lap");
+    std::fs::write(&rules, LOGINS).expect("it can be written");
+    let sets = topics.sets();
+    let sets: Vec<&str> = SETS.into_iter().chain(sets.iter().map(String::as_str)).collect();
+    command(&dir.join(name), &[rules.to_str().expect("a plain path")], &sets)
+}
+
+fn login(at: &str, user: &str) -> Vec<u8> {
+    json!({"type": "login", "at": format!("2026-01-01T{at}Z"), "user": user}).to_string().into_bytes()
+}
+
+fn get(service: &Service, path: &str) -> (u16, Value) {
+    let answer = service.ask("GET", path, &[], b"").expect("it answers");
+    (answer.status, answer.body)
+}
+
+fn redrive(service: &Service, message: &Value) -> (u16, Value) {
+    let headers = [("content-type", "application/json")];
+    let answer = service.ask("POST", "/v1/dead-letters/redrive", &headers, message.to_string().as_bytes());
+    answer.map(|answer| (answer.status, answer.body)).expect("it answers")
+}
+
+/// All dead letters that a service lists, by pages of a size; waits until there are so many.
+fn letters(service: &Service, count: usize, limit: usize, more: &str) -> Vec<Value> {
+    let begun = Instant::now();
+    loop {
+        let (mut all, mut after) = (Vec::new(), String::new());
+        loop {
+            let (status, page) = get(service, &format!("/v1/dead-letters?limit={limit}&after={after}{more}"));
+            assert_eq!(status, 200, "{page}");
+            let letters = page["dead_letters"].as_array().expect("letters");
+            assert!(letters.len() <= limit);
+            all.extend(letters.iter().cloned());
+            after = page["next"].as_str().expect("a place").to_owned();
+            if page["more"] == false {
+                break;
+            }
+        }
+        if all.len() >= count {
+            return all;
+        }
+        assert!(begun.elapsed() < service::DEADLINE, "{} of {count}", all.len());
+    }
+}
+
+/// What a command prints that asks a service.
+fn cli(service: &Service, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut lapwing = Command::new(env!("CARGO_BIN_EXE_lapwing"));
+    let output = lapwing.args(arguments).args(["--api", &service.url]).output().expect("it starts");
+    (output.status.code(), String::from_utf8(output.stdout).expect("text"))
+}
+
+fn outcomes(answer: &Value) -> Vec<&str> {
+    let results = answer["results"].as_array().unwrap_or_else(|| panic!("results: {answer}"));
+    results.iter().map(|result| result["outcome"].as_str().expect("an outcome")).collect()
+}
+
+#[test]
+fn dead_letters_are_listed_shown_and_put_back_where_they_came_from() {
+    let dir = folder("kafka-letters");
+    let mut broker = Broker::start();
+    let topics = Topics::new(&broker, "letters");
+    let mut service = Service::start(&mut logins(&topics, &dir, "data")).expect("it is ready");
+    let mut producer = Producer::open(&topics.properties()).expect("known properties");
+    let mut send = |key: Option<&[u8]>, payload: Option<&[u8]>, headers: &[(&str, Option<&[u8]>)]| {
+        let (topic, partition) = (topics.events.as_str(), Some(0));
+        let record = Record { topic, partition, key, payload, headers, timestamp: Some(1_700_000_000_000) };
+        producer.send(&record).expect("it is taken");
+    };
+    send(None, Some(&login("10:00:00", "ann")), &[]);
+    let pretends: [(&str, Option<&[u8]>); 2] = [("trace", Some(b"1\xff")), ("lapwing_kind", Some(b"late"))];
+    send(Some(b"k\xff"), Some(b"no JSON"), &pretends);
+    send(None, Some(&login("11:00:00", "bob")), &[]);
+    send(None, Some(&login("10:00:01", "eve")), &[]);
+    send(None, None, &[]);
+    producer.flush(topics::WAIT).expect("it arrives");
+    let all = letters(&service, 3, 100, "");
+    assert_eq!(letters(&service, 3, 1, ""), all);
+    let of_kind = |kind: &str| -> Vec<&Value> { all.iter().filter(|letter| letter["kind"] == kind).collect() };
+    let (bad, late) = (of_kind("bad"), of_kind("late"));
+    assert_eq!((all.len(), bad.len(), late.len()), (3, 2, 1), "{all:?}");
+    assert_eq!(letters(&service, 1, 100, "&kind=late"), [late[0].clone()]);
+    assert_eq!(
+        (&bad[0]["line"], &bad[0]["key_base64"], &bad[0]["offset"]),
+        (&json!("no JSON"), &json!("a/8="), &json!(1))
+    );
+    let headers = json!([{"name": "trace", "value_base64": "Mf8="}, {"name": "lapwing_kind", "value": "late"}]);
+    assert_eq!(bad[0]["headers"], headers);
+    let ids: Vec<&str> = [bad[0], bad[1], late[0]].iter().map(|l| l["id"].as_str().expect("an id")).collect();
+    assert_eq!(get(&service, &format!("/v1/dead-letters/{}", ids[2])), (200, late[0].clone()));
+    for (path, status) in [("late.0.99", 404), ("dead.7.0", 404), ("7.1", 400)] {
+        assert_eq!(get(&service, &format!("/v1/dead-letters/{path}")).0, status, "{path}");
+    }
+
+    let (status, answer) = redrive(&service, &json!({"ids": ids}));
+    assert_eq!((status, outcomes(&answer)), (200, vec!["taken", "refused", "taken"]), "{answer}");
+    // They are what they were: judged again, they are put aside again.
+    let again = letters(&service, 5, 100, "");
+    assert_eq!(again[..3], all);
+    let messages = topics.read(&topics.events);
+    let text =
+        |message: &topics::Owned| String::from_utf8_lossy(message.payload.as_deref().unwrap_or_default()).into_owned();
+    assert_eq!(messages.len(), 7);
+    assert_eq!((text(&messages[5]), messages[5].key.as_deref()), ("no JSON".to_owned(), Some(b"k\xff".as_slice())));
+    let names: Vec<&str> = messages[5].headers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["trace", "lapwing_kind", "lapwing_redriven"]);
+    assert_eq!((text(&messages[6]), &messages[6].headers[0].1), (text(&messages[3]), &ids[2].to_owned()));
+    // Once more, by another process too.
+    service.kill();
+    service = Service::start(logins(&topics, &dir, "data").args(["--set", "kafka.late.topic="])).expect("it is ready");
+    let answer = redrive(&service, &json!({"ids": [ids[0], ids[1]]}));
+    assert_eq!(outcomes(&answer.1), ["already", "refused"], "{answer:?}");
+    let (status, answer) = redrive(&service, &json!({"ids": [ids[2]]}));
+    assert!(
+        status == 409 && answer["detail"].as_str().is_some_and(|said| said.contains("`kafka.late.topic`")),
+        "{answer}"
+    );
+    let (code, said) = cli(&service, &["dlq", "redrive", "--all"]);
+    assert!(
+        code == Some(1)
+            && said.contains("put in before")
+            && said.contains("in partition 0 of the topic letters-events again"),
+        "{said}"
+    );
+    let (code, said) = cli(&service, &["dlq", "list", "--kind", "bad"]);
+    assert!(code == Some(0) && said.contains("bad   letters-events 0:1: "), "{said}");
+    let (code, said) = cli(&service, &["dlq", "show", ids[0]]);
+    assert!(code == Some(0) && said.ends_with("\nno JSON\n"), "{said}");
+    broker.kill();
+    let (status, answer) = get(&service, "/v1/dead-letters");
+    assert!(
+        status == 503 && answer["detail"].as_str().is_some_and(|said| said.contains("no Kafka broker")),
+        "{answer}"
+    );
+}
+
+#[test]
+fn two_instances_that_put_the_same_back_do_it_once() {
+    let dir = folder("kafka-letters-twice");
+    let topics = Topics::new(Broker::shared(), "twice");
+    let services = ["one", "two"].map(|name| Service::start(&mut logins(&topics, &dir, name)).expect("it is ready"));
+    let lines: Vec<_> = (0..50).map(|number| format!("no JSON {number}").into_bytes()).collect();
+    topics.send(&lines);
+    let all = letters(&services[0], lines.len(), 100, "");
+    let ids: Vec<&Value> = all.iter().map(|letter| &letter["id"]).collect();
+    for ids in ids.chunks(10) {
+        std::thread::scope(|scope| {
+            for service in &services {
+                scope.spawn(|| {
+                    let begun = Instant::now();
+                    while redrive(service, &json!({"ids": ids})).0 != 200 {
+                        assert!(begun.elapsed() < service::DEADLINE, "it does not come through");
+                    }
+                });
+            }
+        });
+    }
+    let header = |message: &topics::Owned| message.headers.iter().find(|(name, _)| name == "lapwing_redriven").cloned();
+    let mut redriven: Vec<_> = topics.read(&topics.events).iter().filter_map(header).map(|(_, id)| json!(id)).collect();
+    let mut expected: Vec<_> = ids.into_iter().cloned().collect();
+    redriven.sort_by_key(Value::to_string);
+    expected.sort_by_key(Value::to_string);
+    assert_eq!(redriven, expected);
+}
+
+#[test]
+fn alerts_are_streamed_from_their_topic_and_go_on_behind_any() {
+    let dir = folder("kafka-stream");
+    let broker = Broker::shared();
+    let topics = Topics::new(broker, "streamed");
+    broker.topic("streamed-many", 3);
+    let start = |more: &str| {
+        let mut start = logins(&topics, &dir, "data");
+        start.args(["--set", "kafka.alerts.topic=streamed-many", "--set", "engine.order=arrival", "--set", more]);
+        Service::start(&mut start).expect("it is ready")
+    };
+    let service = start("engine.idle_after=1d");
+    let lines = |count: usize| (0..count).map(|n| login("10:00:00", &format!("user-{n}"))).collect::<Vec<_>>();
+    let mut sent = false;
+    let first = service.alerts("latest", |alerts| {
+        if !std::mem::replace(&mut sent, true) {
+            topics.send(&lines(20));
+        }
+        alerts.len() == 20
+    });
+    let sorted = |alerts: &[(String, String)]| {
+        let mut alerts: Vec<_> = alerts.iter().map(|(_, alert)| alert.clone()).collect();
+        alerts.sort_unstable();
+        alerts
+    };
+    let all = service.alerts("earliest", |alerts| alerts.len() == 20);
+    assert_eq!(sorted(&all), sorted(&first));
+    for passed in [0, 7, 18] {
+        let rest = service.alerts(&all[passed].0, |alerts| alerts.len() == 19 - passed);
+        let whole: Vec<_> = all[..=passed].iter().cloned().chain(rest).collect();
+        assert_eq!(sorted(&whole), sorted(&all), "behind {passed}");
+    }
+    for (after, words) in [("7.1", "is no id of an alert"), ("9:0", "the partition 9"), ("0:99", "no alert has the id")]
+    {
+        let (status, answer) = get(&service, &format!("/v1/alerts/stream?after={after}"));
+        assert!(status == 400 && answer["detail"].as_str().is_some_and(|said| said.contains(words)), "{answer}");
+    }
+    let (code, said) = cli(&service, &["tail", "--after", "earliest", "--count", "20"]);
+    assert!(code == Some(0) && said.lines().count() == 20 && said.contains("seen: user-7"), "{said}");
+    let (_, status) = get(&service, "/v1/status");
+    let partition =
+        json!({"topic": "streamed-events", "partition": 0, "oldest": 0, "end": 20, "judged": 20, "behind": 0});
+    assert_eq!(status["partitions"], json!([partition]), "{status}");
+    // Who still reads does not hold the end up.
+    let url = format!("{}/v1/alerts/stream?after=latest", service.url);
+    let open = ureq::get(&url).call().expect("the stream begins");
+    let (code, said) = service.terminate();
+    assert_eq!(code, Some(0), "{said}");
+    drop(open);
+    let service = start("kafka.alerts.topic_by=rule");
+    let (status, answer) = get(&service, "/v1/alerts/stream");
+    assert!(status == 409 && answer["detail"].as_str().is_some_and(|said| said.contains("topic_by")), "{answer}");
+}
+
 #[test]
 fn who_was_frozen_while_another_took_over_writes_nothing_that_counts() {
     let dir = folder("kafka-frozen");

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::problem::Problem;
-use super::{Phase, Service};
+use super::{Events, Phase, Service, topic_alerts};
 use crate::data::log::frame::Record;
 use crate::data::log::segments::ReadError;
 
@@ -49,9 +49,18 @@ pub(super) async fn stream(
     Query(from): Query<From>,
     headers: HeaderMap,
 ) -> Result<Sse<KeepAliveStream<ReceiverStream<Result<Event, Infallible>>>>, Problem> {
-    let log = &service.embedded()?.log;
     let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()).map(str::to_owned);
     let after = last.or(from.after).unwrap_or_else(|| "latest".to_owned());
+    if let Events::Topics(topics) = &service.events {
+        let stream = tokio::task::block_in_place(|| topic_alerts::Stream::open(topics, &after))?;
+        let (events, alerts) = mpsc::channel(WAITING);
+        let phase = service.phase.clone();
+        let thread = std::thread::Builder::new().name("alert stream".to_owned());
+        let begun = thread.spawn(move || stream.run(&events, &phase));
+        begun.map_err(|e| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no thread to stream with", e.to_string()))?;
+        return Ok(Sse::new(ReceiverStream::new(alerts)).keep_alive(KeepAlive::default()));
+    }
+    let log = &service.embedded()?.log;
     let (place, passed) = match after.as_str() {
         "latest" => (log.durable().place(), None),
         "earliest" => (log.read_from(0).oldest(), None),

@@ -12,34 +12,57 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::problem::Problem;
-use super::{Embedded, Service};
+use super::{Embedded, Events, Service, topic_letters};
 use crate::data::dead_letters::{DeadLetter, Failure, Id, KINDS, Kind, Page, Redriven, Wanted};
 use crate::data::log::segments::ReadError;
 
 /// How many dead letters an answer has where nothing else is asked for, and at most.
-const LIMIT: usize = 100;
-const LIMIT_MAX: usize = 1_000;
+pub(super) const LIMIT: usize = 100;
+pub(super) const LIMIT_MAX: usize = 1_000;
 
 /// Which are asked for.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
-    after: Option<String>,
-    kind: Option<String>,
-    limit: Option<usize>,
+    pub after: Option<String>,
+    pub kind: Option<String>,
+    pub limit: Option<usize>,
 }
 
 /// Which are to be put in again: those with `ids`, or `all` that there are.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Redrive {
+pub(super) struct Redrive {
     ids: Option<Vec<String>>,
     #[serde(default)]
     all: bool,
-    kind: Option<String>,
-    after: Option<String>,
-    until: Option<u64>,
-    limit: Option<usize>,
+    pub kind: Option<String>,
+    pub after: Option<String>,
+    /// As it was told: a number, or over Kafka a text.
+    pub until: Option<Value>,
+    pub limit: Option<usize>,
+}
+
+impl Redrive {
+    /// The ids that are named; none where all are meant.
+    pub fn ids(&self) -> Result<Option<&[String]>, Problem> {
+        let Redrive { ids, all, kind, after, until, limit } = self;
+        match (ids, all) {
+            (Some(ids), false) if kind.is_none() && after.is_none() && until.is_none() && limit.is_none() => {
+                if ids.len() > LIMIT_MAX {
+                    let count = ids.len();
+                    let detail = format!("{count} ids, the limit is {LIMIT_MAX}; send the others in another request");
+                    return Err(not_so(detail));
+                }
+                Ok(Some(ids))
+            }
+            (None, true) => Ok(None),
+            _ => {
+                let detail = "name either `ids`, an array, or `\"all\": true` with `kind`, `after`, `until` and `limit` where wanted";
+                Err(not_so(detail))
+            }
+        }
+    }
 }
 
 /// Lists dead letters, the newest last.
@@ -47,6 +70,9 @@ pub(super) async fn list(
     State(service): State<Arc<Service>>,
     Query(asked): Query<Asked>,
 ) -> Result<Json<Value>, Problem> {
+    if let Events::Topics(topics) = &service.events {
+        return tokio::task::block_in_place(|| topic_letters::list(&topics.letters, asked)).map(Json);
+    }
     let Embedded { dead_letters, .. } = service.embedded()?;
     let Asked { after, kind, limit } = asked;
     let wanted = wanted(after, kind, limit, dead_letters.end())?;
@@ -58,6 +84,9 @@ pub(super) async fn list(
 
 /// Shows a dead letter.
 pub(super) async fn show(State(service): State<Arc<Service>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    if let Events::Topics(topics) = &service.events {
+        return tokio::task::block_in_place(|| topic_letters::show(&topics.letters, &id)).map(Json);
+    }
     let Embedded { dead_letters, .. } = service.embedded()?;
     let id = read_id(&id)?;
     let letter = tokio::task::block_in_place(|| dead_letters.get(id))?;
@@ -68,28 +97,24 @@ pub(super) async fn show(State(service): State<Arc<Service>>, Path(id): Path<Str
 pub(super) async fn redrive(State(service): State<Arc<Service>>, body: String) -> Result<Json<Value>, Problem> {
     service.is_ready()?;
     let asked: Redrive = serde_json::from_str(&body).map_err(|e| not_so(e.to_string()))?;
+    if let Events::Topics(topics) = &service.events {
+        return tokio::task::block_in_place(|| topic_letters::redrive(&topics.letters, asked)).map(Json);
+    }
     let Embedded { dead_letters, intake, .. } = service.embedded()?;
-    let Redrive { ids, all, kind, after, until, limit } = asked;
     let mut answer = json!({});
-    let ids = match (ids, all) {
-        (Some(ids), false) if kind.is_none() && after.is_none() && until.is_none() && limit.is_none() => {
-            if ids.len() > LIMIT_MAX {
-                let detail = format!("{} ids, the limit is {LIMIT_MAX}; send the others in another request", ids.len());
-                return Err(not_so(detail));
-            }
-            ids.iter().map(|id| read_id(id)).collect::<Result<Vec<_>, _>>()?
-        }
-        (None, true) => {
+    let ids = match asked.ids()? {
+        Some(ids) => ids.iter().map(|id| read_id(id)).collect::<Result<Vec<_>, _>>()?,
+        None => {
+            let Redrive { kind, after, until, limit, .. } = asked;
             // What is put in again may come back as another dead letter, which is not meant.
-            let until = until.unwrap_or_else(|| dead_letters.end());
+            let until = match until {
+                Some(until) => until.as_u64().ok_or_else(|| not_so("`until` is a number, as it was told"))?,
+                None => dead_letters.end(),
+            };
             let wanted = wanted(after, kind, Some(limit.unwrap_or(LIMIT_MAX)), until)?;
             let page = tokio::task::block_in_place(|| dead_letters.page(&wanted))?;
             answer = json!({"next": page.next.to_string(), "more": page.more, "until": until});
             page.letters.iter().map(|letter| letter.id).collect()
-        }
-        _ => {
-            let detail = "name either `ids`, an array, or `\"all\": true` with `kind`, `after`, `until` and `limit` where wanted";
-            return Err(not_so(detail));
         }
     };
     let rules = service.rollout.newest();
@@ -111,7 +136,7 @@ fn read_id(text: &str) -> Result<Id, Problem> {
     text.parse().map_err(|why: String| Problem::new(StatusCode::BAD_REQUEST, "no dead letter", why))
 }
 
-fn read_kind(text: &str) -> Result<Kind, Problem> {
+pub(super) fn read_kind(text: &str) -> Result<Kind, Problem> {
     let found = KINDS.iter().find(|(name, _)| *name == text).map(|(_, kind)| *kind);
     found.ok_or_else(|| {
         let names: Vec<_> = KINDS.iter().map(|(name, _)| format!("`{name}`")).collect();
@@ -119,7 +144,7 @@ fn read_kind(text: &str) -> Result<Kind, Problem> {
     })
 }
 
-fn not_so(detail: impl Into<String>) -> Problem {
+pub(super) fn not_so(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "not to be understood", detail)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `events` takes events in, `alerts` streams alerts out, `control` takes changes, `dead_letters` shows what was not
 //! taken and puts it in again, `health` and `status` say how the service is; `server` accepts connections.
-//! Mistakes are answered as `problem` says.
+//! Over Kafka `topic_alerts` and `topic_letters` answer for `alerts` and `dead_letters`. Mistakes are answered as `problem` says.
 
 mod alerts;
 mod control;
@@ -12,6 +12,8 @@ mod health;
 mod problem;
 pub mod server;
 mod status;
+mod topic_alerts;
+mod topic_letters;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,14 +21,17 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{get, post};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use self::events::Intake;
 use self::problem::Problem;
+use crate::config::kafka::{Kafka, TopicBy};
 use crate::control::rollout::Rollout;
 use crate::data::dead_letters::DeadLetters;
+use crate::data::kafka::Properties;
 use crate::data::log::embedded::Log;
 use crate::data::log::reached::Reached;
+use crate::data::topic_letters::TopicLetters;
 use crate::data::webhook::standing::Shared as Standing;
 
 /// What requests reach.
@@ -63,13 +68,33 @@ pub struct Embedded {
     pub webhooks: Vec<Standing>,
 }
 
-/// The topics of a service.
-#[derive(Clone, Debug)]
+/// So many streams of alerts read topics at once, each by a connection of its own.
+const STREAMS_MAX: usize = 64;
+
+/// The topics of a service, for requests.
 pub struct Topics {
-    /// Where events come from.
-    pub sources: Vec<String>,
-    /// Where alerts go.
-    pub alerts: String,
+    properties: Properties,
+    group: String,
+    sources: Vec<String>,
+    alerts: String,
+    topic_by: TopicBy,
+    letters: TopicLetters,
+    streams: Arc<Semaphore>,
+}
+
+impl Topics {
+    /// Those of a configuration.
+    pub fn new(properties: &Properties, kafka: &Kafka) -> Topics {
+        Topics {
+            properties: properties.clone(),
+            group: kafka.group.clone(),
+            sources: kafka.source.iter().map(|source| source.topic.clone()).collect(),
+            alerts: kafka.alerts.topic.clone(),
+            topic_by: kafka.alerts.topic_by,
+            letters: TopicLetters::new(properties.clone(), kafka),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+        }
+    }
 }
 
 /// Where a service stands on its way.
@@ -118,7 +143,7 @@ impl Service {
     fn embedded(&self) -> Result<&Embedded, Problem> {
         match &self.events {
             Events::Log(embedded) => Ok(embedded),
-            Events::Topics(Topics { sources, alerts }) => {
+            Events::Topics(Topics { sources, alerts, .. }) => {
                 let detail = format!(
                     "events are read from the Kafka topics {}, and alerts are written to `{alerts}`",
                     sources.iter().map(|source| format!("`{source}`")).collect::<Vec<_>>().join(", ")

@@ -4,7 +4,8 @@
 //! it as bytes, and `store` keeps those on disk.
 //!
 //! Of a service `log` keeps what comes and what that gave, and `matcher` judges it. `followed` is what was committed, for those who hand alerts on: `alert_file`
-//! and `webhook`. `dead_letters` are the events that were not taken.
+//! and `webhook`. `dead_letters` are the events that were not taken, and
+//! `topic_letters` those over Kafka.
 
 pub mod alert;
 pub mod alert_file;
@@ -25,4 +26,5 @@ mod processing;
 pub mod replace;
 pub mod state;
 pub mod store;
+pub mod topic_letters;
 pub mod webhook;

@@ -231,8 +231,7 @@ pub fn run(settings: Settings, kafka: &Kafka, history: History, control: Control
     let questions = Arc::new(Mutex::new(questions));
     let (phase, watched) = watch::channel(Phase::Recovering);
     let phase = Arc::new(phase);
-    let sources = kafka.source.iter().map(|source| source.topic.clone()).collect();
-    let events = Events::Topics(Topics { sources, alerts: kafka.alerts.topic.clone() });
+    let events = Events::Topics(Topics::new(&properties, kafka));
     let service = Arc::new(Service { events, rollout, ask, phase: watched });
     let http = Http::listen(&settings.listen)?;
     // Who comes back soon gets its task back at once.

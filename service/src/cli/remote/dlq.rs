@@ -109,6 +109,7 @@ impl Common {
                 match (letter["line"].as_str(), letter["line_base64"].as_str()) {
                     (Some(line), _) => outln!("{line}"),
                     (_, Some(line)) => outln!("in base64, for it is no text: {line}"),
+                    _ if letter["topic"].is_string() => outln!("it has no value"),
                     _ => outln!("the line is gone: the log no longer has it"),
                 }
             }
@@ -147,6 +148,11 @@ impl Common {
             let id = result["id"].as_str().unwrap_or_default();
             match (self.format, result["outcome"].as_str()) {
                 (Format::Json, _) => outln!("{result}"),
+                (_, Some("taken")) if result["topic"].is_string() => {
+                    let topic = result["topic"].as_str().unwrap_or_default();
+                    outln!("{id} is in partition {} of the topic {topic} again", result["partition"]);
+                }
+                (_, Some("already")) if result["offset"].is_null() => outln!("{id} was put in before"),
                 (_, Some("taken")) => outln!("{id} is line {} now", result["offset"]),
                 (_, Some("already")) => outln!("{id} was put in before, as line {}", result["offset"]),
                 _ => outln!("{id} is refused: {}", result["reason"].as_str().unwrap_or_default()),
@@ -159,5 +165,13 @@ impl Common {
 fn tell(letter: &Json) {
     let text = |name: &str| letter[name].as_str().unwrap_or_default();
     let gone = if letter["gone"] == true { " (its line is gone)" } else { "" };
-    outln!("{} {} {:<5} line {}: {}{gone}", text("id"), text("at"), text("kind"), letter["offset"], text("reason"));
+    let place = match letter["topic"].as_str() {
+        Some(topic) => format!("{topic} {}:{}", letter["partition"], letter["offset"]),
+        None => format!("line {}", letter["offset"]),
+    };
+    let cut = match letter["cut_from_bytes"].as_u64() {
+        Some(bytes) => format!(" (only the first of its {bytes} bytes are kept)"),
+        None => String::new(),
+    };
+    outln!("{} {} {:<5} {place}: {}{gone}{cut}", text("id"), text("at"), text("kind"), text("reason"));
 }
