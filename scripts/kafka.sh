@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Brings the broker that the tests of Kafka run against, Apache Kafka, from Maven Central into ~/.cache/lapwing. Does nothing where it is there.
+# Brings the broker that the tests of Kafka run against, Apache Kafka with its tools, from Maven Central into ~/.cache/lapwing. Does nothing where it is there.
 set -euo pipefail
 
 VERSION=4.1.0
 LOG4J=2.25.1
 say() { printf 'kafka: %s\n' "$*" >&2; }
 
-folder=${XDG_CACHE_HOME:-$HOME/.cache}/lapwing/kafka-$VERSION
+folder=${XDG_CACHE_HOME:-$HOME/.cache}/lapwing/kafka-$VERSION-tools
 
 missing=()
 command -v java >/dev/null || missing+=(default-jre-headless)
@@ -36,6 +36,7 @@ cat >"$work/pom.xml" <<XML
   <version>1</version>
   <dependencies>
     <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>$VERSION</version></dependency>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>$VERSION</version></dependency>
     <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>$LOG4J</version></dependency>
   </dependencies>
 </project>

@@ -8,6 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use lapwing_broker::Broker;
+
 /// Commands that are not run here, each with the reason.
 const NOT_RUN: [(&str, &str); 20] = [
     ("install -m 0755 target/release/lapwing /usr/local/bin/lapwing", "changes the machine"),
@@ -116,15 +118,20 @@ impl Drop for Ending {
     }
 }
 
-/// Runs a command by the shell, with the binary on the path.
-fn run(page: &str, folder: &Path, command: &str, said: &[String]) {
+/// Runs a command by the shell, with the binary on the path, and a broker with its tools where there is one.
+fn run(page: &str, folder: &Path, broker: Option<&Broker>, command: &str, said: &[String]) {
     // Where it fails, this is told.
     println!("{page}: {command}");
     let lapwing = binary::lapwing();
     let bin = Path::new(lapwing.get_program()).parent().expect("the binary stands in a folder");
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    let mut path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
     let words: Vec<&str> = said.iter().flat_map(|line| line.split('…')).map(str::trim).collect();
-    binary::says(Command::new("sh").args(["-c", command]).current_dir(folder).env("PATH", path), 0, &words);
+    let mut shell = Command::new("sh");
+    if let Some(broker) = broker {
+        path = format!("{}:{path}", broker.tools().display());
+        shell.env("KAFKA", broker.address());
+    }
+    binary::says(shell.args(["-c", command]).current_dir(folder).env("PATH", path), 0, &words);
 }
 
 #[test]
@@ -138,6 +145,7 @@ fn every_command_of_the_pages_works_as_written() {
     for page in &pages {
         let text = fs::read_to_string(root().join(page)).expect("a page is text");
         let folder = folder(page);
+        let broker = (page == "docs/kafka.md").then(Broker::start);
         let _ending = Ending(folder.join("service.pid"));
         for piece in pieces(page, &text) {
             match piece {
@@ -146,7 +154,7 @@ fn every_command_of_the_pages_works_as_written() {
                     listed.insert(command);
                 }
                 Piece::Command(command, said) => {
-                    run(page, &folder, &command, &said);
+                    run(page, &folder, broker.as_ref(), &command, &said);
                     ran += 1;
                 }
             }

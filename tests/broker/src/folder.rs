@@ -1,6 +1,7 @@
 //! The folder of a broker: its settings, its log, its data.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,6 +21,13 @@ logger.configs.level = WARN
 logger.server.name = kafka.server.KafkaConfig
 logger.server.level = WARN
 ";
+
+/// Kafka's own tools, with the class that each is.
+const TOOLS: [(&str, &str); 3] = [
+    ("kafka-topics.sh", "org.apache.kafka.tools.TopicCommand"),
+    ("kafka-console-producer.sh", "org.apache.kafka.tools.ConsoleProducer"),
+    ("kafka-console-consumer.sh", "org.apache.kafka.tools.consumer.ConsoleConsumer"),
+];
 
 /// A folder that goes when it is dropped.
 pub struct Folder(PathBuf);
@@ -71,6 +79,26 @@ impl Folder {
             .arg(jars().join("*"))
             .arg(class);
         java
+    }
+
+    /// A folder with Kafka's own tools under the names that they have in its archive.
+    pub fn tools(&self) -> PathBuf {
+        let bin = self.0.join("bin");
+        let log4j = self.0.join("tools-log4j2.properties");
+        let quiet = LOG4J.replace("rootLogger.level = INFO", "rootLogger.level = OFF");
+        fs::create_dir_all(&bin).expect("the folder can be written");
+        fs::write(&log4j, quiet).expect("the folder can be written");
+        for (name, class) in TOOLS {
+            let text = format!(
+                "#!/bin/sh\nexec java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile={} -cp '{}' {class} \"$@\"\n",
+                log4j.display(),
+                jars().join("*").display(),
+            );
+            let path = bin.join(name);
+            fs::write(&path, text).expect("the folder can be written");
+            fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("the folder can be written");
+        }
+        bin
     }
 
     fn properties(&self, Ports { plain, sasl, controller }: Ports) -> String {

@@ -87,6 +87,11 @@ impl Broker {
         fs::read_to_string(self.folder.log()).unwrap_or_default()
     }
 
+    /// A folder with Kafka's own tools, such as `kafka-topics.sh`.
+    pub fn tools(&self) -> PathBuf {
+        self.folder.tools()
+    }
+
     /// Makes a topic.
     ///
     /// # Panics
@@ -220,7 +225,7 @@ fn tail(log: &str) -> String {
 fn jars() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
-    let folder = cache.unwrap_or_default().join("lapwing/kafka-4.1.0");
+    let folder = cache.unwrap_or_default().join("lapwing/kafka-4.1.0-tools");
     assert!(
         folder.join("complete").exists(),
         "the tests of Kafka need its broker in {}: scripts/kafka.sh brings it",

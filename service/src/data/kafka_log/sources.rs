@@ -141,11 +141,18 @@ impl Sources {
         self.taken.clear();
         let batch = Arc::new(self.reader.batch(MESSAGES_MAX, wait));
         self.look_at(&batch)?;
+        let order = &mut self.taken.order;
+        // Messages of one partition mostly stand together.
+        let mut of = ((u16::MAX, u16::MAX), u64::MAX);
         for (index, message) in (0..).zip(batch.iter()) {
             let origin = origin_of(&message);
+            let place = (origin.source, origin.partition);
+            if of.0 != place {
+                of = (place, self.positions.get(&place).copied().unwrap_or(u64::MAX));
+            }
             // What is read twice is judged once.
-            if self.positions.get(&(origin.source, origin.partition)).is_some_and(|next| origin.offset >= *next) {
-                self.taken.order.push((origin, 0, index));
+            if origin.offset >= of.1 {
+                order.push((origin, 0, index));
             }
         }
         self.taken.batches.push(batch);
@@ -211,8 +218,13 @@ impl Sources {
 
     /// Notes ends, and what is wrong.
     fn look_at(&mut self, batch: &Batch) -> Result<(), Ended> {
+        let mut last = None;
         for message in batch.iter() {
-            self.at_end.insert((message.topic(), partition_of(message.partition())), false);
+            let place = (message.topic(), partition_of(message.partition()));
+            if last != Some(place) {
+                last = Some(place);
+                self.at_end.insert(place, false);
+            }
         }
         for (topic, partition, _) in &batch.ends {
             self.at_end.insert((*topic, partition_of(*partition)), true);
