@@ -37,8 +37,8 @@ pub(super) struct Scan {
 impl Scan {
     pub fn open(properties: &Properties, group: &str, topics: Vec<(Which, String)>) -> Result<Scan, Error> {
         let names: Vec<String> = topics.iter().map(|(_, name)| name.clone()).collect();
-        // A request holds little at once.
-        let properties = properties.clone().with("queued.max.messages.kbytes", "8192");
+        // A request holds little at once, and somebody waits until it has come to the end.
+        let properties = properties.clone().with("queued.max.messages.kbytes", "8192").with("fetch.wait.max.ms", "20");
         Ok(Scan { reader: Reader::open(&properties, group, &names, true)?, topics })
     }
 
