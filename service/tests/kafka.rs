@@ -1,18 +1,22 @@
 //! `lapwing serve` over Kafka: what stands in the topics is judged once, whatever happens to the process or the broker.
 //!
-//! `LAPWING_KILLS` says how often the service is killed; the default is a few times in every test run.
+//! `LAPWING_KILLS` says how often the service is killed, `LAPWING_CHANGES` how many changes of each kind come under load; the defaults are a few in
+//! every test run.
 
+mod changes;
 mod service;
 mod topics;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use lapwing::data::kafka::{Producer, Record};
 use lapwing_broker::Broker;
 use serde_json::{Value, json};
 
+use self::changes::{Changes, Outcome};
 use self::service::{Service, command, folder, random, run_on, stream};
 use self::topics::Topics;
 
@@ -554,6 +558,158 @@ fn who_was_frozen_while_another_took_over_writes_nothing_that_counts() {
         let (code, said) = service.terminate();
         assert_eq!(code, Some(0), "{said}");
     }
+}
+
+/// Writes messages to a topic, a few at a time, until there are none.
+fn write(topics: &Topics, topic: &str, mut next: impl FnMut() -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>)>) {
+    let mut producer = Producer::open(&topics.properties()).expect("known properties");
+    let topic = format!("{}-{topic}", topics.name);
+    loop {
+        let messages = next();
+        for (key, payload) in &messages {
+            let (key, payload) = (key.as_deref(), payload.as_deref());
+            let record = Record { topic: &topic, partition: Some(0), key, payload, ..Record::default() };
+            producer.send(&record).expect("it is taken");
+        }
+        producer.flush(topics::WAIT).expect("it arrives");
+        if messages.is_empty() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn changes_of_the_control_topic_under_load_take_over_at_one_place_and_are_answered_in_order() {
+    let each: usize = std::env::var("LAPWING_CHANGES").ok().and_then(|n| n.parse().ok()).unwrap_or(30);
+    let dir = folder("kafka-changes");
+    let topics = Topics::new(Broker::shared(), "changes");
+    let mut seed = 3;
+    let changes = Changes::new(each, &mut seed);
+    let rules = changes.rules(&dir);
+    let rules = rules.to_str().expect("a plain path");
+    let sets = topics.sets();
+    let sets: Vec<&str> = SETS.into_iter().chain(sets.iter().map(String::as_str)).collect();
+    let start = || Service::start(&mut command(&dir.join("data"), &[rules], &sets)).expect("it is ready");
+    let mut service = start();
+    let mut lines: Vec<Vec<u8>> = Vec::new();
+    let mut all = (0_u64..).zip(&changes.all);
+    let (done, begun) = (AtomicBool::new(false), Instant::now());
+    std::thread::scope(|scope| {
+        let flowing = scope.spawn(|| {
+            write(&topics, "events", || {
+                let count =
+                    if done.load(Ordering::Relaxed) || begun.elapsed() > 5 * service::DEADLINE { 0 } else { 30 };
+                let batch: Vec<_> = (0..count).map(|i| changes.event((lines.len() + i) as u64, &mut seed)).collect();
+                lines.extend_from_slice(&batch);
+                batch.into_iter().map(|line| (None, Some(line.trim_ascii_end().to_vec()))).collect()
+            });
+        });
+        let writing = scope.spawn(|| {
+            write(&topics, "control", || {
+                let next =
+                    all.next().map(|(i, c)| (Some(i.to_string().into_bytes()), c.text.clone().map(String::into_bytes)));
+                next.into_iter().collect()
+            });
+        });
+        until_generation(&service, changes.taken().count() as u64 / 2);
+        service.kill();
+        service = start();
+        writing.join().expect("all is written");
+        until_generation(&service, 1 + changes.taken().count() as u64);
+        done.store(true, Ordering::Relaxed);
+        flowing.join().expect("all is written");
+    });
+    let taken: Vec<Value> = changes
+        .taken()
+        .map(|change| serde_json::from_str(change.text.as_deref().expect("JSON")).expect("JSON"))
+        .collect();
+    topics.until_applied(taken.len() as u64);
+    lines.push(b"{\"type\":\"last\",\"at\":\"2099-01-01T00:00:00Z\"}\n".to_vec());
+    topics.send(&lines[lines.len() - 1..]);
+    topics.until_judged(lines.len() as u64);
+    let (code, said) = service.terminate();
+    assert_eq!(code, Some(0), "{said}");
+
+    let input = dir.join(&topics.events);
+    std::fs::write(&input, lines.concat()).expect("it can be written");
+    let alerts = topics.alerts();
+    let expected = run_on(&input, &topics.changes(&taken), &[rules]);
+    let different = alerts.iter().zip(&expected).position(|(a, b)| *a != *b);
+    assert_eq!((alerts.len(), different), (expected.len(), None));
+    are_of_their_worlds(&changes, &topics.places(), &lines, &alerts);
+    are_answered(&changes, &topics);
+}
+
+/// Waits until a service has taken so many changes.
+fn until_generation(service: &Service, generation: u64) {
+    let begun = Instant::now();
+    let now = || service.ask("GET", "/readyz", &[], b"").and_then(|now| now.body["generation"].as_u64());
+    while now() < Some(generation) {
+        assert!(begun.elapsed() < 5 * service::DEADLINE, "generation {generation} does not come: {:?}", now());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Each event gives the alerts of what held when it came.
+fn are_of_their_worlds(changes: &Changes, places: &[(u64, u64)], lines: &[Vec<u8>], alerts: &[String]) {
+    let mut wanted = vec![Vec::new(); lines.len()];
+    let mut world = &changes.begins;
+    let mut next = changes.taken().zip(places).peekable();
+    let mut generations = std::collections::BTreeSet::new();
+    for (number, line) in lines[..lines.len() - 1].iter().enumerate() {
+        while let Some((change, _)) = next.next_if(|(_, (_, at))| *at <= number as u64) {
+            world = &change.world;
+        }
+        let event: Value = serde_json::from_slice(line).expect("JSON");
+        wanted[number] = changes.alerts(world, &event);
+        generations.insert(world.generation);
+    }
+    let mut found = vec![Vec::new(); lines.len()];
+    for alert in alerts {
+        let alert: Value = serde_json::from_str(alert).expect("JSON");
+        let offset = alert["evidence"]["a"][0]["offset"].as_u64().expect("an offset");
+        found[offset as usize].push(Changes::said(&alert));
+    }
+    for (number, (found, wanted)) in found.iter_mut().zip(&wanted).enumerate() {
+        found.sort_by_key(|alert| alert["rule"].to_string());
+        assert_eq!(found, wanted, "event {number}");
+    }
+    eprintln!("{} events, {} alerts, events under {} generations", lines.len(), alerts.len(), generations.len());
+    assert!(generations.len() > 10, "changes come together: {generations:?}");
+}
+
+/// The status topic has one answer for each message, in their order.
+fn are_answered(changes: &Changes, topics: &Topics) {
+    let told = topics.read(&format!("{}-status", topics.name));
+    let offsets: Vec<u64> = told.iter().map(|told| json_of(told)["offset"].as_u64().expect("an offset")).collect();
+    // The first message says what the service began with.
+    let expected: Vec<u64> = (1..=changes.all.len() as u64).collect();
+    assert_eq!(offsets, expected);
+    let mut taken = 0;
+    for (number, (told, change)) in told.iter().zip(&changes.all).enumerate() {
+        assert_eq!(told.key.as_deref(), Some(number.to_string().as_bytes()));
+        let told = json_of(told);
+        let generation = json!(change.world.generation);
+        match change.outcome {
+            Outcome::Taken => {
+                taken += 1;
+                let answer = (&told["outcome"], &told["generation"], &told["change"]);
+                assert_eq!(answer, (&json!("taken"), &generation, &json!(taken)), "{told}");
+            }
+            Outcome::Unchanged => {
+                assert_eq!((&told["outcome"], &told["generation"]), (&json!("unchanged"), &generation), "{told}");
+            }
+            Outcome::Refused => {
+                assert_eq!(told["outcome"], "refused", "{told}");
+                assert!(told["message"].as_str().is_some_and(|message| !message.is_empty()), "{told}");
+            }
+        }
+    }
+}
+
+fn json_of(message: &topics::Owned) -> Value {
+    serde_json::from_slice(message.payload.as_deref().unwrap_or_default()).expect("JSON")
 }
 
 #[test]

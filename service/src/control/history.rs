@@ -190,9 +190,20 @@ impl History {
 
     /// The catalog at the end of the history, and the rule sets of all its changes in their order.
     pub fn told(&self) -> Result<(Catalog, Vec<Arc<RuleSet>>), Refusal> {
+        self.told_by(&self.changes)
+    }
+
+    /// The catalog before an offset of the control topic, and the number of the change that came next.
+    pub fn before(&self, offset: u64) -> Result<(Catalog, u64), Refusal> {
+        let before = |change: &&Change| change.number == 0 || change.offset.is_some_and(|at| at < offset);
+        let count = self.changes.iter().take_while(before).count();
+        Ok((self.told_by(&self.changes[..count])?.0, count as u64))
+    }
+
+    fn told_by(&self, changes: &[Change]) -> Result<(Catalog, Vec<Arc<RuleSet>>), Refusal> {
         let mut sets = Vec::new();
         let mut catalog: Option<Catalog> = None;
-        for change in &self.changes {
+        for change in changes {
             let set = match (&change.what, &mut catalog) {
                 (What::Begin(begin), now) => {
                     let first = self.begun(&begin.files)?;

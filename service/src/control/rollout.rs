@@ -218,13 +218,7 @@ impl Rollout {
 
     /// Takes the next message of the control topic. Not to be called by a task.
     pub fn change_at(&self, offset: u64, at: &str, text: &[u8]) -> Result<Accepted, NotAccepted> {
-        let no_message = |e: serde_json::Error| NotAccepted::NoMessage(e.to_string());
-        let raw: Box<RawValue> = serde_json::from_slice(text).map_err(no_message)?;
-        let message: Message = serde_json::from_slice(text).map_err(no_message)?;
-        if message.at_line.is_some() {
-            let why = "`at_line` is for files; here a change takes over where the service has come to";
-            return Err(NotAccepted::Refused(Refusal::new(why)));
-        }
+        let (raw, message) = read(text)?;
         let mut state = self.state.blocking_lock();
         let Some(catalog) = state.catalog.after(&message).map_err(NotAccepted::Refused)? else {
             return Ok(Accepted { generation: state.catalog.generation(), change: None });
@@ -240,5 +234,47 @@ impl Rollout {
         self.ready.put(number, rules.clone());
         self.newest.store(rules.clone());
         Ok(Accepted { generation: rules.generation, change: Some(Placed { number, place: offset }) })
+    }
+}
+
+/// A message of the control topic.
+fn read(text: &[u8]) -> Result<(Box<RawValue>, Message), NotAccepted> {
+    let no_message = |e: serde_json::Error| NotAccepted::NoMessage(e.to_string());
+    let raw: Box<RawValue> = serde_json::from_slice(text).map_err(no_message)?;
+    let message: Message = serde_json::from_slice(text).map_err(no_message)?;
+    if message.at_line.is_some() {
+        let why = "`at_line` is for files; here a change takes over where the service has come to";
+        return Err(NotAccepted::Refused(Refusal::new(why)));
+    }
+    Ok((raw, message))
+}
+
+/// Judges again what was judged before this process began: the same comes out.
+pub struct Again {
+    catalog: Catalog,
+    /// The number of the next change.
+    number: u64,
+}
+
+impl Again {
+    /// From the catalog before an offset of the control topic on.
+    ///
+    /// # Errors
+    /// A change that was taken is refused now.
+    pub fn from(history: &History, offset: u64) -> Result<Again, Refusal> {
+        let (catalog, number) = history.before(offset)?;
+        Ok(Again { catalog, number })
+    }
+
+    /// What became of the next message.
+    pub fn judge(&mut self, offset: u64, text: &[u8]) -> Result<Accepted, NotAccepted> {
+        let (_, message) = read(text)?;
+        let Some(catalog) = self.catalog.after(&message).map_err(NotAccepted::Refused)? else {
+            return Ok(Accepted { generation: self.catalog.generation(), change: None });
+        };
+        self.catalog = catalog;
+        let number = self.number;
+        self.number += 1;
+        Ok(Accepted { generation: self.catalog.generation(), change: Some(Placed { number, place: offset }) })
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -107,6 +107,20 @@ impl ControlReader {
     /// The connection.
     pub fn client(&self) -> &Client {
         self.reader.client()
+    }
+
+    /// The end when this was opened.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Goes to an earlier offset.
+    ///
+    /// # Errors
+    /// There is no such place.
+    pub fn go_back(&mut self, offset: u64) -> Result<(), Error> {
+        self.next = offset;
+        self.reader.assign(&[(Partition::new(self.topic.as_str(), 0), Start::At(offset as i64))])
     }
 
     /// Whether everything was read that was there when this was opened.
@@ -237,6 +251,36 @@ impl Status {
     /// A property is not known, or its value not taken.
     pub fn open(properties: &Properties, topic: &str) -> Result<Status, Error> {
         Ok(Status { topic: topic.to_owned(), producer: Producer::open(properties)? })
+    }
+
+    /// The offset in the control topic behind the last message that was told of; none where nobody knows any more.
+    ///
+    /// # Errors
+    /// No broker answers, or there is no such topic.
+    pub fn told(properties: &Properties, group: &str, topic: &str) -> Result<Option<u64>, Error> {
+        let mut reader = Reader::open(properties, group, &[topic.to_owned()], false)?;
+        let count = reader.client().partitions(topic, ANSWER)?;
+        let (mut is_new, mut last) = (true, Vec::new());
+        for partition in (0..count).map(|number| Partition::new(topic, number)) {
+            let (low, high) = reader.watermarks(&partition, ANSWER)?;
+            is_new &= high == 0;
+            if low < high {
+                last.push((partition, Start::At(high - 1)));
+            }
+        }
+        reader.assign(&last)?;
+        let (mut told, mut ends) = (is_new.then_some(0), 0);
+        let begun = Instant::now();
+        while ends < last.len() && begun.elapsed() < ANSWER {
+            let batch = reader.batch(256, Duration::from_millis(100));
+            for message in batch.iter() {
+                let what: Option<serde_json::Value> =
+                    message.payload().and_then(|text| serde_json::from_slice(text).ok());
+                told = told.max(what.and_then(|what| Some(what["offset"].as_u64()? + 1)));
+            }
+            ends += batch.ends.len();
+        }
+        Ok(told)
     }
 
     /// Tells something; whether it arrives is not waited for.

@@ -19,7 +19,7 @@ use super::{Ends, Http, Settings, is_ready};
 use crate::api::{Events, Phase, Service, Topics};
 use crate::config::kafka::{Kafka, TopicBy};
 use crate::control::history::{Begin, History};
-use crate::control::rollout::{Accepted, NotAccepted, Places, Ready, Rollout};
+use crate::control::rollout::{Accepted, Again, NotAccepted, Places, Ready, Rollout};
 use crate::control::topic::{ControlReader, ControlTopic, Message, Status};
 use crate::data::checkpoint::Checkpoints;
 use crate::data::event_log::Ended;
@@ -49,6 +49,10 @@ pub struct Control {
     status: Option<Status>,
     /// What was read behind the beginning.
     read: Vec<Message>,
+    /// Up to before this offset it was told what became of messages.
+    told: u64,
+    /// What was judged before and not told, up to before an offset.
+    again: Option<(Again, u64)>,
 }
 
 impl Control {
@@ -64,11 +68,28 @@ impl Control {
         let writer = Arc::new(ControlTopic::open(&properties, topic)?);
         let status = kafka.status.topic.as_deref().map(|topic| Status::open(&properties, topic)).transpose();
         let status = status.map_err(failed)?;
-        let mut control = Control { properties, reader, topic: writer, status, read: Vec::new() };
+        let mut control = Control { properties, reader, topic: writer, status, read: Vec::new(), told: 0, again: None };
+        if let Some(topic) = &kafka.status.topic {
+            control.tell_on(Status::told(&control.properties, group, topic).map_err(failed)?, history)?;
+        }
         if history.changes().is_empty() {
             control.find_beginning(history)?;
         }
         Ok(control)
+    }
+
+    /// Goes on behind what was told: a process that was killed may have judged more.
+    fn tell_on(&mut self, told: Option<u64>, history: &History) -> Result<(), String> {
+        // What is beyond the end is of another control topic.
+        let Some(told) = told.filter(|told| *told <= self.reader.end()) else { return Ok(()) };
+        self.told = told;
+        let begins = history.changes().first().and_then(|begin| begin.offset);
+        let (from, judged) = (told.max(begins.map_or(0, |offset| offset + 1)), history.next_offset());
+        if from < judged {
+            self.again = Some((Again::from(history, from).map_err(|refusal| refusal.message)?, judged));
+            self.reader.go_back(from).map_err(|e| e.to_string())?;
+        }
+        Ok(())
     }
 
     /// Reads up to what the service began with, or to the end.
@@ -124,6 +145,9 @@ impl Control {
 
     /// Tells on the status topic, and in the log of the process, what became of a message.
     fn tell(&mut self, message: &Message, what: &serde_json::Value) {
+        if message.offset < self.told {
+            return;
+        }
         let mut told = json!({"offset": message.offset, "at": message.at});
         if let (Some(told), Some(what)) = (told.as_object_mut(), what.as_object()) {
             told.extend(what.iter().map(|(name, value)| (name.clone(), value.clone())));
@@ -153,11 +177,15 @@ impl Control {
 
     /// Takes a message, however often the disk fails; none where the service ends before.
     fn judge(
-        &self,
+        &mut self,
         message: &Message,
         rollout: &Rollout,
         phase: &watch::Sender<Phase>,
     ) -> Option<Result<Accepted, NotAccepted>> {
+        if let Some((again, _)) = self.again.as_mut().filter(|(_, until)| message.offset < *until) {
+            return Some(again.judge(message.offset, &message.text));
+        }
+        self.again = None;
         loop {
             match rollout.change_at(message.offset, &message.at, &message.text) {
                 Err(NotAccepted::NotKept(why)) => {
