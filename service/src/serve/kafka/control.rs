@@ -1,0 +1,224 @@
+//! The control topic of a service: what it began with, and every change since, each told of on the status topic.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::{ANSWER, LOOK};
+use crate::api::Phase;
+use crate::config::kafka::{Kafka, TopicBy};
+use crate::control::history::{Begin, History};
+use crate::control::rollout::{Accepted, Again, NotAccepted, Rollout};
+use crate::control::topic::{ControlReader, ControlTopic, Message, Status};
+use crate::data::kafka::{Client, Error, Properties};
+
+/// The control topic of a service that is set up.
+pub struct Control {
+    /// Of all clients.
+    pub(super) properties: Properties,
+    reader: ControlReader,
+    /// Writes changes.
+    pub(super) topic: Arc<ControlTopic>,
+    status: Option<Status>,
+    /// What was read behind the beginning.
+    read: Vec<Message>,
+    /// Up to before this offset it was told what became of messages.
+    told: u64,
+    /// What was judged before and not told, up to before an offset.
+    again: Option<(Again, u64)>,
+}
+
+impl Control {
+    /// Looks whether everything is there, and reads what the service began with, where this instance does not know it yet.
+    pub fn open(kafka: &Kafka, history: &mut History) -> Result<Control, String> {
+        let properties = Properties::of(kafka);
+        // A task goes to another instance soon after its own is gone.
+        let properties = properties.with_default("session.timeout.ms", "10000");
+        let failed = |e: Error| e.to_string();
+        let (group, topic) = (&kafka.group, &kafka.control.topic);
+        let reader = ControlReader::open(&properties, group, topic, history.next_offset()).map_err(failed)?;
+        look_for_topics(kafka, reader.client())?;
+        let writer = Arc::new(ControlTopic::open(&properties, topic)?);
+        let status = kafka.status.topic.as_deref().map(|topic| Status::open(&properties, topic)).transpose();
+        let status = status.map_err(failed)?;
+        let mut control = Control { properties, reader, topic: writer, status, read: Vec::new(), told: 0, again: None };
+        if let Some(topic) = &kafka.status.topic {
+            control.tell_on(Status::told(&control.properties, group, topic).map_err(failed)?, history)?;
+        }
+        if history.changes().is_empty() {
+            control.find_beginning(history)?;
+        }
+        Ok(control)
+    }
+
+    /// Goes on behind what was told: a process that was killed may have judged more.
+    fn tell_on(&mut self, told: Option<u64>, history: &History) -> Result<(), String> {
+        // What is beyond the end is of another control topic.
+        let Some(told) = told.filter(|told| *told <= self.reader.end()) else { return Ok(()) };
+        self.told = told;
+        let begins = history.changes().first().and_then(|begin| begin.offset);
+        let (from, judged) = (told.max(begins.map_or(0, |offset| offset + 1)), history.next_offset());
+        if from < judged {
+            self.again = Some((Again::from(history, from).map_err(|refusal| refusal.message)?, judged));
+            self.reader.go_back(from).map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Reads up to what the service began with, or to the end.
+    fn find_beginning(&mut self, history: &mut History) -> Result<(), String> {
+        let begun = Instant::now();
+        while history.changes().is_empty() && !self.reader.is_at_end() {
+            if begun.elapsed() > ANSWER {
+                return Err("no broker gives what the control topic holds".to_owned());
+            }
+            for message in self.reader.next(LOOK).map_err(|e| e.to_string())? {
+                self.begin_or_keep(message, history)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a message as the beginning, or keeps it for later where there was one.
+    fn begin_or_keep(&mut self, message: Message, history: &mut History) -> Result<(), String> {
+        match message.beginning() {
+            _ if !history.changes().is_empty() => self.read.push(message),
+            Some(Ok((begin, data))) => {
+                let begun = history.begin(begin, &data, message.at, Some(message.offset));
+                begun.map_err(|e| format!("the history of the catalog cannot be written: {e}"))?;
+            }
+            Some(Err(why)) => {
+                let offset = message.offset;
+                return Err(format!("offset {offset} of the control topic is no beginning of a service: {why}"));
+            }
+            None => {
+                let why = "the service has not begun: the first message says with which rules it does";
+                self.tell(&message, &json!({"outcome": "refused", "message": why}));
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins with rules, unless somebody else was faster.
+    pub fn begin(&mut self, begin: &Begin, data: &[(String, Vec<u8>)], history: &mut History) -> Result<(), String> {
+        self.topic.begin(begin, data).map_err(|e| e.to_string())?;
+        let begun = Instant::now();
+        while history.changes().is_empty() {
+            if begun.elapsed() > ANSWER {
+                return Err(
+                    "what the service begins with was written to the control topic, and does not come back".to_owned()
+                );
+            }
+            for message in self.reader.next(LOOK).map_err(|e| e.to_string())? {
+                self.begin_or_keep(message, history)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells on the status topic, and in the log of the process, what became of a message.
+    fn tell(&mut self, message: &Message, what: &serde_json::Value) {
+        if message.offset < self.told {
+            return;
+        }
+        let mut told = json!({"offset": message.offset, "at": message.at});
+        if let (Some(told), Some(what)) = (told.as_object_mut(), what.as_object()) {
+            told.extend(what.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+        tracing::info!(status = %told, "control");
+        if let Some(status) = &mut self.status {
+            status.tell(&message.key, &told);
+        }
+    }
+
+    /// Reads changes until the service ends.
+    pub(super) fn run(mut self, rollout: &Rollout, phase: &watch::Sender<Phase>) -> Result<(), String> {
+        let mut read = std::mem::take(&mut self.read);
+        while *phase.borrow() != Phase::Stopping {
+            for message in read.drain(..) {
+                let Some(result) = self.judge(&message, rollout, phase) else { return Ok(()) };
+                self.tell(&message, &outcome(&result));
+                self.topic.answer(&message.key, result);
+            }
+            if let Some(status) = &mut self.status {
+                status.flush(LOOK);
+            }
+            read = self.reader.next(LOOK).map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Takes a message, however often the disk fails; none where the service ends before.
+    fn judge(
+        &mut self,
+        message: &Message,
+        rollout: &Rollout,
+        phase: &watch::Sender<Phase>,
+    ) -> Option<Result<Accepted, NotAccepted>> {
+        if let Some((again, _)) = self.again.as_mut().filter(|(_, until)| message.offset < *until) {
+            return Some(again.judge(message.offset, &message.text));
+        }
+        self.again = None;
+        loop {
+            match rollout.change_at(message.offset, &message.at, &message.text) {
+                Err(NotAccepted::NotKept(why)) => {
+                    if *phase.borrow() == Phase::Stopping {
+                        return None;
+                    }
+                    tracing::warn!(%why, "a change could not be written to the disk; it is tried again");
+                    std::thread::sleep(LOOK);
+                }
+                result => return Some(result),
+            }
+        }
+    }
+}
+
+/// What became of a message, for the status topic.
+fn outcome(result: &Result<Accepted, NotAccepted>) -> serde_json::Value {
+    match result {
+        Ok(Accepted { generation, change: Some(placed) }) => {
+            json!({"outcome": "taken", "generation": generation, "change": placed.number})
+        }
+        Ok(Accepted { generation, change: None }) => json!({"outcome": "unchanged", "generation": generation}),
+        Err(NotAccepted::Refused(refusal)) => {
+            json!({"outcome": "refused", "message": refusal.message, "diagnostics": refusal.diagnostics})
+        }
+        Err(NotAccepted::NoMessage(why)) => {
+            json!({"outcome": "refused", "message": format!("no control message: {why}")})
+        }
+        Err(NotAccepted::NotKept(why)) => json!({"outcome": "failed", "message": why.to_string()}),
+        Err(NotAccepted::NotAppended(why)) => json!({"outcome": "failed", "message": why.to_string()}),
+        Err(NotAccepted::NotSent(why)) => json!({"outcome": "failed", "message": why}),
+    }
+}
+
+/// Looks whether all topics exist.
+fn look_for_topics(kafka: &Kafka, client: &Client) -> Result<(), String> {
+    let mut topics: Vec<String> = kafka.source.iter().map(|source| source.topic.clone()).collect();
+    if topics.is_empty() {
+        return Err("`kafka.source`: name at least one topic that events are read from: `[[kafka.source]]`".to_owned());
+    }
+    topics.push(kafka.journal.topic.clone());
+    match kafka.alerts.topic_by {
+        TopicBy::None => topics.push(kafka.alerts.topic.clone()),
+        TopicBy::Severity => {
+            let severities = ["info", "low", "medium", "high", "critical"];
+            topics.extend(severities.iter().map(|severity| format!("{}-{severity}", kafka.alerts.topic)));
+        }
+        // Rules come and go.
+        TopicBy::Rule => {}
+    }
+    topics.extend([&kafka.late.topic, &kafka.dead_letters.topic, &kafka.status.topic].into_iter().flatten().cloned());
+    for topic in &topics {
+        let count = client.partitions(topic, ANSWER).map_err(|e| e.to_string())?;
+        if *topic == kafka.journal.topic && count != 1 {
+            return Err(format!(
+                "the Kafka topic `{topic}` has {count} partitions, and the journal has one; make it anew, or name another in `kafka.journal.topic`"
+            ));
+        }
+    }
+    Ok(())
+}
