@@ -199,9 +199,7 @@ impl Shard {
 
     /// Writes the state of a key group; none where it is not this shard's or holds nothing.
     pub fn save_group(&self, group: usize) -> Option<Vec<u8>> {
-        let g = &self.groups[group];
-        let holds = !g.is_empty() || !g.all_capped().is_empty() || !self.rows.is_empty();
-        (self.owns(group) && holds).then(|| crate::store::group::save(g, &self.rows, &self.rules))
+        self.owns(group).then(|| crate::store::group::save(&self.groups[group], &self.rows, &self.rules)).flatten()
     }
 
     /// Writes what a key group holds beside its keys; none where it is not this shard's or that is nothing.

@@ -33,9 +33,12 @@ const COUNTED_VERSION: u16 = 7;
 /// Writes a group. Equal state gives equal bytes: keys are written in their order, shared events as the runs come to them.
 ///
 /// `rows` is the shard's, and stands with each of its groups.
-pub fn save(group: &Group, rows: &[RowsOf], rules: &RuleSet) -> Vec<u8> {
-    let told = group.in_order().into_iter().filter(|slot| !says_nothing(group, *slot, rules)).collect();
-    save_of(group, told, rows, rules)
+pub fn save(group: &Group, rows: &[RowsOf], rules: &RuleSet) -> Option<Vec<u8>> {
+    // A change of the rules may leave keys behind that say nothing any more.
+    let said = |slot: &SlotId| !says_nothing(group, *slot, rules);
+    let told: Vec<SlotId> = group.in_order().into_iter().filter(said).collect();
+    let holds = !told.is_empty() || !group.all_capped().is_empty() || !rows.is_empty();
+    holds.then(|| save_of(group, told, rows, rules))
 }
 
 /// Writes what a group holds beside its keys, as a group without any.
