@@ -183,7 +183,8 @@ impl Reader {
         }
     }
 
-    /// Stops reading these partitions; what the client already has of them is dropped, and comes again.
+    /// Stops reading these partitions; what the client already has of them is dropped, and comes again. Where it was told to begin at the earliest
+    /// or latest and has not found that yet, it may lose its place: [`Batch::errors`] tells.
     ///
     /// # Errors
     /// One of them is not known to the client.
