@@ -30,7 +30,7 @@ const ROWS_VERSION: u16 = 6;
 /// The first version that says when such a rule last counted an event.
 const COUNTED_VERSION: u16 = 7;
 
-/// Writes a group. Equal state gives equal bytes: keys are written in their order, shared events as the runs come to them.
+/// Writes a group; none where it says nothing. Equal state gives equal bytes: keys are written in their order, shared events as the runs come to them.
 ///
 /// `rows` is the shard's, and stands with each of its groups.
 pub fn save(group: &Group, rows: &[RowsOf], rules: &RuleSet) -> Option<Vec<u8>> {
