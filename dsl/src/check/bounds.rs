@@ -392,7 +392,7 @@ fn constant_truth(term: &Expr) -> Option<bool> {
         ExprKind::Const(v) => v.truth(),
         ExprKind::Compare(op, a, b) => {
             let (a, b) = (constant(a)?, constant(b)?);
-            a.compare(b).map(|order| outcome(*op, order))
+            a.compare(b).map(|order| op.holds(order))
         }
         ExprKind::InSet(_, set) if set.is_empty() => Some(false),
         ExprKind::InList(_, list) if list.is_empty() => Some(false),
@@ -421,23 +421,12 @@ fn equal(a: &Value<'_>, b: &Value<'_>) -> bool {
 }
 
 fn truth(op: Comparison, a: &Value<'_>, b: &Value<'_>) -> bool {
-    a.compare(b).is_some_and(|order| outcome(op, order))
+    a.compare(b).is_some_and(|order| op.holds(order))
 }
 
 /// Whether a comparison holds for less, equal and greater.
 fn outcomes(op: Comparison) -> [bool; 3] {
-    [Ordering::Less, Ordering::Equal, Ordering::Greater].map(|order| outcome(op, order))
-}
-
-fn outcome(op: Comparison, order: Ordering) -> bool {
-    match op {
-        Comparison::Eq => order.is_eq(),
-        Comparison::Ne => order.is_ne(),
-        Comparison::Lt => order.is_lt(),
-        Comparison::Le => order.is_le(),
-        Comparison::Gt => order.is_gt(),
-        Comparison::Ge => order.is_ge(),
-    }
+    [Ordering::Less, Ordering::Equal, Ordering::Greater].map(|order| op.holds(order))
 }
 
 /// `not (x > 5)` is `x <= 5`: of a missing value neither holds.
