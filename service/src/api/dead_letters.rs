@@ -8,16 +8,16 @@ use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lapwing_dsl::functions::timestamp_text;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::problem::Problem;
 use super::{Embedded, Events, Service, topic_letters};
-use crate::data::dead_letters::{DeadLetter, Failure, Id, KINDS, Kind, Page, Redriven, Wanted};
+use crate::data::dead_letters::{DeadLetter, Failure, Id, KINDS, Kind, Page, Wanted};
 use crate::data::log::segments::ReadError;
 
 /// How many dead letters an answer has where nothing else is asked for, and at most.
-pub(super) const LIMIT: usize = 100;
+const LIMIT: usize = 100;
 pub(super) const LIMIT_MAX: usize = 1_000;
 
 /// Which are asked for.
@@ -124,10 +124,7 @@ pub(super) async fn redrive(State(service): State<Arc<Service>>, body: String) -
 }
 
 fn wanted(after: Option<String>, kind: Option<String>, limit: Option<usize>, until: u64) -> Result<Wanted, Problem> {
-    let limit = limit.unwrap_or(LIMIT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(not_so(format!("`limit` is {limit}; it has to be 1 to {LIMIT_MAX}")));
-    }
+    let limit = read_limit(limit)?;
     let after = after.map(|id| read_id(&id)).transpose()?;
     Ok(Wanted { after, until, kind: kind.map(|kind| read_kind(&kind)).transpose()?, limit })
 }
@@ -164,7 +161,17 @@ fn letter_json(letter: &DeadLetter) -> Value {
     json
 }
 
-fn redriven_json((id, redriven): &(Id, Redriven)) -> Value {
+/// How many may be listed at once.
+pub(super) fn read_limit(limit: Option<usize>) -> Result<usize, Problem> {
+    let limit = limit.unwrap_or(LIMIT);
+    match (1..=LIMIT_MAX).contains(&limit) {
+        true => Ok(limit),
+        false => Err(not_so(format!("`limit` is {limit}; it has to be 1 to {LIMIT_MAX}"))),
+    }
+}
+
+/// What became of one that was to be put in again.
+pub(super) fn redriven_json((id, redriven): &(impl ToString, impl Serialize)) -> Value {
     let mut json = json!(redriven);
     json["id"] = json!(id.to_string());
     json

@@ -6,9 +6,9 @@ use base64::engine::general_purpose::STANDARD;
 use lapwing_dsl::functions::timestamp_text;
 use serde_json::{Map, Value, json};
 
-use super::dead_letters::{Asked, LIMIT, LIMIT_MAX, Redrive, not_so, read_kind};
+use super::dead_letters::{Asked, LIMIT_MAX, Redrive, not_so, read_kind, read_limit, redriven_json};
 use super::problem::Problem;
-use crate::data::topic_letters::{Cursor, Failure, Id, Letter, Page, Redriven, TopicLetters, Wanted};
+use crate::data::topic_letters::{Cursor, Failure, Id, Letter, Page, TopicLetters, Wanted};
 
 /// Lists dead letters.
 pub(super) fn list(letters: &TopicLetters, asked: Asked) -> Result<Value, Problem> {
@@ -53,10 +53,7 @@ fn wanted(
     limit: Option<usize>,
     until: Option<Cursor>,
 ) -> Result<Wanted, Problem> {
-    let limit = limit.unwrap_or(LIMIT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(not_so(format!("`limit` is {limit}; it has to be 1 to {LIMIT_MAX}")));
-    }
+    let limit = read_limit(limit)?;
     let after = after.map(|after| read(&after)).transpose()?.unwrap_or_default();
     Ok(Wanted { after, until, kind: kind.as_deref().map(read_kind).transpose()?, limit })
 }
@@ -100,12 +97,6 @@ fn letter_json(letter: &Letter) -> Value {
     }
     put(&mut json, "line", letter.payload.as_deref());
     Value::Object(json)
-}
-
-fn redriven_json((id, redriven): &(Id, Redriven)) -> Value {
-    let mut json = json!(redriven);
-    json["id"] = json!(id.to_string());
-    json
 }
 
 impl From<Failure> for Problem {

@@ -39,7 +39,8 @@ section! {
     }
 }
 
-const SEVERITIES: [(&str, &str); 5] =
+/// The severities of rules, by name.
+pub const SEVERITIES: [(&str, &str); 5] =
     [("info", "info"), ("low", "low"), ("medium", "medium"), ("high", "high"), ("critical", "critical")];
 
 impl Webhook {

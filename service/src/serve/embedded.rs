@@ -1,26 +1,21 @@
 //! A service over its own log.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use lapwing_engine::rule_set::RuleSet;
 use tokio::sync::{mpsc, watch};
 
-use super::{Ends, Http, SOURCE, Settings, is_ready};
+use super::{Ends, Http, Restored, SOURCE, Settings, is_ready, restored};
 use crate::api::events::Intake;
 use crate::api::{Embedded, Events, Phase, Service};
 use crate::control::history::History;
 use crate::control::rollout::{Places, Ready, Rollout};
 use crate::data::alert_file::AlertFile;
-use crate::data::checkpoint::Checkpoints;
 use crate::data::dead_letters::DeadLetters;
-use crate::data::event_log;
 use crate::data::followed::FollowedLog;
 use crate::data::log::embedded::Log;
 use crate::data::log::events::LogEvents;
-use crate::data::matcher::{Begin, Matcher, Stopped};
-use crate::data::pipeline::{Options, Pipeline};
+use crate::data::matcher::{Matcher, Stopped};
 use crate::data::webhook::all::Webhooks;
 
 /// Runs the service until a signal of the system ends it, or something fails.
@@ -33,7 +28,14 @@ pub fn run(settings: Settings, mut history: History) -> Result<(), String> {
     reconcile(&mut history, opened.progress.change)?;
     let (catalog, sets) = history.told().map_err(|refusal| refusal.message)?;
     let ready = Arc::new(Ready::default());
-    let (begin, place) = state(&settings, &log, &sets, &history)?;
+    let restored = restored(&settings, &sets, history.secret(), |_| Ok(vec![SOURCE.to_owned()]))?;
+    let Restored { begin, place, saved } = restored;
+    if !saved && log.read_from(0).oldest() > 0 {
+        return Err(format!(
+            "`{}` holds no state, and the log no longer has its beginning to make it from",
+            settings.data.join("state").display()
+        ));
+    }
     for (number, set) in sets.iter().enumerate().skip(begin.applied as usize + 1) {
         ready.put(number as u64, set.clone());
     }
@@ -104,35 +106,4 @@ fn reconcile(history: &mut History, last: u64) -> Result<(), String> {
             "the log names change {last}, which the history of the catalog does not have: they are not of one service"
         )),
     }
-}
-
-/// The state as it was saved last, or none.
-fn state(
-    settings: &Settings,
-    log: &Log,
-    sets: &[Arc<RuleSet>],
-    history: &History,
-) -> Result<(Begin, event_log::Place), String> {
-    let secret = history.secret().ok_or("the history of the catalog does not say how the service began")?;
-    let options = Options { secret, sources: vec![SOURCE.to_owned()], ..settings.options.clone() };
-    let folder: &Path = &settings.data.join("state");
-    let (checkpoints, saved) = Checkpoints::open(folder, settings.save_every, settings.memory)?;
-    let Some(saved) = saved else {
-        let oldest = log.read_from(0).oldest();
-        if oldest > 0 {
-            return Err(format!(
-                "`{}` holds no state, and the log no longer has its beginning to make it from",
-                folder.display()
-            ));
-        }
-        let mut pipeline = Pipeline::new(sets[0].clone(), options, settings.threads);
-        checkpoints.keep(&mut pipeline);
-        return Ok((Begin { pipeline, applied: 0, checkpoints }, event_log::Place::default()));
-    };
-    let place = saved.place.clone();
-    let applied = place.applied as usize;
-    let live = (applied + 1).checked_sub(place.generations as usize).and_then(|first| sets.get(first..=applied));
-    let live = live.ok_or("the state belongs to changes that the history of the catalog does not have")?;
-    let pipeline = checkpoints.load(&saved, live.to_vec(), options, settings.threads)?;
-    Ok((Begin { pipeline, applied: place.applied, checkpoints }, place.log))
 }

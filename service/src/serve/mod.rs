@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use lapwing_dsl::functions::timestamp_text;
 use lapwing_engine::Millis;
+use lapwing_engine::rule_set::RuleSet;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -23,9 +24,11 @@ use crate::api::{Phase, Service, routes};
 use crate::config::kafka::Kafka;
 use crate::control::files::Rules;
 use crate::control::history::{Begin, History, data_files};
+use crate::data::checkpoint::{self, Checkpoints};
+use crate::data::event_log::Place;
 use crate::data::log::embedded as log;
 use crate::data::matcher;
-use crate::data::pipeline::Options;
+use crate::data::pipeline::{Options, Pipeline};
 use crate::data::webhook;
 
 /// The name of the source of events that come by HTTP.
@@ -169,6 +172,40 @@ impl Http {
         // What a request began is led to its end before the matcher looks for the last time.
         self.runtime.shutdown_timeout(LAST_TASKS);
     }
+}
+
+/// What a matcher begins with.
+struct Restored {
+    begin: matcher::Begin,
+    /// Its place in the log.
+    place: Place,
+    /// Whether it was saved; else it is empty.
+    saved: bool,
+}
+
+/// The state as it was saved last, or none. The rule sets are those of all changes; which sources there are may depend on its place.
+fn restored(
+    settings: &Settings,
+    sets: &[Arc<RuleSet>],
+    secret: Option<u64>,
+    sources: impl FnOnce(&Place) -> Result<Vec<String>, String>,
+) -> Result<Restored, String> {
+    let secret = secret.ok_or("the history of the catalog does not say how the service began")?;
+    let folder = settings.data.join("state");
+    let (checkpoints, saved) = Checkpoints::open(&folder, settings.save_every, settings.memory)?;
+    let place = saved.as_ref().map(|saved| saved.place.log.clone()).unwrap_or_default();
+    let options = Options { secret, sources: sources(&place)?, ..settings.options.clone() };
+    let Some(saved) = saved else {
+        let mut pipeline = Pipeline::new(sets[0].clone(), options, settings.threads);
+        checkpoints.keep(&mut pipeline);
+        return Ok(Restored { begin: matcher::Begin { pipeline, applied: 0, checkpoints }, place, saved: false });
+    };
+    let checkpoint::Place { applied, generations, .. } = saved.place;
+    let first = (applied + 1).checked_sub(generations);
+    let live = first.and_then(|first| sets.get(first as usize..=applied as usize));
+    let live = live.ok_or("the state belongs to changes that the history of the catalog does not have")?;
+    let pipeline = checkpoints.load(&saved, live.to_vec(), options, settings.threads)?;
+    Ok(Restored { begin: matcher::Begin { pipeline, applied, checkpoints }, place, saved: true })
 }
 
 /// The service is ready, unless it ends already.

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::{ANSWER, LOOK};
 use crate::api::Phase;
+use crate::config::alerts::SEVERITIES;
 use crate::config::kafka::{Kafka, TopicBy};
 use crate::control::history::{Begin, History};
 use crate::control::rollout::{Accepted, Again, NotAccepted, Rollout};
@@ -48,7 +49,8 @@ impl Control {
             control.tell_on(Status::told(&control.properties, group, topic).map_err(failed)?, history)?;
         }
         if history.changes().is_empty() {
-            control.find_beginning(history)?;
+            let silent = "no broker gives what the control topic holds";
+            control.find_beginning(history, |reader| !reader.is_at_end(), silent)?;
         }
         Ok(control)
     }
@@ -67,12 +69,17 @@ impl Control {
         Ok(())
     }
 
-    /// Reads up to what the service began with, or to the end.
-    fn find_beginning(&mut self, history: &mut History) -> Result<(), String> {
+    /// Reads up to what the service began with, or as long as `goes_on` says; `or_else` where that does not come.
+    fn find_beginning(
+        &mut self,
+        history: &mut History,
+        goes_on: impl Fn(&ControlReader) -> bool,
+        or_else: &str,
+    ) -> Result<(), String> {
         let begun = Instant::now();
-        while history.changes().is_empty() && !self.reader.is_at_end() {
+        while history.changes().is_empty() && goes_on(&self.reader) {
             if begun.elapsed() > ANSWER {
-                return Err("no broker gives what the control topic holds".to_owned());
+                return Err(or_else.to_owned());
             }
             for message in self.reader.next(LOOK).map_err(|e| e.to_string())? {
                 self.begin_or_keep(message, history)?;
@@ -104,18 +111,8 @@ impl Control {
     /// Begins with rules, unless somebody else was faster.
     pub fn begin(&mut self, begin: &Begin, data: &[(String, Vec<u8>)], history: &mut History) -> Result<(), String> {
         self.topic.begin(begin, data).map_err(|e| e.to_string())?;
-        let begun = Instant::now();
-        while history.changes().is_empty() {
-            if begun.elapsed() > ANSWER {
-                return Err(
-                    "what the service begins with was written to the control topic, and does not come back".to_owned()
-                );
-            }
-            for message in self.reader.next(LOOK).map_err(|e| e.to_string())? {
-                self.begin_or_keep(message, history)?;
-            }
-        }
-        Ok(())
+        let lost = "what the service begins with was written to the control topic, and does not come back";
+        self.find_beginning(history, |_| true, lost)
     }
 
     /// Tells on the status topic, and in the log of the process, what became of a message.
@@ -205,8 +202,7 @@ fn look_for_topics(kafka: &Kafka, client: &Client) -> Result<(), String> {
     match kafka.alerts.topic_by {
         TopicBy::None => topics.push(kafka.alerts.topic.clone()),
         TopicBy::Severity => {
-            let severities = ["info", "low", "medium", "high", "critical"];
-            topics.extend(severities.iter().map(|severity| format!("{}-{severity}", kafka.alerts.topic)));
+            topics.extend(SEVERITIES.iter().map(|(severity, _)| format!("{}-{severity}", kafka.alerts.topic)));
         }
         // Rules come and go.
         TopicBy::Rule => {}

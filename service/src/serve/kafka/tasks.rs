@@ -12,13 +12,11 @@ use tokio::sync::watch;
 use super::{LOOK, STANDS_BY};
 use crate::api::{Phase, Service};
 use crate::control::rollout::Ready;
-use crate::data::checkpoint::Checkpoints;
-use crate::data::event_log::Ended;
+use crate::data::event_log::{Ended, Place};
 use crate::data::kafka::{Change, Error, Membership};
 use crate::data::kafka_log::{self, KafkaLog, sink, source_names};
-use crate::data::matcher::{Begin, Matcher, Questions, Stopped, answer};
-use crate::data::pipeline::{Options, Pipeline};
-use crate::serve::{Settings, is_ready};
+use crate::data::matcher::{Matcher, Questions, Stopped, answer};
+use crate::serve::{Restored, Settings, is_ready, restored};
 
 /// What judging one journal takes.
 pub(super) struct Task {
@@ -37,35 +35,13 @@ impl Task {
     fn run(&self, stop: &AtomicBool) -> Result<(), Stopped> {
         let failed = |why: String| Stopped::Log(Ended::Failed(why));
         let (sets, secret) = self.service.rollout.sets().map_err(|refusal| failed(refusal.message))?;
-        let secret = secret.ok_or_else(|| failed("the history does not say how the service began".to_owned()))?;
-        let folder = self.settings.data.join("state");
-        let (checkpoints, saved) =
-            Checkpoints::open(&folder, self.settings.save_every, self.settings.memory).map_err(failed)?;
-        let place = saved.as_ref().map(|saved| saved.place.log.clone()).unwrap_or_default();
-        let sources = source_names(&place, &self.log.sources).map_err(failed)?;
-        let options = Options { secret, sources, ..self.settings.options.clone() };
-        let threads = self.settings.threads;
-        let (pipeline, applied) = match saved {
-            None => {
-                let mut pipeline = Pipeline::new(sets[0].clone(), options, threads);
-                checkpoints.keep(&mut pipeline);
-                (pipeline, 0)
-            }
-            Some(saved) => {
-                let applied = saved.place.applied;
-                let first = (applied + 1).checked_sub(saved.place.generations);
-                let live = first.and_then(|first| sets.get(first as usize..=applied as usize));
-                let live = live.ok_or_else(|| {
-                    failed("the state belongs to changes that the control topic does not have".to_owned())
-                })?;
-                (checkpoints.load(&saved, live.to_vec(), options, threads).map_err(failed)?, applied)
-            }
-        };
+        let sources = |place: &Place| source_names(place, &self.log.sources);
+        let Restored { begin, place, .. } = restored(&self.settings, &sets, secret, sources).map_err(failed)?;
+        let applied = begin.applied;
         drop(sets);
         self.ready.forget(applied);
         let log = KafkaLog::open(self.log.clone(), &place, applied, self.ready.clone(), self.standing.clone())?;
         tracing::info!(from = place.offset, "bringing the state to where it was");
-        let begin = Begin { pipeline, applied, checkpoints };
         let settings = self.settings.matcher.clone();
         let mut matcher = Matcher::new(log, self.ready.clone(), settings, begin, self.questions.clone());
         if !matcher.catch_up(stop)? {
