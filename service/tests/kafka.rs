@@ -17,7 +17,7 @@ use lapwing_broker::Broker;
 use serde_json::{Value, json};
 
 use self::changes::{Changes, Outcome};
-use self::service::{Service, command, folder, random, run_on, stream};
+use self::service::{Service, command, folder, planted, random, run_on, stream};
 use self::topics::Topics;
 
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rules/seed");
@@ -811,11 +811,7 @@ impl Life {
         let begun = Instant::now();
         while self.service.as_mut().is_none_or(Service::has_ended) {
             let mut start = self.command();
-            let place = |seed: &mut u64| PLACES[random(seed) as usize % PLACES.len()];
-            let after = random(&mut self.seed) % 30;
-            let kill = format!("{}={after}*off->return(kill)", place(&mut self.seed));
-            let fail = format!("{}=7%return(enospc)", place(&mut self.seed));
-            start.env("FAILPOINTS", format!("{kill};{fail}"));
+            start.env("FAILPOINTS", planted(&PLACES, &mut self.seed));
             self.killed += 1;
             match Service::start(&mut start) {
                 Ok(service) => self.service = Some(service),

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use self::service::{Service, command, folder, random, run_on, stream};
+use self::service::{Service, command, folder, planted, random, run_on, stream};
 
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rules/seed");
 const EVENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rules/events.lap");
@@ -301,11 +301,7 @@ impl Life {
         let mut tries = 0;
         while self.service.as_mut().is_none_or(Service::has_ended) {
             let mut start = self.command();
-            let place = |seed: &mut u64| PLACES[random(seed) as usize % PLACES.len()];
-            let after = random(&mut self.seed) % 30;
-            let kill = format!("{}={after}*off->return(kill)", place(&mut self.seed));
-            let fail = format!("{}=7%return(enospc)", place(&mut self.seed));
-            start.env("FAILPOINTS", format!("{kill};{fail}"));
+            start.env("FAILPOINTS", planted(&PLACES, &mut self.seed));
             self.killed += 1;
             match Service::start(&mut start) {
                 Ok(service) => self.service = Some(service),

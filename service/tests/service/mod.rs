@@ -209,6 +209,14 @@ pub fn random(state: &mut u64) -> u64 {
     (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 8
 }
 
+/// What `FAILPOINTS` says where the process is to end at one of some places, and the disk to fail at one now and then.
+pub fn planted(places: &[&str], seed: &mut u64) -> String {
+    let place = |seed: &mut u64| places[random(seed) as usize % places.len()];
+    let after = random(seed) % 30;
+    let kill = format!("{}={after}*off->return(kill)", place(seed));
+    format!("{kill};{}=7%return(enospc)", place(seed))
+}
+
 /// A stream with planted attacks, and behind it an event that lets time pass all the others.
 pub fn stream(path: &Path, events: u64) -> Vec<Vec<u8>> {
     let mut generate = Command::new(env!("CARGO_BIN_EXE_lapwing"));
