@@ -215,6 +215,8 @@ pub struct Pipeline {
     decoders: Vec<Decoding>,
     /// Where keys are that are not in memory; none where all are.
     outside: Option<Box<dyn Outside>>,
+    /// Whether a key may be there: as long as none has left memory, none is asked for.
+    pub(super) is_split: bool,
     failure: Option<OutsideError>,
     /// The rules by processing time.
     pub(super) processing: Option<Processing>,
@@ -255,6 +257,7 @@ impl Pipeline {
             spare_events: Vec::new(),
             decoders: Vec::new(),
             outside: None,
+            is_split: false,
             failure: None,
             processing,
             reading: None,
@@ -393,6 +396,7 @@ impl Pipeline {
         let mut keys: Vec<Cold> = self.shards.iter_mut().flat_map(|shard| shard.evict(&mut cold)).collect();
         keys.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let count = keys.len();
+        self.is_split |= count > 0;
         self.failure = outside.put(keys, self.sequencer.clock()).err();
         count
     }
@@ -402,7 +406,8 @@ impl Pipeline {
         if self.failure.is_some() {
             return false;
         }
-        let Some(outside) = &mut self.outside else { return true };
+        let Some(outside) = self.outside.as_mut().filter(|_| self.is_split) else { return true };
+        self.is_split = needed_by.is_some();
         let taken = match needed_by {
             Some(ready) => {
                 let mut names: Vec<KeyName> = self.shards.iter().flat_map(|shard| shard.needs(ready)).collect();

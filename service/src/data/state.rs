@@ -68,7 +68,9 @@ impl Pipeline {
             until = Some(newest);
         }
         let Some(until) = until else { return 0 };
-        self.shards.iter_mut().map(|shard| shard.drop_saved(|newest| newest <= until)).sum()
+        let dropped = self.shards.iter_mut().map(|shard| shard.drop_saved(|newest| newest <= until)).sum();
+        self.is_split |= dropped > 0;
+        dropped
     }
 
     fn save_with(&self, save_group: impl Fn(&Shard, usize) -> Option<Vec<u8>>) -> Vec<u8> {
@@ -146,6 +148,8 @@ impl Pipeline {
         let cuts = load_generations(&mut r, &rules)?;
         let live = rules.first().ok_or(Corrupt("it belongs to no rule set"))?.clone();
         let mut pipeline = Pipeline::new(live, options, threads);
+        // What was saved may lie in two places.
+        pipeline.is_split = true;
         pipeline.generations.clear();
         for (rules, above) in rules.into_iter().zip(cuts) {
             let next = match pipeline.generations.back() {

@@ -191,6 +191,11 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         self.kill();
+        if std::thread::panicking() {
+            let said = self.said();
+            let lines: Vec<_> = said.lines().collect();
+            eprintln!("the service's last words:\n{}", lines[lines.len().saturating_sub(15)..].join("\n"));
+        }
     }
 }
 

@@ -9,8 +9,10 @@ mod process;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -60,7 +62,7 @@ impl Broker {
             match broker.launch() {
                 Ok(()) => return broker,
                 Err(log) if log.contains("Address already in use") => {}
-                Err(log) => panic!("the broker did not come up:\n{}", tail(&log)),
+                Err(log) => panic!("the broker did not come up:\n{}", last(&log, 80)),
             }
         }
         panic!("no free ports were found for the broker");
@@ -137,7 +139,7 @@ impl Broker {
     /// It does not come up.
     pub fn restart(&mut self) {
         assert!(self.process.is_none(), "it runs already");
-        self.launch().unwrap_or_else(|log| panic!("the broker did not come up again:\n{}", tail(&log)));
+        self.launch().unwrap_or_else(|log| panic!("the broker did not come up again:\n{}", last(&log, 80)));
     }
 
     /// Freezes it: connections stay, nothing is answered.
@@ -170,7 +172,7 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("the broker's last words:\n{}", tail(&self.log()));
+            eprintln!("the broker's last words:\n{}", last(&self.log(), 15));
         }
         if let Some(process) = self.process.take() {
             process.end("KILL");
@@ -179,11 +181,20 @@ impl Drop for Broker {
 }
 
 impl Ports {
-    /// Three that nobody listens on now.
+    /// Three that nobody listens on now, and that the system gives to no connection: while the broker is down, one of a client that looks
+    /// for it would keep it from coming back.
     fn free() -> Ports {
-        let listeners = [(); 3].map(|()| TcpListener::bind(("127.0.0.1", 0)).expect("this machine has free ports"));
-        let [plain, sasl, controller] =
-            listeners.map(|listener| listener.local_addr().expect("it is bound to an address").port());
+        const BELOW_EPHEMERAL: Range<u16> = 12_000..32_000;
+        // Brokers that start at once, here or in other processes, look at different ones.
+        static BROKERS: AtomicU16 = AtomicU16::new(0);
+        let place = std::process::id() % 1_000 * 20 + u32::from(BROKERS.fetch_add(5, Ordering::Relaxed));
+        let begin = BELOW_EPHEMERAL.start + (place % 20_000) as u16;
+        let ports = (begin..BELOW_EPHEMERAL.end).chain(BELOW_EPHEMERAL.start..begin);
+        let listeners = ports.filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+        let listeners: Vec<_> = listeners.take(3).collect();
+        let ports: Vec<_> =
+            listeners.iter().map(|l| l.local_addr().expect("it is bound to an address").port()).collect();
+        let [plain, sasl, controller] = ports[..] else { panic!("this machine has no free ports") };
         Ports { plain, sasl, controller }
     }
 }
@@ -216,9 +227,9 @@ fn answers(port: u16) -> bool {
 }
 
 /// The last lines of a log.
-fn tail(log: &str) -> String {
+fn last(log: &str, count: usize) -> String {
     let lines: Vec<_> = log.lines().collect();
-    lines[lines.len().saturating_sub(80)..].join("\n")
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 /// The jars that `scripts/kafka.sh` has brought.
