@@ -609,7 +609,7 @@ fn changes_of_the_control_topic_under_load_take_over_at_one_place_and_are_answer
             let mut written = 0;
             write(&topics, "control", || {
                 // However slow the machine is, the last of them come apart.
-                if written > 0 && all.len() < 36 && all.len() % 3 == 0 {
+                if written > 0 && all.len() < 36 && all.len().is_multiple_of(3) {
                     until_events_behind(&topics, written);
                 }
                 let next = all.next();
@@ -662,7 +662,7 @@ fn until_generation(service: &Service, generation: u64) {
 fn until_events_behind(topics: &Topics, change: u64) {
     let begun = Instant::now();
     let judged = || topics.places().iter().find(|(number, _)| *number == change).map(|(_, place)| *place);
-    while judged().is_none_or(|place| topics.judged() <= place) {
+    while judged().is_none_or(|place| topics.judged() <= Some(place)) {
         assert!(begun.elapsed() < 5 * service::DEADLINE, "no event is judged behind change {change}");
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -775,7 +775,7 @@ fn one_life(dir: &Path, broker: &mut Broker, round: u64, seed: &mut u64) -> u64 
         // Now and then it has time to judge.
         if random(&mut life.seed).is_multiple_of(3) {
             let count = at as u64;
-            life.until(|topics| topics.judged() >= count);
+            life.until(|topics| topics.judged() >= Some(count));
         }
     }
     life.sound();

@@ -11,6 +11,8 @@ pub struct Source {
     pub text: String,
     /// Where its lines begin.
     lines: Vec<u32>,
+    /// So many lines of the file stand before the text.
+    before: usize,
 }
 
 /// A line and a column, both counted from 1, the column in characters.
@@ -36,9 +38,14 @@ impl Sources {
 
     /// Adds a file and gives its id.
     pub fn add(&mut self, path: impl Into<String>, text: impl Into<String>) -> FileId {
+        self.add_behind(0, path, text)
+    }
+
+    /// Adds a part of a file that so many of its lines stand before. What is said of it names the lines of the file.
+    pub fn add_behind(&mut self, before: usize, path: impl Into<String>, text: impl Into<String>) -> FileId {
         let text = text.into();
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at as u32 + 1)).collect();
-        self.list.push(Source { path: path.into(), text, lines });
+        self.list.push(Source { path: path.into(), text, lines, before });
         FileId(self.list.len() as u32 - 1)
     }
 
@@ -64,12 +71,12 @@ impl Source {
         let line = self.lines.partition_point(|start| *start <= offset);
         let start = self.lines[line - 1] as usize;
         let before = self.text.get(start..(offset as usize).min(self.text.len())).unwrap_or("");
-        Position { line, column: before.chars().count() + 1 }
+        Position { line: self.before + line, column: before.chars().count() + 1 }
     }
 
     /// A line, counted from 1, without its end; empty where there is none.
     pub fn line(&self, line: usize) -> &str {
-        let Some(start) = line.checked_sub(1).and_then(|i| self.lines.get(i)) else { return "" };
+        let Some(start) = line.checked_sub(self.before + 1).and_then(|i| self.lines.get(i)) else { return "" };
         self.text[*start as usize..].lines().next().unwrap_or("")
     }
 }

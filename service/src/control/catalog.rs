@@ -12,7 +12,7 @@ use lapwing_dsl::diagnostics::{Diagnostic, JsonDiagnostic, render, to_json};
 use lapwing_dsl::program::Program;
 use lapwing_dsl::schema::Schema;
 use lapwing_dsl::syntax::ast::Decl;
-use lapwing_dsl::syntax::{FileId, Sources, parse};
+use lapwing_dsl::syntax::{FileId, Source, Sources, parse};
 use lapwing_dsl::{Loaded, load};
 use lapwing_engine::data::Data;
 use lapwing_engine::rule_set::{LiveRule, RuleSet};
@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 use super::files::Rules;
 use super::message::{Kind, Message, Op, Stage};
-use super::versions::{Text, Versions};
+use super::versions::{File, Text, Versions};
 use crate::models::change as models;
 use crate::tables::change::{self, Said};
 use crate::tables::contents::Contents;
@@ -79,7 +79,7 @@ impl Catalog {
             last: RuleSet::empty(),
         };
         for (id, source) in rules.sources.iter() {
-            for Piece { kind, name, text } in pieces(id, &source.path, &source.text) {
+            for Piece { kind, name, text } in pieces(id, source) {
                 if kind == RULE {
                     catalog.rules.insert(name, Versions::first(1, text, Stage::Live));
                 } else {
@@ -175,13 +175,13 @@ impl Catalog {
 
     /// The declarations but rules: kind, name and text, with blanks for what stood before it in its file.
     pub fn declarations(&self) -> impl Iterator<Item = (&'static str, &str, &str)> {
-        self.declarations.iter().map(|((kind, name), text)| (*kind, name.as_str(), text.text.trim()))
+        self.declarations.iter().map(|((kind, name), text)| (*kind, name.as_str(), text.text()))
     }
 
     /// All versions of a rule with their stages and texts, ascending; none where there is no such rule.
     pub fn versions(&self, name: &str) -> impl Iterator<Item = (u32, Stage, &str)> {
         let versions = self.rules.get(name).into_iter().flat_map(Versions::all);
-        versions.map(|(number, version)| (number, version.stage, version.text.text.trim()))
+        versions.map(|(number, version)| (number, version.stage, version.text.text()))
     }
 
     /// Makes one more generation, of the same rules.
@@ -209,13 +209,22 @@ impl Catalog {
 
     /// Digest of all texts, versions and stages: equal catalogs have equal digests.
     pub fn digest(&self) -> Vec<u8> {
+        self.digest_of(|text| format!("{:?}", text.text()))
+    }
+
+    /// Whether a state that was saved with a digest is of this catalog. Earlier ones hold texts with their places in their files.
+    pub fn has_digest(&self, digest: &[u8]) -> bool {
+        self.digest() == digest || self.digest_of(Text::blanked) == digest
+    }
+
+    fn digest_of(&self, said: impl Fn(&Text) -> String) -> Vec<u8> {
         let mut digest = Sha256::new();
         for (declared, text) in &self.declarations {
-            digest.update(format!("{declared:?}{:?}", text.text));
+            digest.update(format!("{declared:?}{}", said(text)));
         }
         for (name, rule) in &self.rules {
             let (version, present) = rule.present();
-            digest.update(format!("{name:?}{:?}{version}{:?}", present.text.text, present.stage));
+            digest.update(format!("{name:?}{}{version}{:?}", said(&present.text), present.stage));
         }
         digest.update(self.contents.digest());
         digest.update(self.generation.to_le_bytes());
@@ -422,9 +431,11 @@ impl Catalog {
             return Err(Refusal::new(format!("version {version} of `{name}` is not newer than {b}, the present one")));
         }
         let from = format!("{name} version {version}");
-        self.refuse_syntax(&from, source)?;
+        let mut sources = Sources::default();
+        let id = sources.add(from, source);
+        refuse_syntax(id, &sources)?;
         let mut found = false;
-        for piece in pieces(FileId(0), &from, source) {
+        for piece in sources.get(id).map(|source| pieces(id, source)).unwrap_or_default() {
             if piece.kind != RULE {
                 // What exists already is used.
                 self.declarations.entry((piece.kind, piece.name)).or_insert(piece.text);
@@ -456,14 +467,6 @@ impl Catalog {
         Ok(changed)
     }
 
-    fn refuse_syntax(&self, from: &str, source: &str) -> Result<(), Refusal> {
-        let mut sources = Sources::default();
-        let id = sources.add(from, source);
-        let findings: Vec<Diagnostic> =
-            parse(id, source).diagnostics.into_iter().filter(Diagnostic::is_error).collect();
-        if findings.is_empty() { Ok(()) } else { Err(does_not_compile(&findings, &sources)) }
-    }
-
     /// Compiles one rule against the shared declarations; all of them, where those have changed.
     fn compile(&mut self, name: &str) -> Result<(), Refusal> {
         let alone = self.load(|rule| rule == name)?;
@@ -485,13 +488,9 @@ impl Catalog {
     /// Loads the declarations and the rules that `wanted` says.
     fn load(&self, wanted: impl Fn(&str) -> bool) -> Result<Loaded, Refusal> {
         let mut sources = Sources::default();
-        for text in self.declarations.values() {
-            sources.add(text.from.clone(), text.text.clone());
-        }
+        self.declarations.values().for_each(|text| text.add_to(&mut sources));
         let wanted = self.rules.iter().filter(|(name, _)| wanted(name));
-        for (_, version) in wanted.filter_map(|(_, rule)| rule.in_force()) {
-            sources.add(version.text.from.clone(), version.text.text.clone());
-        }
+        wanted.filter_map(|(_, rule)| rule.in_force()).for_each(|(_, version)| version.text.add_to(&mut sources));
         let loaded = load(&sources);
         if loaded.has_errors() {
             let findings: Vec<Diagnostic> = loaded.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
@@ -499,6 +498,12 @@ impl Catalog {
         }
         Ok(loaded)
     }
+}
+
+fn refuse_syntax(id: FileId, sources: &Sources) -> Result<(), Refusal> {
+    let text = sources.get(id).map_or("", |source| &source.text);
+    let findings: Vec<Diagnostic> = parse(id, text).diagnostics.into_iter().filter(Diagnostic::is_error).collect();
+    if findings.is_empty() { Ok(()) } else { Err(does_not_compile(&findings, sources)) }
 }
 
 fn does_not_compile(findings: &[Diagnostic], sources: &Sources) -> Refusal {
@@ -582,17 +587,15 @@ struct Piece {
 }
 
 /// The declarations of a file but tests.
-fn pieces(id: FileId, from: &str, text: &str) -> Vec<Piece> {
-    let Some(file) = parse(id, text).file else { return Vec::new() };
+fn pieces(id: FileId, source: &Source) -> Vec<Piece> {
+    let Some(file) = parse(id, &source.text).file else { return Vec::new() };
+    let kept = File::of(source);
     let mut pieces = Vec::new();
     for decl in &file.decls {
         let Some((kind, name)) = declared(decl) else { continue };
         let span = decl.span();
-        // What stands before is blanked, so that lines and columns stay those of the file.
-        let (start, end) = (span.start as usize, span.end as usize);
-        let mut kept: String = text[..start].chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
-        kept.push_str(&text[start..end]);
-        pieces.push(Piece { kind, name: name.to_owned(), text: Text { from: from.to_owned(), text: kept } });
+        let text = Text::of(&kept, source, (span.start as usize, span.end as usize));
+        pieces.push(Piece { kind, name: name.to_owned(), text });
     }
     pieces
 }

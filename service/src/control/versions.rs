@@ -4,22 +4,69 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lapwing_dsl::program::Program;
+use lapwing_dsl::syntax::{Source, Sources};
 
 use super::message::Stage;
+
+/// A file that pieces are of.
+#[derive(Debug)]
+pub(super) struct File {
+    path: String,
+    /// How many characters each line has.
+    widths: Vec<u32>,
+}
+
+impl File {
+    /// What is kept of a source.
+    pub fn of(source: &Source) -> Arc<File> {
+        let widths = source.text.split('\n').map(|line| line.chars().count() as u32).collect();
+        Arc::new(File { path: source.path.clone(), widths })
+    }
+}
 
 /// A piece of a file.
 #[derive(Clone, Debug)]
 pub(super) struct Text {
-    /// The file it is from.
-    pub from: String,
-    /// Its text, with blanks for what stands before it in the file.
-    pub text: String,
+    file: Arc<File>,
+    /// So many lines stand before it there.
+    before: usize,
+    /// Its text, with blanks for what stands before it on its line.
+    text: Arc<str>,
 }
 
 impl Text {
+    /// The piece of a source from a byte up to another.
+    pub fn of(file: &Arc<File>, source: &Source, (start, end): (usize, usize)) -> Text {
+        let begins = source.position(start as u32);
+        let blanks = std::iter::repeat_n(' ', begins.column - 1);
+        let text: String = blanks.chain(source.text[start..end].chars()).collect();
+        Text { file: file.clone(), before: begins.line - 1, text: text.into() }
+    }
+
+    /// The text alone.
+    pub fn text(&self) -> &str {
+        self.text.trim()
+    }
+
     /// Whether it says the same, wherever it stands.
     pub fn says(&self, other: &Text) -> bool {
-        self.text.trim() == other.text.trim()
+        self.text() == other.text()
+    }
+
+    /// Puts it among those that are compiled: what is found in it is told by its place in its file.
+    pub fn add_to(&self, sources: &mut Sources) {
+        sources.add_behind(self.before, self.file.path.as_str(), &*self.text);
+    }
+
+    /// The text with blanks for all that stands before it in its file, as a literal: what digests up to format 8 of states were made of.
+    pub fn blanked(&self) -> String {
+        let mut literal = String::from('"');
+        for width in &self.file.widths[..self.before] {
+            literal.extend(std::iter::repeat_n(' ', *width as usize));
+            literal.push_str("\\n");
+        }
+        literal.push_str(&format!("{:?}", &*self.text)[1..]);
+        literal
     }
 }
 
