@@ -145,6 +145,24 @@ impl Path {
 }
 
 impl Schema {
+    /// Whether it declares what another does, wherever that stands.
+    pub fn declares_the_same(&self, other: &Schema) -> bool {
+        self.without_places() == other.without_places()
+    }
+
+    fn without_places(&self) -> Schema {
+        let nowhere = Span::default();
+        let mut bare = self.clone();
+        bare.events.iter_mut().for_each(|event| event.span = nowhere);
+        bare.lists.iter_mut().for_each(|list| list.span = nowhere);
+        bare.tables.iter_mut().for_each(|table| table.span = nowhere);
+        bare.models.iter_mut().for_each(|model| model.span = nowhere);
+        let fields = bare.events.iter_mut().flat_map(|event| &mut event.fields);
+        let columns = bare.tables.iter_mut().flat_map(|table| table.key.iter_mut().chain(&mut table.columns));
+        fields.chain(columns).for_each(|field| field.span = nowhere);
+        bare
+    }
+
     /// The type.
     pub fn event(&self, id: EventId) -> &EventType {
         &self.events[id.0 as usize]

@@ -145,9 +145,10 @@ impl Catalog {
         let mut next = Catalog::of(&rules, contents);
         next.go_on_from(self);
         next.gone = self.gone.clone();
-        for (name, rule) in
-            self.rules.iter().filter(|(name, _)| !rules.loaded.programs.iter().any(|p| p.rule.name == **name))
-        {
+        for (name, rule) in &self.rules {
+            if next.rules.contains_key(name) {
+                continue;
+            }
             let mut rule = rule.clone();
             if let Some((version, _)) = rule.in_force() {
                 rule.set_stage(version, Stage::Retired);
@@ -470,7 +471,7 @@ impl Catalog {
     /// Compiles one rule against the shared declarations; all of them, where those have changed.
     fn compile(&mut self, name: &str) -> Result<(), Refusal> {
         let alone = self.load(|rule| rule == name)?;
-        let loaded = if alone.schema == self.schema { alone } else { self.load(|_| true)? };
+        let loaded = if alone.schema.declares_the_same(&self.schema) { alone } else { self.load(|_| true)? };
         self.take_programs(loaded);
         Ok(())
     }

@@ -80,7 +80,7 @@ pub(super) struct Version {
 /// A rule with all its versions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Versions {
-    all: BTreeMap<u32, Version>,
+    all: Arc<BTreeMap<u32, Version>>,
     /// What the version in force compiled to.
     pub program: Option<Arc<Program>>,
 }
@@ -121,16 +121,17 @@ impl Versions {
 
     /// Adds a version. What was in force retires where this one is to be.
     pub fn put(&mut self, version: u32, text: Text, stage: Stage) {
-        self.all.insert(version, Version { text, stage: Stage::Draft });
+        Arc::make_mut(&mut self.all).insert(version, Version { text, stage: Stage::Draft });
         self.set_stage(version, stage);
     }
 
     /// Puts a version at a stage; none where there is no such version.
     pub fn set_stage(&mut self, version: u32, stage: Stage) -> Option<()> {
         let before = self.in_force().map(|(number, _)| number);
-        self.all.get_mut(&version)?.stage = stage;
+        let all = Arc::make_mut(&mut self.all);
+        all.get_mut(&version)?.stage = stage;
         if is_in_force(stage) {
-            let others = self.all.iter_mut().filter(|(number, v)| **number != version && is_in_force(v.stage));
+            let others = all.iter_mut().filter(|(number, v)| **number != version && is_in_force(v.stage));
             others.for_each(|(_, v)| v.stage = Stage::Retired);
         }
         if self.in_force().map(|(number, _)| number) != before {
