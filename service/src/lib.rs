@@ -5,6 +5,7 @@
 //! `config` what the service was told, `cli` the commands.
 
 pub mod api;
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod control;

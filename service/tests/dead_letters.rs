@@ -100,7 +100,13 @@ fn late_and_early_lines_are_listed_shown_and_put_in_again() {
     let service = start("7d");
     let lapwing = |arguments: &[&str], exit: i32, words: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lapwing"));
-        let output = command.arg("dlq").args(arguments).args(["--api", &service.url]).output().expect("it starts");
+        let output = command
+            .arg("dlq")
+            .args(arguments)
+            .args(["--api", &service.url])
+            .env("LAPWING_TOKEN", &service.token)
+            .output()
+            .expect("it starts");
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert_eq!(output.status.code(), Some(exit), "{arguments:?}: {said}");
         words.iter().for_each(|word| assert!(said.contains(word), "{arguments:?} does not say {word:?}:\n{said}"));

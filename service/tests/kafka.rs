@@ -342,7 +342,12 @@ fn letters(service: &Service, count: usize, limit: usize, more: &str) -> Vec<Val
 /// What a command prints that asks a service.
 fn cli(service: &Service, arguments: &[&str]) -> (Option<i32>, String) {
     let mut lapwing = Command::new(env!("CARGO_BIN_EXE_lapwing"));
-    let output = lapwing.args(arguments).args(["--api", &service.url]).output().expect("it starts");
+    let output = lapwing
+        .args(arguments)
+        .args(["--api", &service.url])
+        .env("LAPWING_TOKEN", &service.token)
+        .output()
+        .expect("it starts");
     (output.status.code(), String::from_utf8(output.stdout).expect("text"))
 }
 
@@ -510,8 +515,7 @@ fn alerts_are_streamed_from_their_topic_and_go_on_behind_any() {
         json!({"topic": "streamed-events", "partition": 0, "oldest": 0, "end": 20, "judged": 20, "behind": 0});
     assert_eq!(status["partitions"], json!([partition]), "{status}");
     // Who still reads does not hold the end up.
-    let url = format!("{}/v1/alerts/stream?after=latest", service.url);
-    let open = ureq::get(&url).call().expect("the stream begins");
+    let open = service.stream("latest");
     let (code, said) = service.terminate();
     assert_eq!(code, Some(0), "{said}");
     drop(open);

@@ -147,6 +147,7 @@ fn every_command_of_the_pages_works_as_written() {
         let folder = folder(page);
         let broker = (page == "docs/kafka.md").then(Broker::start);
         let _ending = Ending(folder.join("service.pid"));
+        let mut exported = String::new();
         for piece in pieces(page, &text) {
             match piece {
                 Piece::File(name, text) => fs::write(folder.join(name), text).expect("a file can be written"),
@@ -154,7 +155,11 @@ fn every_command_of_the_pages_works_as_written() {
                     listed.insert(command);
                 }
                 Piece::Command(command, said) => {
-                    run(page, &folder, broker.as_ref(), &command, &said);
+                    // Each command has a shell of its own, and what was exported holds for the next ones too.
+                    if command.starts_with("export ") {
+                        exported.push_str(&format!("{command}\n"));
+                    }
+                    run(page, &folder, broker.as_ref(), &format!("{exported}{command}"), &said);
                     ran += 1;
                 }
             }

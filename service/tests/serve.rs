@@ -173,8 +173,13 @@ fn rules_are_planned_applied_compared_exported_and_rolled_back() {
         .expect("it is ready");
     let lapwing = |arguments: &[&str], exit: i32, words: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lapwing"));
-        let output =
-            command.args(arguments).args(["--api", &service.url]).current_dir(&dir).output().expect("it starts");
+        let output = command
+            .args(arguments)
+            .args(["--api", &service.url])
+            .env("LAPWING_TOKEN", &service.token)
+            .current_dir(&dir)
+            .output()
+            .expect("it starts");
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert_eq!(output.status.code(), Some(exit), "{arguments:?}: {said}");
         words.iter().for_each(|word| assert!(said.contains(word), "{arguments:?} does not say {word:?}:\n{said}"));

@@ -1,10 +1,13 @@
 //! The HTTP side of a service.
 //!
 //! `events` takes events in, `alerts` streams alerts out, `control` takes changes, `dead_letters` shows what was not
-//! taken and puts it in again, `health` and `status` say how the service is; `server` accepts connections.
+//! taken and puts it in again, `health` and `status` say how the service is; `server` accepts connections, `access` says who may use what, by
+//! `tokens`, and `audit` shows what was done.
 //! Over Kafka `topic_alerts` and `topic_letters` answer for `alerts` and `dead_letters`. Mistakes are answered as `problem` says.
 
+mod access;
 mod alerts;
+mod audit;
 mod control;
 mod dead_letters;
 pub mod events;
@@ -12,6 +15,7 @@ mod health;
 mod problem;
 pub mod server;
 mod status;
+mod tokens;
 mod topic_alerts;
 mod topic_letters;
 
@@ -20,11 +24,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
-use axum::routing::{get, post};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, delete, get, post};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use self::access::{Needs, guard};
 use self::events::Intake;
 use self::problem::Problem;
+use crate::auth::{Access, Permission};
 use crate::config::kafka::{Kafka, TopicBy};
 use crate::control::rollout::Rollout;
 use crate::data::dead_letters::DeadLetters;
@@ -40,6 +47,8 @@ pub struct Service {
     pub events: Events,
     /// Takes changes.
     pub rollout: Rollout,
+    /// Who may come in.
+    pub access: Access,
     /// Asks the matcher how many runs live, by rule.
     pub ask: mpsc::Sender<oneshot::Sender<BTreeMap<String, usize>>>,
     /// Where the service stands on its way from start to end.
@@ -108,19 +117,58 @@ pub enum Phase {
     Stopping,
 }
 
+/// Something that can be asked for by who has a token.
+struct Route {
+    method: Method,
+    path: &'static str,
+    needs: Permission,
+    /// Whether what is asked stands in the audit log.
+    audited: bool,
+    answers: MethodRouter<Arc<Service>>,
+}
+
+/// Everything that needs a token.
+fn guarded() -> Vec<Route> {
+    use Permission::{Administer, Draft, Ingest, Operate, Read};
+    let reads = |path, needs, answers| Route { method: Method::GET, path, needs, audited: false, answers };
+    let asks = |path, needs, answers| Route { method: Method::POST, path, needs, audited: false, answers };
+    let changes = |method, path, needs, answers| Route { method, path, needs, audited: true, answers };
+    vec![
+        // Events are many, and each is in the log.
+        asks("/v1/events", Ingest, post(events::take)),
+        reads("/v1/alerts/stream", Read, get(alerts::stream)),
+        // What is more than a draft needs more: see there.
+        changes(Method::POST, "/v1/control", Draft, post(control::change)),
+        asks("/v1/plan", Read, post(control::plan)),
+        reads("/v1/catalog", Read, get(control::catalog)),
+        reads("/v1/history", Read, get(control::history)),
+        reads("/v1/dead-letters", Read, get(dead_letters::list)),
+        reads("/v1/dead-letters/{id}", Read, get(dead_letters::show)),
+        changes(Method::POST, "/v1/dead-letters/redrive", Operate, post(dead_letters::redrive)),
+        reads("/v1/status", Read, get(status::show)),
+        reads("/v1/me", Read, get(access::me)),
+        reads("/v1/tokens", Administer, get(tokens::list)),
+        changes(Method::POST, "/v1/tokens", Administer, post(tokens::make)),
+        changes(Method::DELETE, "/v1/tokens/{id}", Administer, delete(tokens::revoke)),
+        changes(Method::POST, "/v1/tokens/{id}/rotate", Administer, post(tokens::rotate)),
+        reads("/v1/audit", Administer, get(audit::list)),
+        reads("/v1/audit/verify", Administer, get(audit::verify)),
+    ]
+}
+
+/// What each route needs that needs a token: its method and its path.
+pub fn needs() -> Vec<(Method, &'static str, Permission)> {
+    guarded().into_iter().map(|route| (route.method, route.path, route.needs)).collect()
+}
+
 /// The routes. A body has at most so many bytes.
 pub fn routes(service: Arc<Service>, body_bytes_max: usize) -> Router {
-    Router::new()
-        .route("/v1/events", post(events::take))
-        .route("/v1/alerts/stream", get(alerts::stream))
-        .route("/v1/control", post(control::change))
-        .route("/v1/plan", post(control::plan))
-        .route("/v1/catalog", get(control::catalog))
-        .route("/v1/history", get(control::history))
-        .route("/v1/dead-letters", get(dead_letters::list))
-        .route("/v1/dead-letters/{id}", get(dead_letters::show))
-        .route("/v1/dead-letters/redrive", post(dead_letters::redrive))
-        .route("/v1/status", get(status::show))
+    let mut router = Router::new();
+    for Route { path, needs, audited, answers, .. } in guarded() {
+        let needs = Needs { service: service.clone(), permission: needs, audited };
+        router = router.route(path, answers.route_layer(from_fn_with_state(needs, guard)));
+    }
+    router
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .fallback(nothing)

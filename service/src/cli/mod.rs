@@ -74,6 +74,10 @@ enum Command {
     Rollback(remote::rollback::Arguments),
     /// List all changes of a running service's rules, lists, tables and models.
     History(remote::history::Arguments),
+    /// Make tokens for those who use a running service, list them, take them back.
+    Token(remote::token::Arguments),
+    /// Show who changed what, and look whether the record of it is what was written.
+    Audit(remote::audit::Arguments),
     /// Show the alerts of a running service as they come.
     Tail(remote::tail::Arguments),
     /// List the lines that a running service took and that gave no event, show them, put them in again.
@@ -137,6 +141,8 @@ pub fn run_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>
         Command::Export(a) => remote::export::run(&a),
         Command::Rollback(a) => remote::rollback::run(&a),
         Command::History(a) => remote::history::run(&a),
+        Command::Token(a) => remote::token::run(&a),
+        Command::Audit(a) => remote::audit::run(&a),
         Command::Tail(a) => remote::tail::run(&a),
         Command::Dlq(a) => remote::dlq::run(&a),
         Command::State(a) => state::run(&a),

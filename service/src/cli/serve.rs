@@ -59,7 +59,7 @@ pub fn run(arguments: &Arguments) -> Exit {
 
 fn settings(config: &Config) -> Settings {
     let millis = |duration: std::time::Duration| Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX);
-    let Config { service, engine, log, epoch, save, http, alerts, .. } = config;
+    let Config { service, engine, log, epoch, save, http, auth, alerts, .. } = config;
     Settings {
         listen: service.listen.clone(),
         data: service.data.clone(),
@@ -90,6 +90,7 @@ fn settings(config: &Config) -> Settings {
             header_timeout: http.header_timeout,
             drain: DRAIN,
         },
+        four_eyes: auth.four_eyes,
         body_bytes_max: http.body_bytes_max as usize,
         line_bytes_max: http.line_bytes_max as usize,
     }

@@ -186,6 +186,35 @@ impl Leaf for Text {
     }
 }
 
+/// `true` or `false`.
+pub struct Boolean;
+
+/// `true` or `false`.
+pub fn boolean() -> Boolean {
+    Boolean
+}
+
+impl Leaf for Boolean {
+    type Value = bool;
+
+    fn read(&self, given: &Given) -> Result<bool, String> {
+        match given {
+            Given::Boolean(value) => Ok(*value),
+            Given::Text(text) if text == "true" => Ok(true),
+            Given::Text(text) if text == "false" => Ok(false),
+            _ => Err("write true or false, without quotes".to_owned()),
+        }
+    }
+
+    fn show(&self, value: &bool) -> Json {
+        json!(value)
+    }
+
+    fn schema(&self) -> Json {
+        json!({"type": "boolean"})
+    }
+}
+
 /// A path, relative to the folder in which the process was started.
 pub struct Path;
 

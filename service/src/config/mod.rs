@@ -8,6 +8,7 @@
 mod section;
 
 pub mod alerts;
+pub mod auth;
 pub mod engine;
 pub mod epoch;
 mod fault;
@@ -47,6 +48,8 @@ section! {
         save: save::Save = table();
         /// What the HTTP side takes.
         http: http::Http = table();
+        /// Who may do what by HTTP.
+        auth: auth::Auth = table();
         /// Where alerts go beside the log.
         alerts: alerts::Alerts = table();
         /// Kafka as the source of events and the place of alerts. Without this section the embedded log is both.

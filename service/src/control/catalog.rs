@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 use super::files::Rules;
 use super::message::{Kind, Message, Op, Stage};
-use super::versions::{File, Text, Versions};
+use super::versions::{File, Text, Version, Versions};
 use crate::models::change as models;
 use crate::tables::change::{self, Said};
 use crate::tables::contents::Contents;
@@ -183,6 +183,13 @@ impl Catalog {
     pub fn versions(&self, name: &str) -> impl Iterator<Item = (u32, Stage, &str)> {
         let versions = self.rules.get(name).into_iter().flat_map(Versions::all);
         versions.map(|(number, version)| (number, version.stage, version.text.text()))
+    }
+
+    /// Who put a version of a rule; without a number, the one that a stage would be of. None where that is not known.
+    pub fn author(&self, name: &str, version: Option<u32>) -> Option<&str> {
+        let rule = self.rules.get(name)?;
+        let version = version.unwrap_or(rule.present().0);
+        rule.all().find(|(number, _)| *number == version).and_then(|(_, version)| version.author.as_deref())
     }
 
     /// Makes one more generation, of the same rules.
@@ -454,6 +461,9 @@ impl Catalog {
         if !found {
             return Err(Refusal::new(format!("the source holds no rule `{name}`")));
         }
+        if let Some(rule) = self.rules.get_mut(name) {
+            rule.set_author(version, message.author.as_deref().map(Arc::from));
+        }
         self.compile(name)
     }
 
@@ -461,10 +471,12 @@ impl Catalog {
     fn put_draft(&self, message: &Message) -> Result<Catalog, Refusal> {
         let mut tried = self.clone();
         tried.put(message)?;
-        let draft = tried.rules.get(&message.name).map(Versions::present);
-        let (version, text) = draft.map(|(number, version)| (number, version.text.clone())).expect("it was just put");
+        let draft = tried.rules.get(&message.name).map(Versions::present).expect("it was just put");
+        let (number, Version { text, author, .. }) = (draft.0, draft.1.clone());
         let mut changed = self.clone();
-        changed.rules.entry(message.name.clone()).or_default().put(version, text, Stage::Draft);
+        let rule = changed.rules.entry(message.name.clone()).or_default();
+        rule.put(number, text, Stage::Draft);
+        rule.set_author(number, author);
         Ok(changed)
     }
 

@@ -75,6 +75,8 @@ impl Text {
 pub(super) struct Version {
     pub text: Text,
     pub stage: Stage,
+    /// Who put it.
+    pub author: Option<Arc<str>>,
 }
 
 /// A rule with all its versions.
@@ -121,8 +123,15 @@ impl Versions {
 
     /// Adds a version. What was in force retires where this one is to be.
     pub fn put(&mut self, version: u32, text: Text, stage: Stage) {
-        Arc::make_mut(&mut self.all).insert(version, Version { text, stage: Stage::Draft });
+        Arc::make_mut(&mut self.all).insert(version, Version { text, stage: Stage::Draft, author: None });
         self.set_stage(version, stage);
+    }
+
+    /// Notes who put a version.
+    pub fn set_author(&mut self, version: u32, author: Option<Arc<str>>) {
+        if let Some(version) = Arc::make_mut(&mut self.all).get_mut(&version) {
+            version.author = author;
+        }
     }
 
     /// Puts a version at a stage; none where there is no such version.

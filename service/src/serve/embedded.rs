@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, watch};
 
-use super::{Ends, Http, Restored, SOURCE, Settings, is_ready, restored};
+use super::{Ends, Http, Restored, SOURCE, Settings, access, is_ready, restored};
 use crate::api::events::Intake;
 use crate::api::{Embedded, Events, Phase, Service};
 use crate::control::history::History;
@@ -59,7 +59,8 @@ pub fn run(settings: Settings, mut history: History) -> Result<(), String> {
     let dead_letters = DeadLetters::new(log.clone());
     let (intake, standings) = (Intake::new(settings.line_bytes_max), webhooks.standings());
     let events = Events::Log(Embedded { log, intake, dead_letters, reached, webhooks: standings });
-    let service = Arc::new(Service { events, rollout, ask, phase: watched });
+    let access = access(&settings)?;
+    let service = Arc::new(Service { events, rollout, access, ask, phase: watched });
     let http = Http::listen(&settings.listen)?;
     let address = http.address;
     let judging = std::thread::Builder::new().name("matcher".to_owned()).spawn({

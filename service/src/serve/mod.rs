@@ -21,6 +21,9 @@ use tokio::sync::watch;
 use self::kafka::Control;
 use crate::api::server::{Limits, serve};
 use crate::api::{Phase, Service, routes};
+use crate::auth::Access;
+use crate::auth::audit::Audit;
+use crate::auth::tokens::Tokens;
 use crate::config::kafka::Kafka;
 use crate::control::files::Rules;
 use crate::control::history::{Begin, History, data_files};
@@ -69,6 +72,8 @@ pub struct Settings {
     pub matcher: matcher::Settings,
     /// Of connections.
     pub limits: Limits,
+    /// Whether a rule that one has written takes another one to be put in force.
+    pub four_eyes: bool,
     /// The most bytes of a request's body.
     pub body_bytes_max: usize,
     /// The most bytes of an event in it.
@@ -132,6 +137,13 @@ impl Prepared {
             _ => embedded::run(settings, history),
         }
     }
+}
+
+/// Who may come in, and what they did.
+fn access(settings: &Settings) -> Result<Access, String> {
+    let audit = Audit::open(&settings.data.join("audit.jsonl"), clock)?;
+    let tokens = Tokens::open(&settings.data, clock)?;
+    Ok(Access { tokens, audit, four_eyes: settings.four_eyes })
 }
 
 /// The HTTP side, which listens and does not answer yet.

@@ -19,6 +19,8 @@ pub struct Service {
     child: Child,
     /// Where it listens: `http://127.0.0.1:…`.
     pub url: String,
+    /// The token of its administrator.
+    pub token: String,
     said: Arc<Mutex<String>>,
     reading: Option<JoinHandle<()>>,
 }
@@ -60,11 +62,15 @@ impl Service {
                 }
             }
         });
-        let mut service = Service { child, url: String::new(), said, reading: Some(reading) };
+        let (url, token) = (String::new(), String::new());
+        let mut service = Service { child, url, token, said, reading: Some(reading) };
         let begun = Instant::now();
         while begun.elapsed() < DEADLINE {
             if let Some((_, rest)) = service.said().split_once("ready address=") {
                 service.url = format!("http://{}", rest.split_whitespace().next().expect("an address"));
+                let folder = command.get_args().find_map(|set| set.to_str()?.strip_prefix("service.data="));
+                let token = folder.and_then(|folder| std::fs::read_to_string(format!("{folder}/admin-token")).ok());
+                service.token = token.map(|token| token.trim().to_owned()).unwrap_or_default();
                 return Ok(service);
             }
             if service.child.try_wait().expect("it can be asked").is_some() {
@@ -87,6 +93,10 @@ impl Service {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        let theirs = headers.iter().any(|(name, _)| *name == "authorization");
+        if !theirs && !self.token.is_empty() {
+            request = request.header("authorization", format!("Bearer {}", self.token));
+        }
         let request = request.body(body).expect("a request can be made");
         let agent: ureq::Agent =
             ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE)).build().into();
@@ -108,11 +118,15 @@ impl Service {
         self.ask("POST", "/v1/control", &[("content-type", "application/json")], message.as_bytes())
     }
 
+    /// Opens the stream of alerts behind an id.
+    pub fn stream(&self, after: &str) -> ureq::http::Response<ureq::Body> {
+        let request = ureq::get(format!("{}/v1/alerts/stream?after={after}", self.url));
+        request.header("authorization", format!("Bearer {}", self.token)).call().expect("the stream begins")
+    }
+
     /// Reads alerts behind an id until `enough` says so: their ids and JSON.
     pub fn alerts(&self, after: &str, mut enough: impl FnMut(&[(String, String)]) -> bool) -> Vec<(String, String)> {
-        let url = format!("{}/v1/alerts/stream?after={after}", self.url);
-        let response = ureq::get(&url).call().expect("the stream begins");
-        let reader: Box<dyn Read> = Box::new(response.into_body().into_reader());
+        let reader: Box<dyn Read> = Box::new(self.stream(after).into_body().into_reader());
         let mut alerts = Vec::new();
         let mut id = String::new();
         let begun = Instant::now();

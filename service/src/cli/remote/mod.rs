@@ -1,12 +1,14 @@
 //! Commands that talk to a running service.
 
 pub mod apply;
+pub mod audit;
 pub mod diff;
 pub mod dlq;
 pub mod export;
 pub mod history;
 pub mod rollback;
 pub mod tail;
+pub mod token;
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::{Exit, compiled};
+use crate::config::Secret;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,6 +28,9 @@ pub struct Api {
     /// Where the service listens.
     #[arg(long, env = "LAPWING_API", default_value = "http://127.0.0.1:7878")]
     api: String,
+    /// The file with the token to show; else that of the variable `LAPWING_TOKEN` is.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 /// Who changes something, and why: it is kept with the change.
@@ -53,6 +59,41 @@ impl Api {
         format!("{}{path}", self.api.trim_end_matches('/'))
     }
 
+    /// What says who asks; nothing where there is no token.
+    fn token(&self) -> Result<Option<String>, String> {
+        let token = match &self.token_file {
+            Some(path) => Some(Secret::read(&path.display().to_string())?.expose().to_owned()),
+            None => std::env::var("LAPWING_TOKEN").ok().filter(|token| !token.is_empty()),
+        };
+        Ok(token.map(|token| format!("Bearer {}", token.trim())))
+    }
+
+    /// Sends a request.
+    fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Json>,
+        patience: Option<Duration>,
+    ) -> Result<ureq::http::Response<ureq::Body>, String> {
+        let mut request = ureq::http::Request::builder().method(method).uri(self.url(path));
+        if let Some(token) = self.token()? {
+            request = request.header("authorization", token);
+        }
+        let agent = Self::agent(patience);
+        let sent = match body {
+            Some(body) => {
+                let request = request.header("content-type", "application/json").body(body.to_string());
+                agent.run(request.map_err(|e| format!("no request can be made of the token or the address: {e}"))?)
+            }
+            None => {
+                let request = request.body(());
+                agent.run(request.map_err(|e| format!("no request can be made of the token or the address: {e}"))?)
+            }
+        };
+        sent.map_err(|e| self.unreachable(&e))
+    }
+
     fn unreachable(&self, e: &ureq::Error) -> String {
         format!("cannot reach the service at {}: {e}; is `lapwing serve` running there? Name it with --api", self.api)
     }
@@ -77,19 +118,22 @@ impl Api {
 
     /// What a resource says.
     pub fn get(&self, path: &str) -> Result<Json, String> {
-        let response = Self::agent(Some(PATIENCE)).get(self.url(path)).call();
-        Self::answer(response.map_err(|e| self.unreachable(&e))?)
+        Self::answer(self.send("GET", path, None, Some(PATIENCE))?)
     }
 
     /// What a resource answers to a message.
     pub fn post(&self, path: &str, message: &Json) -> Result<Json, String> {
-        let request = Self::agent(Some(PATIENCE)).post(self.url(path)).header("content-type", "application/json");
-        Self::answer(request.send(message.to_string()).map_err(|e| self.unreachable(&e))?)
+        Self::answer(self.send("POST", path, Some(message), Some(PATIENCE))?)
+    }
+
+    /// Takes a resource away.
+    pub fn delete(&self, path: &str) -> Result<Json, String> {
+        Self::answer(self.send("DELETE", path, None, Some(PATIENCE))?)
     }
 
     /// A stream that goes on as long as the service does.
     pub fn stream(&self, path: &str) -> Result<impl Read + use<>, String> {
-        let response = Self::agent(None).get(self.url(path)).call().map_err(|e| self.unreachable(&e))?;
+        let response = self.send("GET", path, None, None)?;
         if response.status().is_success() {
             return Ok(response.into_body().into_reader());
         }

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use self::control::Control;
 use self::tasks::{Task, Tasks};
-use super::{Ends, Http, Settings};
+use super::{Ends, Http, Settings, access};
 use crate::api::{Events, Phase, Service, Topics};
 use crate::config::kafka::Kafka;
 use crate::control::history::History;
@@ -48,7 +48,8 @@ pub fn run(settings: Settings, kafka: &Kafka, history: History, control: Control
     let (phase, watched) = watch::channel(Phase::Recovering);
     let phase = Arc::new(phase);
     let events = Events::Topics(Topics::new(&properties, kafka));
-    let service = Arc::new(Service { events, rollout, ask, phase: watched });
+    let access = access(&settings)?;
+    let service = Arc::new(Service { events, rollout, access, ask, phase: watched });
     let http = Http::listen(&settings.listen)?;
     // Who comes back soon gets its task back at once.
     let instance = format!("{}-{}", kafka.group, instance(&settings.data)?);
