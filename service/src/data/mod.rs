@@ -1,6 +1,6 @@
 //! The data path: lines in, alerts out.
 //!
-//! `decode` makes rows of a line and `lines` batches of many, `pipeline` takes them through order and shards, `alert` writes what comes out, `state` gives all of
+//! `decode` makes rows of a line and `lines` batches of many, `pipeline` takes them through order and shards, `alert` writes what comes out (`alert_schema` describes that), `state` gives all of
 //! it as bytes, and `store` keeps those on disk.
 //!
 //! Of a service `log` keeps what comes and what that gave, and `matcher` judges it. `followed` is what was committed, for those who hand alerts on: `alert_file`
@@ -9,6 +9,7 @@
 
 pub mod alert;
 pub mod alert_file;
+pub mod alert_schema;
 pub mod cards;
 pub mod checkpoint;
 pub mod dead_letters;
