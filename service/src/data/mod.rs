@@ -5,16 +5,18 @@
 //!
 //! Of a service `log` keeps what comes and what that gave, and `matcher` judges it. `followed` is what was committed, for those who hand alerts on: `alert_file`
 //! and `webhook`. `dead_letters` are the events that were not taken, and
-//! `topic_letters` those over Kafka.
+//! `topic_letters` those over Kafka. All of a service is in one `folder`, which `archive` makes one file of.
 
 pub mod alert;
 pub mod alert_file;
 pub mod alert_schema;
+pub mod archive;
 pub mod cards;
 pub mod checkpoint;
 pub mod dead_letters;
 pub mod decode;
 pub mod event_log;
+pub mod folder;
 pub mod followed;
 pub mod generate;
 pub mod kafka;

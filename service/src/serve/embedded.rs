@@ -96,7 +96,7 @@ pub fn run(settings: Settings, mut history: History) -> Result<(), String> {
 }
 
 /// A change that got no place in the log is taken back.
-fn reconcile(history: &mut History, last: u64) -> Result<(), String> {
+pub(super) fn reconcile(history: &mut History, last: u64) -> Result<(), String> {
     while history.next() > last + 1 {
         history.take_back().map_err(|e| format!("the history of the catalog cannot be written: {e}"))?;
     }
