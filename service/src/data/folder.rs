@@ -24,7 +24,7 @@ const LOCK: &str = "lock";
 pub const RESTORING: &str = "restoring";
 
 /// What a folder holds that is its state: folders and files.
-pub const HELD: [&str; 6] = [FORMAT_FILE, "catalog", "state", "log", "webhooks", "alert-file.json"];
+pub const HELD: [&str; 7] = [FORMAT_FILE, "catalog", "state", "log", "files", "webhooks", "alert-file.json"];
 
 #[derive(Serialize, Deserialize)]
 struct Format {

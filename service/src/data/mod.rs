@@ -5,7 +5,7 @@
 //!
 //! Of a service `log` keeps what comes and what that gave, and `matcher` judges it. `followed` is what was committed, for those who hand alerts on: `alert_file`
 //! and `webhook`. `dead_letters` are the events that were not taken, and
-//! `topic_letters` those over Kafka. All of a service is in one `folder`, which `archive` makes one file of.
+//! `topic_letters` those over Kafka. `file_source` takes lines of files in beside those that come by HTTP. All of a service is in one `folder`, which `archive` makes one file of.
 
 pub mod alert;
 pub mod alert_file;
@@ -16,6 +16,7 @@ pub mod checkpoint;
 pub mod dead_letters;
 pub mod decode;
 pub mod event_log;
+pub mod file_source;
 pub mod folder;
 pub mod followed;
 pub mod generate;

@@ -57,6 +57,8 @@ pub struct Settings {
     pub options: Options,
     /// How often the state is saved.
     pub save_every: Duration,
+    /// Files and folders that events are read from.
+    pub files: Vec<PathBuf>,
     /// A file to which alerts are appended.
     pub alert_file: Option<PathBuf>,
     /// Addresses that alerts are posted to.
