@@ -46,6 +46,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Status; 4] = [Status::Open, Status::Updated, Status::Closed, Status::Retracted];
+
     /// The word in the alert.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -62,6 +62,46 @@ fn events_come_from_a_topic_and_alerts_go_to_one_over_restarts_and_changes() {
     drop(service);
 }
 
+#[test]
+fn a_state_that_was_put_back_judges_nothing_anew() {
+    let dir = folder("kafka-state");
+    let topics = Topics::new(Broker::shared(), "state");
+    let lines = stream(&dir.join(&topics.events), 4_000);
+    let (first, rest) = lines.split_at(2_000);
+    let (data, saved, other) = (dir.join("data"), dir.join("a.saved"), dir.join("other"));
+    let state = |arguments: &[&std::ffi::OsStr]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_lapwing")).arg("state").args(arguments).output();
+        let output = output.expect("it starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let service = Service::start(&mut over(&topics, &data)).expect("it is ready");
+    topics.send(first);
+    topics.until_judged(2_000);
+    assert_eq!(service.terminate().0, Some(0));
+    let (code, printed, said) = state(&["inspect".as_ref(), data.as_ref(), "--format".as_ref(), "json".as_ref()]);
+    assert_eq!(code, Some(0), "{said}");
+    let held: Value = serde_json::from_str(&printed).expect("it prints JSON");
+    let place = json!([{"topic": topics.events, "partition": 0, "next": 2_000}]);
+    assert_eq!((&held["log_of"], &held["saved"]["partitions"]), (&json!("kafka"), &place), "{held}");
+    let (code, _, said) = state(&["save".as_ref(), data.as_ref(), "--to".as_ref(), saved.as_ref()]);
+    assert_eq!(code, Some(0), "{said}");
+    let rules = ["--rules", EVENTS, RULES, "--to"].map(str::as_ref);
+    let (code, _, said) = state(&[&["fork".as_ref(), data.as_ref()], rules.as_slice(), &[other.as_ref()]].concat());
+    assert!(code == Some(3) && said.contains("is of a service over Kafka") && !other.exists(), "{said}");
+
+    let service = Service::start(&mut over(&topics, &data)).expect("it is ready");
+    topics.send(rest);
+    topics.until_judged(lines.len() as u64);
+    assert_eq!(service.terminate().0, Some(0));
+    let (code, _, said) =
+        state(&["restore".as_ref(), saved.as_ref(), "--to".as_ref(), data.as_ref(), "--force".as_ref()]);
+    assert_eq!(code, Some(0), "{said}");
+    let service = Service::start(&mut over(&topics, &data)).expect("it is ready");
+    assert_eq!(service.terminate().0, Some(0));
+    assert_eq!(topics.alerts(), run_on(&dir.join(&topics.events), &[], &[EVENTS, RULES]));
+}
+
 /// Alerts without what tells where events stand.
 fn without_places(alerts: &[String]) -> Vec<Value> {
     let one = |alert: &String| {

@@ -22,6 +22,7 @@ use lapwing_engine::slot::Known;
 use lapwing_engine::store::codec::Corrupt;
 use serde_json::Value as Json;
 
+use crate::schema::hold_alert;
 use crate::{onnx, places};
 
 /// Collects what comes out.
@@ -37,7 +38,9 @@ impl Sink for Collected {
     fn alert(&mut self, alert: &Alert<'_>) {
         let mut line = Vec::new();
         alert.write(&mut line);
-        self.alerts.push(serde_json::from_slice(&line).expect("an alert is JSON"));
+        let alert = serde_json::from_slice(&line).expect("an alert is JSON");
+        hold_alert(&alert);
+        self.alerts.push(alert);
     }
 
     fn rejected(&mut self, rejected: Rejected) {

@@ -5,3 +5,4 @@ pub mod onnx;
 mod places;
 pub mod random;
 pub mod scenario;
+pub mod schema;

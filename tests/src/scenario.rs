@@ -23,6 +23,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use crate::engine::compile;
+use crate::schema::hold_alert;
 
 /// A scenario.
 #[derive(Clone, Debug, Deserialize)]
@@ -195,7 +196,9 @@ impl Bench {
                 let alert = Alert { body: &output.body, rules: &self.rules, sources: &self.sources, suppressed };
                 let mut line = Vec::new();
                 alert.write(&mut line);
-                self.alerts.push(plain(serde_json::from_slice(&line).expect("an alert is JSON")));
+                let alert = serde_json::from_slice(&line).expect("an alert is JSON");
+                hold_alert(&alert);
+                self.alerts.push(plain(alert));
             }
         }
     }

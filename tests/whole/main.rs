@@ -1,5 +1,6 @@
 //! One binary for all tests of the whole, so that they link once.
 
+mod alerts;
 mod cards;
 mod changes;
 mod conformance;

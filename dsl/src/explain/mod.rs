@@ -49,6 +49,20 @@ pub struct Explanation {
     pub automaton: Vec<String>,
 }
 
+/// What a rule may hold for one key at worst.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Worst {
+    /// Bytes, beside the key's own.
+    pub bytes: u64,
+    /// Whether there is an end to what it binds; else `bytes` is what it takes beside that.
+    pub bounded: bool,
+}
+
+/// What a rule may hold for one key at worst: the numbers that [`explain`] tells, as one.
+pub fn worst(program: &Program, caps: &Caps) -> Worst {
+    plan::worst(program, caps)
+}
+
 /// Which term of a condition the engine's index finds a first step by.
 pub type Witness<'w> = &'w dyn Fn(&[Expr]) -> Option<usize>;
 

@@ -2,8 +2,8 @@
 
 use rust_decimal::Decimal;
 
-use super::Caps;
 use super::words::Words;
+use super::{Caps, Worst};
 use crate::functions::duration_text;
 use crate::ir::{Aggregate, Expr, Pattern, Reach, StepId, Window, WindowKind};
 use crate::program::Program;
@@ -64,19 +64,38 @@ pub fn index(program: &Program, words: &Words<'_>, witness: super::Witness<'_>) 
 
 /// The worst case for one key.
 pub fn state(program: &Program, words: &Words<'_>, caps: &Caps) -> Vec<String> {
-    let mut lines = vec![runs(program, caps), format!("key: its own bytes and {} more", caps.key_bytes)];
+    let mut lines = vec![in_words(program, caps), format!("key: its own bytes and {} more", caps.key_bytes)];
     for (i, window) in program.rule.windows.iter().enumerate() {
-        let bytes = caps.entry_bytes + value_bytes(window, caps);
+        let (most, bytes) = entries(window, caps);
         let id = crate::ir::WindowId(i as u16);
-        let most = caps.window_entries_max;
-        let (most, ends) = match &window.kind {
-            WindowKind::Over { reach: Reach::Last { n }, .. } => (most.min(*n as usize), "; time does not end it"),
-            WindowKind::Over { reach: Reach::Delta { .. }, .. } => (most, "; time does not end it"),
-            _ => (most, ""),
+        let ends = match &window.kind {
+            WindowKind::Over { reach: Reach::Last { .. } | Reach::Delta { .. }, .. } => "; time does not end it",
+            _ => "",
         };
         lines.push(format!("window: {}; at most {most} entries of {bytes} bytes{ends}", words.window(id)));
     }
     lines
+}
+
+/// What a rule may hold for one key at worst, beside the key's own bytes: the sum of what [`state`] says.
+pub fn worst(program: &Program, caps: &Caps) -> Worst {
+    let windows = program.rule.windows.iter().map(|window| {
+        let (most, bytes) = entries(window, caps);
+        (most as u64).saturating_mul(bytes as u64)
+    });
+    let beside = windows.fold(caps.key_bytes as u64, u64::saturating_add);
+    let runs = runs(program, caps);
+    let of_runs = runs.as_ref().map_or(0, |runs| runs.most.saturating_mul(runs.one));
+    Worst { bytes: beside.saturating_add(of_runs), bounded: runs.is_none_or(|runs| runs.bounded) }
+}
+
+/// How many entries a window has at most, and the bytes of one.
+fn entries(window: &Window, caps: &Caps) -> (usize, usize) {
+    let most = match &window.kind {
+        WindowKind::Over { reach: Reach::Last { n }, .. } => caps.window_entries_max.min(*n as usize),
+        _ => caps.window_entries_max,
+    };
+    (most, caps.entry_bytes + value_bytes(window, caps))
 }
 
 /// Bytes that the value of a window's entry takes, with what is carried along for it.
@@ -106,7 +125,16 @@ fn value_bytes(window: &Window, caps: &Caps) -> usize {
     }
 }
 
-fn runs(program: &Program, caps: &Caps) -> String {
+/// The runs of a rule for one key.
+struct Runs {
+    most: u64,
+    /// Bytes of one; where a repetition has no end, of one that has bound nothing.
+    one: u64,
+    bounded: bool,
+}
+
+/// None where every match is complete with its first event.
+fn runs(program: &Program, caps: &Caps) -> Option<Runs> {
     let waits = program.nfa.states.iter().any(|s| s.is_pending())
         || program
             .nfa
@@ -115,7 +143,7 @@ fn runs(program: &Program, caps: &Caps) -> String {
             .flat_map(|s| &s.leaves)
             .any(|l| l.stays || l.forks.iter().any(|f| f.target.is_some()));
     if !waits {
-        return "no runs: every match is complete with its first event".to_owned();
+        return None;
     }
     let most = match program.rule.mode {
         MatchMode::Last => {
@@ -136,18 +164,23 @@ fn runs(program: &Program, caps: &Caps) -> String {
         (caps.event_bytes + values) as u64
     };
     let run = caps.run_bytes as u64;
+    let bytes = bound(&program.rule.pattern, &event);
+    Some(Runs { most, one: run + bytes.unwrap_or_default(), bounded: bytes.is_some() })
+}
+
+fn in_words(program: &Program, caps: &Caps) -> String {
+    let Some(Runs { most, one, bounded }) = runs(program, caps) else {
+        return "no runs: every match is complete with its first event".to_owned();
+    };
     let life = program
         .rule
         .within
         .map(|w| format!(", each ended {} after its first event", duration_text(w)))
         .unwrap_or_default();
-    match bound(&program.rule.pattern, &event) {
-        Some(bytes) => {
-            let one = run + bytes;
-            format!("at most {most} runs of {one} bytes{life}: {} bytes", most.saturating_mul(one))
-        }
-        None => format!(
-            "at most {most} runs of {run} bytes and what they bind{life}; a repetition without end binds as many events as fit into that time"
+    match bounded {
+        true => format!("at most {most} runs of {one} bytes{life}: {} bytes", most.saturating_mul(one)),
+        false => format!(
+            "at most {most} runs of {one} bytes and what they bind{life}; a repetition without end binds as many events as fit into that time"
         ),
     }
 }

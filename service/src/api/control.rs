@@ -122,8 +122,10 @@ pub(super) async fn plan(
         || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the service is stopping", "try again when it has started");
     service.ask.send(answer).await.map_err(|_| stopped())?;
     let live = live.await.map_err(|_| stopped())?;
-    let (rules, generation) = service.rollout.plan(&body, &live).await?;
-    Ok(Json(json!({"generation": generation, "rules": rules})))
+    let (plan, generation) = service.rollout.plan(&body, &live).await?;
+    let mut answer = json!(plan);
+    answer["generation"] = json!(generation);
+    Ok(Json(answer))
 }
 
 /// All rules with their versions, and the other declarations.

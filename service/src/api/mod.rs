@@ -35,6 +35,7 @@ use crate::auth::{Access, Permission};
 use crate::config::kafka::{Kafka, TopicBy};
 use crate::control::rollout::Rollout;
 use crate::data::dead_letters::DeadLetters;
+use crate::data::file_source;
 use crate::data::kafka::Properties;
 use crate::data::log::embedded::Log;
 use crate::data::log::reached::Reached;
@@ -75,6 +76,8 @@ pub struct Embedded {
     pub reached: Arc<Reached>,
     /// How each webhook is.
     pub webhooks: Vec<Standing>,
+    /// How each file or folder is that events are read from.
+    pub files: Vec<file_source::Shared>,
 }
 
 /// So many streams of alerts read topics at once, each by a connection of its own.

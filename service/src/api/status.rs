@@ -1,6 +1,6 @@
 //! `GET /v1/status`: how the service is, for a person who looks and a program that watches.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
@@ -8,6 +8,7 @@ use axum::extract::State;
 use serde_json::{Map, Value, json};
 
 use super::{Embedded, Events, Phase, Service, Topics};
+use crate::data::file_source::Shared;
 use crate::data::kafka::{Error, Partition, Reader};
 
 /// How long brokers may take to answer.
@@ -58,7 +59,7 @@ fn of_topics(topics: &Topics) -> Result<Value, Error> {
 
 /// Places are bytes since the log began.
 fn of_log(embedded: &Embedded, status: &mut Value) {
-    let Embedded { log, reached, webhooks, .. } = embedded;
+    let Embedded { log, reached, webhooks, files, .. } = embedded;
     // In this order: what was judged is never behind what there is.
     let (judged, end) = (reached.judged(), log.durable().place());
     status["log"] = json!({
@@ -72,4 +73,6 @@ fn of_log(embedded: &Embedded, status: &mut Value) {
     let counts = reached.dead_letters().map(|(kind, count)| (kind.to_owned(), json!(count)));
     status["dead_letters"] = Value::Object(Map::from_iter(counts));
     status["webhooks"] = webhooks.iter().map(|webhook| json!(webhook.now())).collect();
+    let now = |file: &Shared| json!(*file.lock().unwrap_or_else(PoisonError::into_inner));
+    status["files"] = files.iter().map(now).collect();
 }

@@ -14,6 +14,7 @@ mod fmt;
 mod generate;
 mod remote;
 pub mod run;
+mod schema;
 mod serve;
 mod state;
 mod test;
@@ -86,6 +87,8 @@ enum Command {
     State(state::Arguments),
     /// Show the configuration of the service, check it, describe it.
     Config(config::Arguments),
+    /// Print the JSON Schema of what leaves.
+    Schema(schema::Arguments),
 }
 
 /// How a command ended.
@@ -147,6 +150,7 @@ pub fn run_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>
         Command::Dlq(a) => remote::dlq::run(&a),
         Command::State(a) => state::run(&a),
         Command::Config(a) => config::run(&a),
+        Command::Schema(a) => schema::run(&a),
     }
 }
 

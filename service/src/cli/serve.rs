@@ -67,6 +67,7 @@ fn settings(config: &Config) -> Settings {
         threads: engine.threads.into(),
         options: Options { order: engine.order, lateness: millis(engine.lateness), ..Options::default() },
         save_every: save.every,
+        files: log.source.iter().map(|source| source.path.clone()).collect(),
         alert_file: alerts.file.clone(),
         webhooks: alerts.webhook.iter().map(webhook_settings).collect(),
         memory: engine.memory,

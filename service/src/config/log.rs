@@ -1,9 +1,10 @@
 //! `[log]`
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::engine::LONGEST_MS;
-use super::kinds::{or, size, time};
+use super::kinds::{or, path, size, tables, time};
 
 section! {
     /// The embedded log, which keeps events and alerts where there is no Kafka.
@@ -16,5 +17,15 @@ section! {
         retain_bytes: u64 = or(size(1 << 20..=1 << 60), "10GiB");
         /// The longest that an append waits for others before all are made durable together; at 0s only until the one before is.
         sync_every: Duration = or(time(0..=10_000), "0s");
+        /// Files that events are read from, beside those that come by HTTP.
+        source: Vec<Source> = tables();
+    }
+}
+
+section! {
+    /// Files that events are read from.
+    Source {
+        /// A file of JSON lines, or a folder of them, to which lines are appended while the service runs.
+        path: PathBuf = path();
     }
 }

@@ -152,6 +152,18 @@ fn contradictions(config: &Config, settings: &[Setting]) -> Vec<Fault> {
     }
     if let Some(kafka) = &config.kafka {
         topics(kafka, &mut fault);
+        if !log.source.is_empty() {
+            let instead = "with `[kafka]` events are read from topics; take it away, or name the folder as `history` of a [[kafka.source]]";
+            fault("log.source.0.path", instead.to_owned());
+        }
+    }
+    for (at, source) in log.source.iter().enumerate() {
+        if log.source[..at].iter().any(|earlier| earlier.path == source.path) {
+            fault(
+                &format!("log.source.{at}.path"),
+                format!("`{}` is named twice; name it once", source.path.display()),
+            );
+        }
     }
     faults
 }

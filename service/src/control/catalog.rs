@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use lapwing_dsl::compile::walk::data_read;
 use lapwing_dsl::diagnostics::{Diagnostic, JsonDiagnostic, render, to_json};
+use lapwing_dsl::explain::{Worst, worst};
 use lapwing_dsl::program::Program;
 use lapwing_dsl::schema::Schema;
 use lapwing_dsl::syntax::ast::Decl;
 use lapwing_dsl::syntax::{FileId, Source, Sources, parse};
 use lapwing_dsl::{Loaded, load};
 use lapwing_engine::data::Data;
+use lapwing_engine::limits::Limits;
 use lapwing_engine::rule_set::{LiveRule, RuleSet};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -249,6 +251,26 @@ impl Catalog {
         let set = RuleSet::new(self.generation, self.schema.clone(), rules);
         let set = set.map_err(|refused| Refusal::new(refused.to_string()))?;
         Ok(set.with_data(self.generation, Arc::new(self.contents.data(&self.schema))))
+    }
+
+    /// The live rules that read a list, a table or a model, in order of their names.
+    pub fn readers(&self, kind: Kind, name: &str) -> Vec<&str> {
+        let reads = |program: &Program| {
+            let read = data_read(&program.rule);
+            match kind {
+                Kind::List => read.lists.contains(name),
+                Kind::Table => read.tables.contains(name),
+                Kind::Model => read.models.contains(name),
+                Kind::Rule | Kind::Rules => false,
+            }
+        };
+        self.live().filter(|(program, _)| reads(program)).map(|(program, _)| program.rule.name.as_str()).collect()
+    }
+
+    /// What each live rule may hold for one key at worst, by name.
+    pub fn worst(&self) -> BTreeMap<&str, Worst> {
+        let caps = Limits::default().explained();
+        self.live().map(|(program, _)| (program.rule.name.as_str(), worst(program, &caps))).collect()
     }
 
     fn live(&self) -> impl Iterator<Item = (&Arc<Program>, u32)> {

@@ -93,7 +93,23 @@ impl History {
         fs::create_dir_all(folder).map_err(cannot)?;
         let mut options = OpenOptions::new();
         let file = options.read(true).append(true).create(true).open(&path).map_err(cannot)?;
-        let text = fs::read(&path).map_err(cannot)?;
+        let (mut history, torn) = History::read(folder, &path, file)?;
+        if torn {
+            history.cut().map_err(cannot)?;
+        }
+        Ok(history)
+    }
+
+    /// The history of a folder, only to be looked at: a service may be writing to it.
+    pub fn look(folder: &Path) -> Result<History, String> {
+        let path = folder.join(FILE);
+        let file = File::open(&path).map_err(|e| format!("`{}`: {e}", path.display()))?;
+        Ok(History::read(folder, &path, file)?.0)
+    }
+
+    /// Reads all changes; and whether there is more, which was not wholly written.
+    fn read(folder: &Path, path: &Path, file: File) -> Result<(History, bool), String> {
+        let text = fs::read(path).map_err(|e| format!("`{}`: {e}", path.display()))?;
         let whole = memchr::memrchr(b'\n', &text).map_or(0, |i| i + 1);
         let mut changes: Vec<Change> = Vec::new();
         for (i, line) in text[..whole].split(|b| *b == b'\n').filter(|l| !l.is_empty()).enumerate() {
@@ -104,16 +120,23 @@ impl History {
             }
             changes.push(change);
         }
-        let mut history = History { folder: folder.to_owned(), file, length: whole as u64, changes };
-        if text.len() > whole {
-            history.cut().map_err(cannot)?;
-        }
-        Ok(history)
+        let history = History { folder: folder.to_owned(), file, length: whole as u64, changes };
+        Ok((history, text.len() > whole))
     }
 
     /// The changes.
     pub fn changes(&self) -> &[Change] {
         &self.changes
+    }
+
+    /// Whether its changes come from a control topic.
+    pub fn is_of_topic(&self) -> bool {
+        self.changes.first().is_some_and(|begin| begin.offset.is_some())
+    }
+
+    /// Looks only at the changes up to one.
+    pub fn look_up_to(&mut self, last: u64) {
+        self.changes.truncate(usize::try_from(last).unwrap_or(usize::MAX).saturating_add(1));
     }
 
     /// The secret of the key hash.

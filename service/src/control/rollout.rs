@@ -17,7 +17,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::catalog::{Catalog, Refusal};
 use super::history::{Change, History, What};
 use super::message::Message;
-use super::plan::{Planned, plan};
+use super::plan::{Plan, plan};
 use super::topic::ControlTopic;
 use crate::data::log::embedded::{Log, NotAppended};
 
@@ -150,7 +150,7 @@ impl Rollout {
     }
 
     /// What a control message would do, where so many runs live, by rule; and the generation that it would make.
-    pub async fn plan(&self, text: &str, live: &BTreeMap<String, usize>) -> Result<(Vec<Planned>, u64), NotAccepted> {
+    pub async fn plan(&self, text: &str, live: &BTreeMap<String, usize>) -> Result<(Plan, u64), NotAccepted> {
         let message: Message = serde_json::from_str(text).map_err(|e| NotAccepted::NoMessage(e.to_string()))?;
         let catalog = self.catalog().await;
         let planned = tokio::task::block_in_place(|| plan(&catalog, &message, live)).map_err(NotAccepted::Refused)?;

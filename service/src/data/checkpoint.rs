@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lapwing_engine::order::Order;
 use lapwing_engine::rule_set::RuleSet;
 use lapwing_engine::store::codec::{Corrupt, Writer};
 use lapwing_engine::store::seal;
@@ -59,9 +60,7 @@ impl Checkpoints {
     pub fn open(folder: &Path, every: Duration, memory: u64) -> Result<(Checkpoints, Option<Checkpoint>), String> {
         let memory = usize::try_from(memory).unwrap_or(usize::MAX);
         let options = Options { cache: (memory / CACHE_SHARE).min(CACHE_MAX), ..Options::default() };
-        let (store, saved) = Store::open(folder, options).map_err(|e| e.to_string())?;
-        let last = saved.map(|saved| Ok(Checkpoint { place: decode(&saved.place)?, rest: saved.rest })).transpose();
-        let last = last.map_err(|e: Corrupt| format!("the state in `{}`: {e}", folder.display()))?;
+        let (store, last) = open(folder, options)?;
         let checkpoints = Checkpoints { store, every, last: Instant::now(), memory, judged: 0, under_way: None };
         Ok((checkpoints, last))
     }
@@ -114,6 +113,50 @@ impl Checkpoints {
         let place = self.under_way.take().unwrap_or_default();
         done.map(|()| place)
     }
+}
+
+/// A state that is only looked at: a service may be writing to its folder.
+pub struct Looked {
+    store: Store,
+    /// The last one that was saved.
+    pub last: Checkpoint,
+}
+
+impl Looked {
+    /// The last state of a folder; none where none was saved.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(folder: &Path) -> Result<Option<Looked>, String> {
+        if !Store::is_in(folder) {
+            return Ok(None);
+        }
+        let (store, last) = open(folder, Options { read_only: true, ..Options::default() })?;
+        Ok(last.map(|last| Looked { store, last }))
+    }
+
+    /// The pipeline with all its keys, under the rule sets that it belongs to.
+    ///
+    /// # Errors
+    /// What is there does not belong to them, or is damaged.
+    pub fn load(&self, sets: Vec<Arc<RuleSet>>, of: Of) -> Result<Pipeline, String> {
+        self.store.load(sets, of, 1, &self.last.rest, true).map_err(|e| e.to_string())
+    }
+
+    /// The order of events that it was saved under.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn order(&self) -> Result<Order, String> {
+        Pipeline::order_of(&self.last.rest).map_err(|e| e.to_string())
+    }
+}
+
+fn open(folder: &Path, options: Options) -> Result<(Store, Option<Checkpoint>), String> {
+    let (store, saved) = Store::open(folder, options).map_err(|e| e.to_string())?;
+    let last = saved.map(|saved| Ok(Checkpoint { place: decode(&saved.place)?, rest: saved.rest })).transpose();
+    let last = last.map_err(|e: Corrupt| format!("the state in `{}`: {e}", folder.display()))?;
+    Ok((store, last))
 }
 
 fn encode(place: &Place) -> Vec<u8> {

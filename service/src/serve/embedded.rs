@@ -1,7 +1,9 @@
 //! A service over its own log.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
@@ -12,11 +14,15 @@ use crate::control::history::History;
 use crate::control::rollout::{Places, Ready, Rollout};
 use crate::data::alert_file::AlertFile;
 use crate::data::dead_letters::DeadLetters;
+use crate::data::file_source::FileSource;
 use crate::data::followed::FollowedLog;
 use crate::data::log::embedded::Log;
 use crate::data::log::events::LogEvents;
 use crate::data::matcher::{Matcher, Stopped};
 use crate::data::webhook::all::Webhooks;
+
+/// How long anything is waited for before it is looked whether the service ends.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Runs the service until a signal of the system ends it, or something fails.
 pub fn run(settings: Settings, mut history: History) -> Result<(), String> {
@@ -58,7 +64,11 @@ pub fn run(settings: Settings, mut history: History) -> Result<(), String> {
     let phase = Arc::new(phase);
     let dead_letters = DeadLetters::new(log.clone());
     let (intake, standings) = (Intake::new(settings.line_bytes_max), webhooks.standings());
-    let events = Events::Log(Embedded { log, intake, dead_letters, reached, webhooks: standings });
+    let folder = settings.data.join("files");
+    let open = |path: &PathBuf| FileSource::open(path, &folder, settings.line_bytes_max, log.clone());
+    let sources: Vec<FileSource> = settings.files.iter().map(open).collect::<Result<_, _>>()?;
+    let files = sources.iter().map(FileSource::standing).collect();
+    let events = Events::Log(Embedded { log, intake, dead_letters, reached, webhooks: standings, files });
     let access = access(&settings)?;
     let service = Arc::new(Service { events, rollout, access, ask, phase: watched });
     let http = Http::listen(&settings.listen)?;
@@ -82,7 +92,19 @@ pub fn run(settings: Settings, mut history: History) -> Result<(), String> {
         std::thread::spawn(move || file.run(&judged))
     });
     let webhooks = webhooks.run().map_err(|e| e.to_string())?;
+    let reading = sources.into_iter().map(|source| {
+        let phase = phase.subscribe();
+        std::thread::spawn(move || {
+            while *phase.borrow() == Phase::Recovering {
+                std::thread::sleep(LOOK);
+            }
+            source.run(|| *phase.borrow() == Phase::Stopping);
+        })
+    });
+    let reading: Vec<_> = reading.collect();
     http.run(service, &settings, &phase);
+    // What they have taken is judged before the end.
+    reading.into_iter().for_each(|thread| drop(thread.join()));
     stop.store(true, Ordering::Release);
     let result = judging.join().map_err(|_| "the matcher has failed".to_owned());
     let result = result.and_then(|done| done.map_err(|stopped: Stopped| stopped.to_string()));
@@ -97,7 +119,7 @@ pub fn run(settings: Settings, mut history: History) -> Result<(), String> {
 }
 
 /// A change that got no place in the log is taken back.
-fn reconcile(history: &mut History, last: u64) -> Result<(), String> {
+pub(super) fn reconcile(history: &mut History, last: u64) -> Result<(), String> {
     while history.next() > last + 1 {
         history.take_back().map_err(|e| format!("the history of the catalog cannot be written: {e}"))?;
     }

@@ -1,10 +1,11 @@
 //! A service from its start to its end: the catalog, the log and the state are opened in this order, what was judged is caught up with, then
 //! events are taken. At the end nothing new is taken, what was taken is judged, committed and saved.
 //!
-//! `embedded` is the service over its own log, `kafka` the one over topics.
+//! `embedded` is the service over its own log, `kafka` the one over topics. `kept` is what a service that does not run has in its folder.
 
 mod embedded;
 mod kafka;
+pub mod kept;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use crate::control::files::Rules;
 use crate::control::history::{Begin, History, data_files};
 use crate::data::checkpoint::{self, Checkpoints};
 use crate::data::event_log::Place;
+use crate::data::folder::Folder;
 use crate::data::log::embedded as log;
 use crate::data::matcher;
 use crate::data::pipeline::{Options, Pipeline};
@@ -58,6 +60,8 @@ pub struct Settings {
     pub options: Options,
     /// How often the state is saved.
     pub save_every: Duration,
+    /// Files and folders that events are read from.
+    pub files: Vec<PathBuf>,
     /// A file to which alerts are appended.
     pub alert_file: Option<PathBuf>,
     /// Addresses that alerts are posted to.
@@ -82,6 +86,8 @@ pub struct Settings {
 
 /// A service that is set up and has not begun.
 pub struct Prepared {
+    /// Nobody else uses it meanwhile.
+    folder: Folder,
     settings: Settings,
     history: History,
     /// The control topic, where Kafka serves.
@@ -94,9 +100,10 @@ impl Prepared {
     /// # Errors
     /// The folder cannot be used, or Kafka not be reached.
     pub fn new(settings: Settings) -> Result<Prepared, String> {
+        let folder = Folder::open(&settings.data)?;
         let mut history = History::open(&settings.data.join("catalog"))?;
         let control = settings.kafka.as_ref().map(|kafka| Control::open(kafka, &mut history)).transpose()?;
-        Ok(Prepared { settings, history, control })
+        Ok(Prepared { folder, settings, history, control })
     }
 
     /// Whether the service never ran: it begins with rule files.
@@ -131,11 +138,13 @@ impl Prepared {
     /// # Errors
     /// What failed, and what to mend.
     pub fn run(self) -> Result<(), String> {
-        let Prepared { settings, history, control } = self;
-        match (control, settings.kafka.clone()) {
+        let Prepared { folder, settings, history, control } = self;
+        let result = match (control, settings.kafka.clone()) {
             (Some(control), Some(kafka)) => kafka::run(settings, &kafka, history, control),
             _ => embedded::run(settings, history),
-        }
+        };
+        drop(folder);
+        result
     }
 }
 

@@ -69,9 +69,36 @@ impl Plan {
             Format::Text if rules.is_empty() => {
                 outln!("nothing changes: the service runs these rules, generation {}", plan["generation"])
             }
-            Format::Text => rules.iter().for_each(tell),
+            Format::Text => tell_all(&plan),
         }
         Ok(())
+    }
+}
+
+/// Says what a change does.
+pub fn tell_all(plan: &Json) {
+    plan["rules"].as_array().into_iter().flatten().for_each(tell);
+    for read in plan["readers"].as_array().into_iter().flatten() {
+        let names = |member: &str| {
+            let names: Vec<&str> = read[member].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+            names.join(", ")
+        };
+        let (by, no_longer) = (names("rules"), names("no_longer"));
+        let by = if by.is_empty() { "no live rule".to_owned() } else { by };
+        let no_longer = if no_longer.is_empty() { no_longer } else { format!("; no longer by {no_longer}") };
+        let word = |member: &str| read[member].as_str().unwrap_or_default();
+        outln!("{} {}: read by {by}{no_longer}", word("kind"), word("name"));
+    }
+    let worst = &plan["worst"];
+    outln!("all rules, for one key at worst: {} → {}", worst_of(&worst["before"]), worst_of(&worst["after"]));
+}
+
+/// What is held at worst, in words.
+fn worst_of(worst: &Json) -> String {
+    let beside = if worst["bounded"] == false { " and what repetitions without end bind" } else { "" };
+    match worst["bytes"].as_u64() {
+        Some(bytes) => format!("{bytes} bytes{beside}"),
+        None => "nothing".to_owned(),
     }
 }
 
@@ -94,4 +121,8 @@ fn tell(planned: &Json) {
         outln!("    {runs}{live}");
     }
     planned["details"].as_array().into_iter().flatten().filter_map(Json::as_str).for_each(|d| outln!("    {d}"));
+    let worst = &planned["worst"];
+    if worst["before"] != worst["after"] {
+        outln!("    for one key at worst: {} → {}", worst_of(&worst["before"]), worst_of(&worst["after"]));
+    }
 }

@@ -142,7 +142,7 @@ impl Api {
 }
 
 /// The message that makes all rules as some files say; they compile.
-fn rules_message(paths: &[PathBuf]) -> Result<Json, Exit> {
+pub fn rules_message(paths: &[PathBuf]) -> Result<Json, Exit> {
     let rules = compiled(paths)?;
     let files: Vec<Json> = rules.texts().into_iter().map(|(path, text)| json!({"path": path, "text": text})).collect();
     let from: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();

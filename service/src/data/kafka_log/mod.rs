@@ -124,6 +124,16 @@ pub fn source_names(place: &Place, sources: &[Source]) -> Result<Vec<String>, St
     Ok(names)
 }
 
+/// What is read next of each partition at a place, by the name of the source.
+///
+/// # Errors
+/// The place cannot be read.
+pub fn positions_of(place: &Place) -> Result<Vec<(String, u16, u64)>, String> {
+    let Saved { sources, positions, .. } = saved(place)?;
+    let name = |source: u16| sources.get(usize::from(source)).cloned().unwrap_or_default();
+    Ok(positions.into_iter().map(|Mark(source, partition, next)| (name(source), partition, next)).collect())
+}
+
 fn saved(place: &Place) -> Result<Saved, String> {
     match place.more.as_slice() {
         [] => Ok(Saved::default()),

@@ -196,6 +196,14 @@ impl Log {
         answer.await.unwrap_or(Err(NotAppended::Closed))
     }
 
+    /// The same for who is no task: waits until they are on the disk.
+    pub fn append_and_wait(&self, lines: Vec<u8>, count: u64, key: String) -> Result<Appended, NotAppended> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Events { lines, count, key: Some(key), reply };
+        self.requests.blocking_send(request).map_err(|_| NotAppended::Closed)?;
+        answer.blocking_recv().unwrap_or(Err(NotAppended::Closed))
+    }
+
     /// Appends that a change of the catalog takes over; returns its place.
     pub async fn change(&self, number: u64) -> Result<u64, NotAppended> {
         let (reply, answer) = oneshot::channel();

@@ -174,13 +174,7 @@ impl Segments {
             Err(fs::TryLockError::WouldBlock) => return Err(LogError::InUse(folder.to_owned())),
             Err(fs::TryLockError::Error(e)) => return Err(LogError::Io(lock_path, e)),
         }
-        let mut bases = Vec::new();
-        for entry in fs::read_dir(folder).map_err(io(folder))? {
-            let name = entry.map_err(io(folder))?.file_name();
-            let base = name.to_str().and_then(|n| n.strip_suffix(".log")).and_then(|n| n.parse::<u64>().ok());
-            bases.extend(base);
-        }
-        bases.sort_unstable();
+        let mut bases = bases_in(folder)?;
         // One that was begun and got no whole head holds nothing.
         if let Some(last) = bases.last().copied()
             && fs::metadata(path_of(folder, last)).map_err(io(&path_of(folder, last)))?.len() < HEAD
@@ -316,6 +310,60 @@ impl Segments {
             gone += 1;
         }
     }
+}
+
+/// The places where the files of a folder begin, in order.
+fn bases_in(folder: &Path) -> Result<Vec<u64>, LogError> {
+    let io = |e: io::Error| LogError::Io(folder.to_owned(), e);
+    let mut bases = Vec::new();
+    for entry in fs::read_dir(folder).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        let base = name.to_str().and_then(|n| n.strip_suffix(".log")).and_then(|n| n.parse::<u64>().ok());
+        bases.extend(base);
+    }
+    bases.sort_unstable();
+    Ok(bases)
+}
+
+/// A log that is only looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// The place that it is kept from.
+    pub oldest: u64,
+    /// The place of the next record.
+    pub end: u64,
+    /// How far it has come.
+    pub progress: Progress,
+}
+
+/// Looks at the log of a folder, which somebody may be writing to; none where there is none yet.
+///
+/// # Errors
+/// It cannot be read, or is damaged.
+pub fn look(folder: &Path) -> Result<Option<Looked>, LogError> {
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let bases = bases_in(folder)?;
+    let mut found = None;
+    // The last file may just have been begun.
+    for base in bases.iter().rev().take(2) {
+        let path = path_of(folder, *base);
+        let io = |e: io::Error| LogError::Io(path.clone(), e);
+        let file = File::open(&path).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        if length < HEAD {
+            continue;
+        }
+        let mut bytes = [0; HEAD as usize];
+        file.read_exact_at(&mut bytes, 0).map_err(io)?;
+        let progress = read_head(&bytes, *base).map_err(|e| LogError::Damaged(path.clone(), 0, e))?;
+        let segment = Segment { base: *base, end: base + length, progress, file, path: path.clone() };
+        let (progress, end) = scan(&segment, &mut |_| {})?;
+        found = Some(Looked { oldest: bases[0], end, progress });
+        break;
+    }
+    Ok(found)
 }
 
 /// Makes a file with its head, on the disk.

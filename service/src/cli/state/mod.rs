@@ -1,4 +1,8 @@
-//! `lapwing state`: looks into the saved state of a run, keeps and brings back copies, and takes one over to other rules.
+//! `lapwing state`: looks into the saved state of a run or of a service, keeps and brings back copies, and takes one over to other rules.
+//!
+//! What is a service's is in `service`; all else here is a run's.
+
+mod service;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +30,7 @@ pub struct Arguments {
 enum What {
     /// Say what a state holds.
     Inspect {
-        /// A folder of `run --state`, or a file that `state save` wrote.
+        /// A folder of `run --state`, the `service.data` of a service, or a file that `state save` wrote.
         state: PathBuf,
         /// For whom to print.
         #[arg(long, value_enum, default_value_t)]
@@ -34,17 +38,17 @@ enum What {
     },
     /// Keep a copy of a state, once it was read and found whole.
     Save {
-        /// The folder of `run --state`.
+        /// The folder of `run --state`, or the `service.data` of a service that does not run.
         state: PathBuf,
         /// The file to write.
         #[arg(long)]
         to: PathBuf,
     },
-    /// Bring a copy back: a run that was stopped goes on from there.
+    /// Bring a copy back: a run or a service that was stopped goes on from there.
     Restore {
         /// A file that `state save` wrote.
         saved: PathBuf,
-        /// The folder of `run --state`.
+        /// The folder of `run --state`, or the `service.data` of a service.
         #[arg(long)]
         to: PathBuf,
         /// Also where the folder holds a state, which is lost.
@@ -58,35 +62,45 @@ enum What {
 /// Arguments of `state fork`.
 #[derive(clap::Args)]
 struct Fork {
-    /// A folder of `run --state`, or a file that `state save` wrote.
+    /// A folder of `run --state`, the `service.data` of a service that does not run, or a file that `state save` wrote.
     state: PathBuf,
     /// The other rules: files, or folders of them.
     #[arg(long, required = true, num_args = 1..)]
     rules: Vec<PathBuf>,
-    /// The folder with what lists and tables hold from here on.
+    /// The folder with what lists and tables hold from here on; those of a service hold what they held.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// The folder for the copy, to be given to `run --state`; it must not hold a state.
+    /// The folder for the copy, to be given to `run --state`, or as `service.data` to a second service; it must not hold a state.
     #[arg(long)]
     to: PathBuf,
-    /// The file for the alerts of the run that goes on, to be given to `run --output`: what the change itself lets go is written there.
+    /// The file for the alerts of the run that goes on, to be given to `run --output`: what the change itself lets go is written there. A service
+    /// has none.
     #[arg(long)]
-    output: PathBuf,
+    output: Option<PathBuf>,
 }
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Exit {
     let done = match &arguments.what {
+        What::Inspect { state, format } if service::is_of(state) => service::inspect(state, *format),
         What::Inspect { state, format } => inspect(state, *format),
+        What::Save { state, to } if service::is_of(state) => service::save(state, to),
         What::Save { state, to } => save(state, to),
+        What::Restore { saved, to, force } if service::is_of(saved) => service::restore(saved, to, *force),
         What::Restore { saved, to, force } => restore(saved, to, *force),
+        What::Fork(fork) if service::is_of(&fork.state) => return service::fork(fork),
         What::Fork(fork) => return fork.run(),
     };
     done.map_or_else(refuse, |()| Exit::Well)
 }
 
 fn load(path: &Path) -> Result<Kept, String> {
-    Kept::read(path)?.ok_or_else(|| format!("there is no state: `{}` holds none", path.display()))
+    Kept::read(path)?.ok_or_else(|| {
+        format!(
+            "there is no state: `{}` holds none; name a folder of `lapwing run --state`, the `service.data` of a service, or a file of `lapwing state save`",
+            path.display()
+        )
+    })
 }
 
 /// A state as one file holds it.
@@ -118,6 +132,12 @@ fn put_into(saved: &Saved, to: &Path, force: bool) -> Result<(), String> {
     if Kept::is_in(to) && !force {
         return Err(format!(
             "`{}` holds a state already: name another folder, or say --force to lose it",
+            to.display()
+        ));
+    }
+    if service::is_of(to) {
+        return Err(format!(
+            "`{}` is the folder of a service, and this the state of a run: name another folder",
             to.display()
         ));
     }
@@ -211,10 +231,12 @@ impl Fork {
         if Kept::is_in(&self.to) {
             return Err(format!("`{}` holds a state already: name another folder", self.to.display()));
         }
-        if self.output.exists() {
+        let output =
+            self.output.as_deref().ok_or("--output is missing: the file for the alerts of the run that goes on")?;
+        if output.exists() {
             return Err(format!(
                 "`{}` is there already: name another file for the alerts of the fork",
-                self.output.display()
+                output.display()
             ));
         }
         let now = Catalog::new(rules, contents.clone()).map_err(|refusal| refusal.message)?;
@@ -222,11 +244,11 @@ impl Fork {
         let next = catalog.succeeded_by(rules, contents).map_err(|refusal| refusal.message)?;
         refuse_unfilled(&next, |_, _| false, false)?;
         saved.story.goes_on_with(rules);
-        let mut writer = Writer::open(&self.output, None, Written::default())?;
+        let mut writer = Writer::open(output, None, Written::default())?;
         let before: usize = pipeline.runs_by_rule().values().sum();
         pipeline.swap(Arc::new(next.rule_set()), &mut writer);
         let after: usize = pipeline.runs_by_rule().values().sum();
-        saved.written = writer.sync().map_err(|e| format!("cannot write `{}`: {e}", self.output.display()))?;
+        saved.written = writer.sync().map_err(|e| format!("cannot write `{}`: {e}", output.display()))?;
         saved.applied = 0;
         saved.rules = next.digest();
         saved.generations = pipeline.generations().count() as u64;
@@ -242,7 +264,7 @@ impl Fork {
         }
         errln!(
             "go on with: lapwing run --rules … --input … --output {} --state {}",
-            self.output.display(),
+            output.display(),
             self.to.display()
         );
         Ok(())
