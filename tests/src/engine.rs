@@ -1,6 +1,7 @@
 //! Judges JSON lines with the engine, in this process, in as many ways as a test asks for.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use lapwing::control::files::Rules;
@@ -58,6 +59,28 @@ pub fn compile(text: &str) -> Result<Rules, String> {
     }
     let drawn = rules.loaded.diagnostics.iter().filter(|d| d.is_error());
     Err(drawn.map(|d| lapwing_dsl::diagnostics::render(d, &rules.sources, false)).collect::<Vec<_>>().join("\n"))
+}
+
+/// A text that was compiled not long ago for a rule set of that number is not compiled again: a case goes many ways.
+pub(crate) fn compiled(text: &str, generation: u64) -> Result<Arc<Rules>, String> {
+    RECENT.with_borrow_mut(|recent| {
+        if let Some((.., rules)) = recent.iter().find(|(number, of, _)| *number == generation && of == text) {
+            return Ok(rules.clone());
+        }
+        let rules = Arc::new(compile(text)?);
+        if recent.len() == RECENT_MAX {
+            recent.pop_front();
+        }
+        recent.push_back((generation, text.to_owned(), rules.clone()));
+        Ok(rules)
+    })
+}
+
+/// More than the rule sets of one case.
+const RECENT_MAX: usize = 8;
+
+thread_local! {
+    static RECENT: RefCell<VecDeque<(u64, String, Arc<Rules>)>> = const { RefCell::new(VecDeque::new()) };
 }
 
 /// A change while events flow.
@@ -207,7 +230,7 @@ pub fn judge(text: &str, lines: &[String], options: &Options, threads: usize) ->
 
 /// Judges lines in some way.
 pub fn judge_in(text: &str, lines: &[String], options: &Options, way: &Way) -> Result<Collected, String> {
-    let mut rules = compile(text)?.rule_set(1).map_err(|e| format!("{e:?}"))?;
+    let mut rules = compiled(text, 1)?.rule_set(1).map_err(|e| format!("{e:?}"))?;
     if way.all_asked {
         rules = rules.all_asked();
     }
@@ -239,7 +262,8 @@ pub fn judge_changed(
     let mut live: Vec<LiveRule> = Vec::new();
     // The version of a rule is the generation that brought its text.
     let mut rule_set = |text: &str, generation: u64| {
-        let loaded = compile(text)?.loaded;
+        let rules = compiled(text, generation)?;
+        let loaded = &rules.loaded;
         let version = |program: &Arc<Program>| {
             let same = |old: &&LiveRule| {
                 old.program.rule.name == program.rule.name && old.program.rule.source == program.rule.source
@@ -247,7 +271,7 @@ pub fn judge_changed(
             live.iter().find(same).map_or(generation as u32, |old| old.version)
         };
         live = loaded.programs.iter().map(|p| LiveRule { program: p.clone(), version: version(p) }).collect();
-        RuleSet::new(generation, loaded.schema, live.clone()).map_err(|e| format!("{e:?}"))
+        RuleSet::new(generation, loaded.schema.clone(), live.clone()).map_err(|e| format!("{e:?}"))
     };
     let mut rules = rule_set(text, 1)?;
     let mut contents = way.contents(&rules.schema)?;

@@ -1,8 +1,8 @@
-//! States of earlier formats load, and go on as if nothing had been between.
+//! States of earlier formats, and of the present one, load and go on as if nothing had been between.
 //!
 //! `tests/state/format_N/run.state` is what `lapwing run --state` had saved somewhere within [`stream`], by the version that wrote that format. To
-//! add one: `LAPWING_STREAM=FILE cargo test -p lapwing-tests --test whole formats` writes the stream; run it over `tests/state/rules.lap` with
-//! `--order event-time --lateness 30s --save-every 0s`, stop it on the way, and keep the state.
+//! add one: `LAPWING_STREAM=FILE cargo test -p lapwing-tests --test whole formats` writes the stream; run it over `tests/state/rules.lap` and
+//! `tests/state/processing.lap` with `--order event-time --lateness 30s --save-every 0s`, kill it on the way, and keep what `lapwing state save` makes.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -56,10 +56,17 @@ fn lapwing(arguments: &[&dyn AsRef<OsStr>]) -> Exit {
     run_with(std::iter::once(OsStr::new("lapwing")).chain(arguments.iter().map(|a| (*a).as_ref())).map(OsStr::to_owned))
 }
 
+/// The rules that a format knew: those by processing time came with the eighth.
+fn rules_of(format: u32) -> Vec<PathBuf> {
+    let files: &[&str] = if format < 8 { &["rules.lap"] } else { &["rules.lap", "processing.lap"] };
+    files.iter().map(|file| folder().join(file)).collect()
+}
+
 /// Runs rules over the stream, and gives the alerts.
-fn run(work: &Path, rules: &Path, name: &str, state: Option<&Path>) -> String {
+fn run(work: &Path, rules: &[PathBuf], name: &str, state: Option<&Path>) -> String {
     let (input, output) = (work.join("stream.jsonl"), work.join(name));
-    let mut arguments: Vec<&dyn AsRef<OsStr>> = vec![&"run", &"--quiet", &"--lateness", &"30s", &"--rules", &rules];
+    let mut arguments: Vec<&dyn AsRef<OsStr>> = vec![&"run", &"--quiet", &"--lateness", &"30s", &"--rules"];
+    arguments.extend(rules.iter().map(|file| file as &dyn AsRef<OsStr>));
     arguments.extend([&"--input" as &dyn AsRef<OsStr>, &input, &"--output", &output]);
     if let Some(state) = &state {
         arguments.extend([&"--state" as &dyn AsRef<OsStr>, state]);
@@ -77,10 +84,12 @@ fn a_state_of_an_earlier_format_goes_on() {
     if let Ok(path) = std::env::var("LAPWING_STREAM") {
         fs::write(path, stream()).expect("a writable place");
     }
-    let (work, rules) = (workplace("formats"), folder().join("rules.lap"));
-    let whole = run(&work, &rules, "whole.jsonl", None);
-    assert!(whole.lines().count() > 1_000);
-    for rule in ["failures", "pair", "growing", "whole", "quiet", "every_way", "sums", "new_country"] {
+    let work = workplace("formats");
+    let whole_of = |format| run(&work, &rules_of(format), "whole.jsonl", None);
+    let (before, whole) = (whole_of(7), whole_of(8));
+    assert!(before.lines().count() > 1_000);
+    let by_event_time = ["failures", "pair", "growing", "whole", "quiet", "every_way", "sums", "new_country"];
+    for rule in by_event_time.iter().chain(&["burst", "no_more", "often"]) {
         assert!(!of_rule(&whole, rule).is_empty(), "{rule} raised nothing");
     }
     let formats = fs::read_dir(folder()).expect("the folder is there");
@@ -90,15 +99,18 @@ fn a_state_of_an_earlier_format_goes_on() {
     assert!(formats.len() >= 2);
     for format in formats {
         let name = format.file_name().expect("a folder has a name").to_string_lossy().into_owned();
+        let number =
+            name.strip_prefix("format_").and_then(|number| number.parse().ok()).expect("a format has a number");
+        let whole = if number < 8 { &before } else { &whole };
         let state = work.join(&name);
         // A copy is brought back, and goes on.
         assert_eq!(lapwing(&[&"state", &"restore", &format, &"--to", &state]), Exit::Well);
         assert_eq!(lapwing(&[&"state", &"restore", &format, &"--to", &state]), Exit::Configuration, "not over another");
         assert_eq!(lapwing(&[&"state", &"restore", &format, &"--to", &state, &"--force"]), Exit::Well);
         // What was written when the state was saved is the beginning of the whole.
-        fs::write(work.join("again.jsonl"), &whole).expect("a writable folder");
-        let again = run(&work, &rules, "again.jsonl", Some(&state));
-        assert!(again == whole, "{name}: other alerts");
+        fs::write(work.join("again.jsonl"), whole).expect("a writable folder");
+        let again = run(&work, &rules_of(number), "again.jsonl", Some(&state));
+        assert!(again == *whole, "{name}: other alerts");
     }
 }
 
@@ -117,9 +129,9 @@ fn a_fork_goes_on_with_other_rules() {
     assert_eq!(fork(&state), Exit::Well);
     assert_eq!(fork(&work.join("other")), Exit::Configuration, "the output is there already");
     assert_eq!(lapwing(&[&"state", &"inspect", &state, &"--format", &"json"]), Exit::Well);
-    let whole = run(&work, &old, "whole.jsonl", None);
-    let forked = run(&work, &new, "new.jsonl", Some(&state));
-    let judged = run(&work, &new, "all_new.jsonl", None);
+    let whole = run(&work, std::slice::from_ref(&old), "whole.jsonl", None);
+    let forked = run(&work, std::slice::from_ref(&new), "new.jsonl", Some(&state));
+    let judged = run(&work, std::slice::from_ref(&new), "all_new.jsonl", None);
     // Rules that say the same raise what they would have, from the place of the state on; but the generation is another.
     let plain = |line: &&str| line.replace("\"ruleset\":2", "\"ruleset\":1");
     for rule in ["pair", "growing", "whole", "quiet", "every_way", "sums", "new_country"] {

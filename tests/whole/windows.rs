@@ -5,10 +5,10 @@ use std::fmt::Write;
 
 use lapwing::data::pipeline::Options;
 use lapwing_engine::order::Order;
-use lapwing_tests::engine::{Way, judge_in};
+use lapwing_tests::engine::{Change, Way, judge_changed, judge_in};
 use lapwing_tests::random::judge::naive_alerts;
 use lapwing_tests::random::rng::Rng;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 const EVENT: &str = "event e { at timestamp  k string  n int  x int?  q float?  d decimal?  s string? }\n";
 
@@ -123,5 +123,52 @@ fn each_aggregate_over_each_window_is_what_the_naive_matcher_says() {
                 }
             }
         }
+    }
+}
+
+/// In order of arrival an event behind the clock opens a window that closed for a row without an alert, also for a row that came by a change.
+#[test]
+fn what_is_behind_the_clock_opens_windows_of_rows() {
+    let rules = "event e { at timestamp  k string }
+list watched of string
+rule seen {
+  by       k
+  window   10ms tumbling for watched
+  when     count(e) > 0
+  emit     { n: count(e) }
+  lateness 10ms
+}
+";
+    let event = |at: i64, k: &str| json!({"type": "e", "at": at, "k": k});
+    let events =
+        [event(1, "a"), event(12, "a"), event(8, "b"), event(9, "b"), event(9, "c"), event(25, "a"), event(8, "b")];
+    let data = vec![json!({"op": "put", "kind": "list", "name": "watched", "entries": ["a"]})];
+    let joins = json!({"op": "put", "kind": "list", "name": "watched", "add": ["b"]});
+    let changes = [(1, Change::Data(joins))];
+    let lines: Vec<String> = events.iter().map(Json::to_string).collect();
+    let options = Options { order: Order::Arrival, ..Options::default() };
+    let expected = [
+        ("a", "0", 1, "open"),
+        ("b", "0", 1, "open"),
+        ("b", "0", 2, "updated"),
+        ("a", "0.01", 1, "open"),
+        ("a", "0.02", 1, "open"),
+    ];
+    let alert =
+        |(k, first, n, status): (&str, &str, i64, &str)| json!([k, format!("1970-01-01T00:00:0{first}Z"), n, status]);
+    let expected: Vec<Json> = expected.into_iter().map(alert).collect();
+    let short = |a: &Json| json!([a["key"]["k"], a["first_at"], a["fields"]["n"], a["status"]]);
+    let (naive, _) = naive_alerts(true, 0, rules, &data, &changes, &events);
+    assert_eq!(naive.iter().map(short).collect::<Vec<_>>(), expected);
+    for way in [
+        Way::default(),
+        Way { threads: 4, ..Way::default() },
+        Way { restored: true, ..Way::default() },
+        Way { evicted: true, ..Way::default() },
+        Way { saved: true, ..Way::default() },
+    ] {
+        let way = Way { data: data.clone(), ..way };
+        let found = judge_changed(rules, &changes, &lines, &options, &way).expect("the rules compile");
+        assert_eq!(found.alerts.iter().map(short).collect::<Vec<_>>(), expected, "{way:?}");
     }
 }

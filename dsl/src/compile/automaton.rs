@@ -254,25 +254,34 @@ impl Builder {
         if self.every_way {
             return Ok(entered.into_iter().flatten().collect());
         }
-        // A run waits for all sides at once; an option in a side still makes a run of each way.
-        let mut done = None;
+        // A run waits for all sides at once; an option in a side still makes a run of each way. The choice is left out by the first side that
+        // may bind nothing, and where that stands among the ways of the side, it stands among those of the choice: before the first that
+        // the side prefers less.
+        let mut out = None;
         let mut waits: Vec<Vec<Residual>> = vec![Vec::new()];
         for ways in entered {
             let mut next = Vec::new();
-            for (i, way) in ways.into_iter().enumerate() {
+            let mut empty = None;
+            for way in ways {
                 match way.rest {
-                    Err(absences) => done = done.or(Some((i == 0, absences))),
+                    Err(absences) => empty = empty.or(Some((next.len(), absences))),
                     Ok(residual) => next.push(residual),
                 }
             }
+            out = match (out, empty) {
+                (Some((place, absences)), _) => Some((place * next.len(), absences)),
+                (None, Some((before, absences))) if before < next.len() => Some((before, absences)),
+                (None, Some((_, absences))) => Some((WAYS_MAX, absences)),
+                (None, None) => None,
+            };
             waits = product(&waits, &next, |mut all, one| {
                 all.push(one);
                 all
             })?;
         }
         let mut ways: Vec<Way> = waits.into_iter().map(|w| Way::wait(Residual::Any(w))).collect();
-        if let Some((first, absences)) = done {
-            ways.insert(if first { 0 } else { ways.len() }, Way::done(absences));
+        if let Some((place, absences)) = out {
+            ways.insert(place.min(ways.len()), Way::done(absences));
         }
         Ok(ways)
     }

@@ -17,7 +17,7 @@ pub mod witness;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use lapwing_dsl::ir::Expr;
+use lapwing_dsl::ir::{Expr, StepId};
 use lapwing_dsl::schema::{EventId, FieldId, Schema};
 use lapwing_dsl::value::Value;
 
@@ -175,13 +175,16 @@ impl Index {
     }
 }
 
-/// The steps that may begin a run, with their conditions on the event alone.
+/// The steps that may begin a run, with their conditions on the event alone. What is read for rows begins none, but late events revise it.
 fn first_steps(rules: &[RuleEntry]) -> impl Iterator<Item = (EventId, Hit, &[Expr])> {
     rules.iter().enumerate().flat_map(|(r, rule)| {
-        rule.program.first_steps.iter().map(move |step| {
-            let event = rule.program.rule.steps[step.0 as usize].event;
+        let program = &rule.program;
+        let revised = if rule.closes_rows() && program.rule.lateness > 0 { program.rule.steps.len() } else { 0 };
+        let revised = (0..revised as u16).map(StepId);
+        program.first_steps.iter().copied().chain(revised).map(move |step| {
+            let event = program.rule.steps[step.0 as usize].event;
             let hit = Hit { rule: r as u32, step: step.0 };
-            (event, hit, &*rule.program.conditions[step.0 as usize].event)
+            (event, hit, &*program.conditions[step.0 as usize].event)
         })
     })
 }

@@ -4,12 +4,14 @@ use std::sync::LazyLock;
 
 use lapwing_dsl::syntax::Span;
 use lapwing_dsl::syntax::ast::{
-    By, ClauseKind, ElementKind, EmitClause, Expr, KeyField, MatchMode, MessageClause, Pattern, PatternKind, Report,
-    RuleDecl, Skip, Step, StopClause, SuppressClause, WindowClause,
+    By, Call, ClauseKind, ElementKind, EmitClause, Expr, KeyField, MatchMode, MessageClause, Pattern, PatternKind,
+    Report, RuleDecl, Skip, Step, StopClause, SuppressClause, WindowClause,
 };
 
+use crate::eval::find_name;
 use crate::event::Event;
 use crate::value::{self, Value};
+use crate::windows;
 
 /// The values of a key, in the order of its fields.
 pub type Key = Vec<Value>;
@@ -168,11 +170,13 @@ impl<'a> Rule<'a> {
 
     /// Whether it reads events of the type: in its pattern, in `stop on`, or by name in an expression, as windows do.
     pub fn reads(&self, ty: &str) -> bool {
-        // A step of that name hides the type.
+        // A step of that name hides the type, but from windows, which count types alone.
         let hidden = self.step(ty).is_some();
+        let counts = |call: &Call| call.args.iter().any(|arg| find_name(&arg.value, &|name| name == ty).is_some());
         self.names(ty)
             || self.stop.is_some_and(|s| s.event.text == ty)
             || (!hidden && self.tree.contains(&format!("Name({ty:?})")))
+            || windows::of(self).iter().any(|(call, _)| call.over.is_some() && counts(call))
     }
 
     /// The step of that name.

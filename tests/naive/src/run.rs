@@ -10,7 +10,7 @@ use crate::data::{Data, Used};
 use crate::eval::{Bound, Scope, World};
 use crate::event::Event;
 use crate::rule::{Key, Rule};
-use crate::way::{Active, Await, Body, Frame, Path, Walker, Way, after_binding};
+use crate::way::{Active, Await, Body, Frame, Path, Walker, Way, after_binding, paths};
 
 /// A partial match, or one that only waits for time to pass.
 #[derive(Clone, Debug)]
@@ -412,13 +412,6 @@ fn ranked(ways: &mut [Way<'_>], before: usize) {
         if open.len() > 1 {
             path.decisions.push(place as u32);
         }
-    }
-}
-
-fn paths<'w, 'a>(way: &'w mut Way<'a>) -> Vec<&'w mut Path<'a>> {
-    match way {
-        Way::Wait(awaits) => awaits.iter_mut().map(|one| &mut one.path).collect(),
-        Way::Through(path) => vec![path],
     }
 }
 

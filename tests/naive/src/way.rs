@@ -366,43 +366,58 @@ fn all_sides<'a>(waits: Vec<Vec<Await<'a>>>, sides: &[Side<'a>], path: &Path<'a>
     if all.is_empty() { Way::Through(path.clone()) } else { Way::Wait(all) }
 }
 
-/// Every combination of one wait of each side of a choice; being through with any side is one more way. The sides'
-/// quantifiers decided (after the first `shared` decisions) for the whole wait, whichever side is then taken.
+/// Every combination of one wait of each side of a choice, whichever side is then taken; being through with any side is one more way. Which of
+/// these it is, is one decision (after the first `shared`). The sides' preferences decide, the first side's first. Being through comes before the
+/// first combination whose wait its side prefers less.
 fn together<'a>(sides: Vec<Vec<Way<'a>>>, shared: usize) -> Vec<Way<'a>> {
-    let mut combined: Vec<(Vec<Await<'a>>, Vec<u32>)> = vec![Default::default()];
-    let mut through = None;
-    for ways in sides {
-        let mut waits = Vec::new();
-        for way in ways {
-            match way {
-                Way::Wait(awaits) => waits.push(awaits),
-                Way::Through(path) => through = through.or(Some(path)),
-            }
-        }
-        if waits.is_empty() {
-            continue;
-        }
+    // Per combination: what is waited for, and whether the side that may be through would rather be.
+    let mut combined: Vec<(Vec<Await<'a>>, bool)> = vec![Default::default()];
+    let mut through: Option<Path<'a>> = None;
+    for mut ways in sides {
+        ways.sort_by_key(|way| decided(way)[shared..].to_vec());
+        let empty = ways.iter().position(|way| matches!(way, Way::Through(_))).filter(|_| through.is_none());
         let mut longer = Vec::new();
-        for (before, decided) in &combined {
-            for these in &waits {
-                let own = &these[0].path.decisions[shared..];
-                longer.push(([&before[..], &these[..]].concat(), [&decided[..], own].concat()));
+        for (before, later) in &combined {
+            for (i, way) in ways.iter().enumerate() {
+                if let Way::Wait(these) = way {
+                    let later = *later || empty.is_some_and(|empty| empty < i);
+                    longer.push(([&before[..], &these[..]].concat(), later));
+                }
             }
         }
         combined = longer;
-    }
-    let mut ways = Vec::new();
-    for (mut awaits, decided) in combined {
-        for one in &mut awaits {
-            one.path.decisions.truncate(shared);
-            one.path.decisions.extend(&decided);
-        }
-        if !awaits.is_empty() {
-            ways.push(Way::Wait(awaits));
+        if let Some(Way::Through(path)) = empty.map(|empty| ways.swap_remove(empty)) {
+            through = Some(path);
         }
     }
-    ways.extend(through.map(Way::Through));
-    ways
+    let place = combined.iter().position(|(_, later)| *later).unwrap_or(combined.len());
+    let mut all: Vec<Way<'a>> = combined.into_iter().map(|(awaits, _)| Way::Wait(awaits)).collect();
+    if let Some(path) = through {
+        all.insert(place, Way::Through(path));
+    }
+    for (i, way) in all.iter_mut().enumerate() {
+        for path in paths(way) {
+            path.decisions.truncate(shared);
+            path.decisions.push(i as u32);
+        }
+    }
+    all
+}
+
+/// What is decided on a way.
+fn decided<'w>(way: &'w Way<'_>) -> &'w [u32] {
+    match way {
+        Way::Wait(awaits) => &awaits[0].path.decisions,
+        Way::Through(path) => &path.decisions,
+    }
+}
+
+/// How a way came to where it waits, once for each step awaited.
+pub fn paths<'w, 'a>(way: &'w mut Way<'a>) -> Vec<&'w mut Path<'a>> {
+    match way {
+        Way::Wait(awaits) => awaits.iter_mut().map(|one| &mut one.path).collect(),
+        Way::Through(path) => vec![path],
+    }
 }
 
 fn wait<'a>(step: &'a Step, entry: Entry, elements: u32, path: Path<'a>) -> Way<'a> {

@@ -14,7 +14,7 @@ use super::clause::{RuleText, rule};
 use super::data;
 use super::rng::Rng;
 use super::stream::shuffled;
-use crate::engine::{Change, Collected, Way, compile, judge_changed, judge_in};
+use crate::engine::{Change, Collected, Way, compiled, judge_changed, judge_in};
 
 /// How a case ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,7 +108,7 @@ pub fn changes(case: &Case) -> Vec<(usize, Change)> {
         if of_processing && rng.percent(30) {
             other_time(&mut next[i]);
             let text = text_of(next.iter().flatten(), &case.times);
-            if compile(&text).is_ok() {
+            if compiled(&text, 0).is_ok() {
                 live = next;
                 made.push((line, Change::Rules(text)));
             }
@@ -123,7 +123,7 @@ pub fn changes(case: &Case) -> Vec<(usize, Change)> {
                 next[i] = one();
                 // Some changes make no rule: then another.
                 for _ in 0..5 {
-                    if compile(&text_of(next.iter().flatten(), &case.times)).is_ok() {
+                    if compiled(&text_of(next.iter().flatten(), &case.times), 0).is_ok() {
                         break;
                     }
                     next[i] = one();
@@ -131,7 +131,7 @@ pub fn changes(case: &Case) -> Vec<(usize, Change)> {
             }
         }
         let text = text_of(next.iter().flatten(), &case.times);
-        if compile(&text).is_ok() {
+        if compiled(&text, 0).is_ok() {
             live = next;
             made.push((line, Change::Rules(text)));
         }
