@@ -19,7 +19,7 @@ test: setup ## all tests
 	$(CARGO) test --workspace
 
 random: setup ## 100,000 random rule sets, engine against the naive matcher
-	LAPWING_RANDOM_CASES=100000 $(CARGO) test --release -p lapwing-tests --test whole random
+	LAPWING_RANDOM_CASES=100000 $(CARGO) test -p lapwing-tests --test whole random
 
 kill: setup ## 200 kills of `lapwing run --state`, 1,000 of `lapwing serve` and 200 over Kafka, the output compared with an undisturbed run's
 	@scripts/kafka.sh
