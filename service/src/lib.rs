@@ -12,6 +12,7 @@ pub mod control;
 pub mod data;
 pub mod faults;
 pub mod geoip;
+pub mod metrics;
 pub mod models;
 pub mod serve;
 pub mod tables;

@@ -25,6 +25,7 @@ GET /v1/dead-letters: viewer analyst approver operator admin
 GET /v1/dead-letters/{id}: viewer analyst approver operator admin
 POST /v1/dead-letters/redrive: operator admin
 GET /v1/status: viewer analyst approver operator admin
+GET /metrics: viewer analyst approver operator admin
 GET /v1/me: viewer analyst approver operator admin
 GET /v1/tokens: admin
 POST /v1/tokens: admin

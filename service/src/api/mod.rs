@@ -12,6 +12,7 @@ mod control;
 mod dead_letters;
 pub mod events;
 mod health;
+mod metrics;
 mod problem;
 pub mod server;
 mod status;
@@ -41,6 +42,7 @@ use crate::data::log::embedded::Log;
 use crate::data::log::reached::Reached;
 use crate::data::topic_letters::TopicLetters;
 use crate::data::webhook::standing::Shared as Standing;
+use crate::metrics::Metrics;
 
 /// What requests reach.
 pub struct Service {
@@ -50,6 +52,8 @@ pub struct Service {
     pub rollout: Rollout,
     /// Who may come in.
     pub access: Access,
+    /// What is counted and timed.
+    pub metrics: Arc<Metrics>,
     /// Asks the matcher how many runs live, by rule.
     pub ask: mpsc::Sender<oneshot::Sender<BTreeMap<String, usize>>>,
     /// Where the service stands on its way from start to end.
@@ -149,6 +153,7 @@ fn guarded() -> Vec<Route> {
         reads("/v1/dead-letters/{id}", Read, get(dead_letters::show)),
         changes(Method::POST, "/v1/dead-letters/redrive", Operate, post(dead_letters::redrive)),
         reads("/v1/status", Read, get(status::show)),
+        reads("/metrics", Read, get(metrics::show)),
         reads("/v1/me", Read, get(access::me)),
         reads("/v1/tokens", Administer, get(tokens::list)),
         changes(Method::POST, "/v1/tokens", Administer, post(tokens::make)),
@@ -177,6 +182,7 @@ pub fn routes(service: Arc<Service>, body_bytes_max: usize) -> Router {
         .fallback(nothing)
         .method_not_allowed_fallback(not_so)
         .layer(axum::extract::DefaultBodyLimit::max(body_bytes_max))
+        .layer(from_fn_with_state(service.clone(), metrics::count))
         .with_state(service)
 }
 

@@ -11,7 +11,8 @@ use serde::Serialize;
 use super::run::OrderArgument;
 use super::{Exit, Format, compiled, duration, filled_rule_set, refuse};
 use crate::data::alert::Alert;
-use crate::data::pipeline::{Lines, Options, Pipeline, Rejected, Sink, Stages};
+use crate::data::pipeline::{Lines, Options, Pipeline, Rejected, Sink};
+use crate::data::totals::Stages;
 
 /// Bytes judged at once.
 const CHUNK: usize = 1 << 19;

@@ -17,7 +17,9 @@ use super::alert::Alert;
 use super::checkpoint::{Checkpoints, Place};
 use super::event_log::{self, Ended, EventLog, Next};
 use super::pipeline::{OutsideError, Pipeline, Rejected, Sink};
+use super::totals::Counted;
 use crate::control::rollout::Ready;
+use crate::metrics::{Labels, Metrics};
 
 /// How long it waits for the log before it looks whether there is something else to do.
 const WAIT: Duration = Duration::from_millis(20);
@@ -91,6 +93,20 @@ pub struct Matcher<L> {
     /// When the last events came, and the greatest time then.
     last_events: Option<(Millis, Millis)>,
     last_tick: Instant,
+    measured: Measured,
+}
+
+/// What was told of how it goes, and what is to be told.
+#[derive(Default)]
+struct Measured {
+    counted: Counted,
+    /// When the first of what is in no epoch yet was read.
+    read: Option<Instant>,
+    /// The epoch under way: when it was begun, and when the first of it was read.
+    epoch: Option<(Instant, Option<Instant>)>,
+    /// When the save under way was begun.
+    save: Option<Instant>,
+    labels: Labels,
 }
 
 /// What was judged since the last commit gave.
@@ -101,17 +117,22 @@ struct Gathered {
     rejected: Vec<Rejected>,
     /// Whether what comes was said before.
     held_back: bool,
+    metrics: Arc<Metrics>,
+    labels: Labels,
 }
 
 impl Sink for Gathered {
     fn alert(&mut self, alert: &Alert<'_>) {
         if !self.held_back {
             alert.write(&mut self.alerts);
+            let rule = &alert.rules.rules[alert.body.rule as usize].program.rule.name;
+            self.metrics.matching.alert(&mut self.labels, rule, &alert.body.severity);
         }
     }
 
     fn rejected(&mut self, rejected: Rejected) {
         if !self.held_back {
+            self.metrics.matching.rejected(rejected.reason.kind());
             self.rejected.push(rejected);
         }
     }
@@ -141,10 +162,23 @@ pub struct Begin {
 
 impl<L: EventLog> Matcher<L> {
     /// Goes on with a log.
-    pub fn new(log: L, ready: Arc<Ready>, settings: Settings, begin: Begin, questions: Questions) -> Matcher<L> {
+    pub fn new(
+        log: L,
+        ready: Arc<Ready>,
+        settings: Settings,
+        begin: Begin,
+        questions: Questions,
+        metrics: Arc<Metrics>,
+    ) -> Matcher<L> {
         let Begin { pipeline, applied, checkpoints } = begin;
+        let held_back = log.is_behind();
+        // What it counted before this process began is not of this process.
+        let measured = Measured { counted: pipeline.counted(), ..Measured::default() };
+        let live = pipeline.generations().next().map_or(0, |rules| rules.generation);
+        metrics.matching.generation(live);
         Matcher {
-            gathered: Gathered { held_back: log.is_behind(), ..Gathered::default() },
+            gathered: Gathered { held_back, metrics, ..Gathered::default() },
+            measured,
             log,
             pipeline,
             ready,
@@ -202,6 +236,7 @@ impl<L: EventLog> Matcher<L> {
             }
             self.failure()?;
             self.commit()?;
+            self.measure(idle);
             answer(&self.questions, || self.pipeline.runs_by_rule());
             let ended = self.checkpoints.poll();
             self.saved(ended);
@@ -253,12 +288,16 @@ impl<L: EventLog> Matcher<L> {
                 self.pipeline.set_limit(limit);
                 self.pipeline.set_reading(reading);
                 self.checkpoints.has_judged(input.bytes());
+                let begun = Instant::now();
+                self.measured.read.get_or_insert(begun);
                 self.pipeline.take_ahead(input, &mut self.gathered);
+                self.gathered.metrics.matching.batch(begun.elapsed());
                 self.last_events = self.pipeline.greatest().map(|greatest| (reading, greatest));
                 self.gathered.rejected.drain(..).for_each(|rejected| self.log.reject(&rejected));
             }
             Next::Change(number) => {
                 let rules = self.ready.take(number).ok_or(Stopped::Change(number))?;
+                self.gathered.metrics.matching.changed(rules.generation);
                 self.pipeline.swap(rules, &mut self.gathered);
                 self.applied = number;
             }
@@ -279,26 +318,49 @@ impl<L: EventLog> Matcher<L> {
         let full = bytes >= self.settings.epoch_bytes_max;
         let late = self.last_commit.elapsed() >= self.settings.epoch_every;
         let has_alerts = bytes > 0 && self.log.commits_at_once();
-        if !self.log.poll(full)? || !(full || late || has_alerts) {
+        if !self.committed(full)? || !(full || late || has_alerts) {
             return Ok(());
         }
         self.pipeline.settle(&mut self.gathered);
+        self.begin_commit();
+        Ok(())
+    }
+
+    /// Begins to commit what was gathered, where there is anything.
+    fn begin_commit(&mut self) {
         if !self.gathered.alerts.is_empty() || self.log.waiting() > 0 || self.log.has_moved() {
             self.last_commit = Instant::now();
+            self.measured.epoch = Some((self.last_commit, self.measured.read.take()));
             self.log.commit(mem::take(&mut self.gathered.alerts));
         }
-        Ok(())
+    }
+
+    /// Whether no epoch is on its way.
+    fn committed(&mut self, wait: bool) -> Result<bool, Stopped> {
+        let committed = self.log.poll(wait)?;
+        if committed && let Some((begun, read)) = self.measured.epoch.take() {
+            self.gathered.metrics.matching.epoch(begun.elapsed(), read.map(|read| read.elapsed()));
+        }
+        Ok(committed)
+    }
+
+    /// Tells how it goes.
+    fn measure(&mut self, idle: bool) {
+        let matching = &self.gathered.metrics.matching;
+        let counted = self.pipeline.counted();
+        if counted != self.measured.counted || idle {
+            matching.add(&self.measured.counted, &counted);
+            matching.times(self.pipeline.times());
+            self.measured.counted = counted;
+        }
     }
 
     /// Commits all that was gathered, and waits for it; whether that went well.
     fn commit_all(&mut self) -> Result<bool, Stopped> {
         self.pipeline.settle(&mut self.gathered);
-        self.log.poll(true)?;
-        if !self.gathered.alerts.is_empty() || self.log.waiting() > 0 || self.log.has_moved() {
-            self.last_commit = Instant::now();
-            self.log.commit(mem::take(&mut self.gathered.alerts));
-            self.log.poll(true)?;
-        }
+        self.committed(true)?;
+        self.begin_commit();
+        self.committed(true)?;
         Ok(self.log.waiting() == 0)
     }
 
@@ -312,12 +374,19 @@ impl<L: EventLog> Matcher<L> {
         let generations = self.pipeline.generations().count() as u64;
         let place = Place { log: self.log.place(), applied: self.applied, generations };
         self.checkpoints.begin(place, &mut self.pipeline);
+        self.measured.save = Some(Instant::now());
+        let (size, runs) = (self.pipeline.size(), self.pipeline.runs_by_rule());
+        self.gathered.metrics.matching.state(&mut self.measured.labels, size, &runs);
         self.unsaved = false;
         Ok(())
     }
 
     /// What is saved may leave the log. Where a save failed, the next one holds what that should have.
     fn saved(&mut self, ended: Option<Result<event_log::Place, String>>) {
+        if let Some(ended) = &ended {
+            let took = self.measured.save.take().map(|begun| begun.elapsed()).unwrap_or_default();
+            self.gathered.metrics.matching.saved(ended.is_ok(), took);
+        }
         match ended {
             None => {}
             Some(Ok(place)) => self.log.saved(&place),

@@ -31,4 +31,5 @@ pub mod replace;
 pub mod state;
 pub mod store;
 pub mod topic_letters;
+pub mod totals;
 pub mod webhook;

@@ -22,7 +22,6 @@ use lapwing_engine::slot::KeyHasher;
 use lapwing_engine::store::codec::Corrupt;
 use lapwing_engine::strata::Strata;
 use lapwing_engine::suppress::{Suppressor, Verdict};
-use serde::Serialize;
 
 use super::alert::Alert;
 use super::decode::json::Reject;
@@ -30,6 +29,7 @@ use super::decode::shape::Decoder;
 use super::lines::{Decoded, Decoding, Generation, Hands, Jobs, PIECES_MAX, numbered, split};
 pub use super::lines::{Input, Lines, Record, Records};
 use super::processing::{Processing, Readings, Said};
+use super::totals::{Counted, Size, Stages, Times, Totals};
 
 /// How a pipeline runs.
 #[derive(Clone, Debug)]
@@ -104,42 +104,6 @@ impl std::fmt::Display for Reason {
             }
         }
     }
-}
-
-/// What a pipeline has counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Lines read, empty ones left out.
-    pub lines: u64,
-    /// Events taken.
-    pub events: u64,
-    /// Lines that could not be read.
-    pub rejected: u64,
-    /// Events late or too far ahead.
-    pub aside: u64,
-    /// Objects that are no declared event.
-    pub unknown: u64,
-    /// Events that no rule could use, whatever came before: they only moved time.
-    pub unused: u64,
-    /// Optional fields that were unreadable.
-    pub unreadable_fields: u64,
-    /// Alerts that left.
-    pub alerts: u64,
-    /// Alerts held back by `suppress`.
-    pub suppressed: u64,
-}
-
-/// Seconds spent in each stage by the calling thread.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Stages {
-    /// Decode and index.
-    pub decode: f64,
-    /// Putting in order.
-    pub order: f64,
-    /// Matching.
-    pub step: f64,
-    /// Merging, suppressing and writing alerts.
-    pub alert: f64,
 }
 
 /// Where a pipeline's results go.
@@ -217,6 +181,7 @@ pub struct Pipeline {
     outside: Option<Box<dyn Outside>>,
     /// Whether a key may be there: as long as none has left memory, none is asked for.
     pub(super) is_split: bool,
+    pub(super) size: Size,
     failure: Option<OutsideError>,
     /// The rules by processing time.
     pub(super) processing: Option<Processing>,
@@ -258,6 +223,7 @@ impl Pipeline {
             decoders: Vec::new(),
             outside: None,
             is_split: false,
+            size: Size::default(),
             failure: None,
             processing,
             reading: None,
@@ -276,6 +242,17 @@ impl Pipeline {
     /// That of the rules by processing time.
     fn lane(&self) -> Option<&Pipeline> {
         self.processing.as_ref().map(|processing| &*processing.lane)
+    }
+
+    /// All that it has counted.
+    pub fn counted(&self) -> Counted {
+        Counted { totals: self.totals(), counters: self.counters() }
+    }
+
+    /// How events stand in time.
+    pub fn times(&self) -> Times {
+        let known = |at: Millis| (at > Millis::MIN).then_some(at);
+        Times { watermark: known(self.sequencer.clock()), newest: self.greatest(), waiting: self.sequencer.waiting() }
     }
 
     /// What its shards have counted.

@@ -17,9 +17,10 @@ use lapwing_engine::store::seal;
 use lapwing_engine::strata::Strata;
 
 use super::lines::Generation;
-use super::pipeline::{Options, Pipeline, Totals};
+use super::pipeline::{Options, Pipeline};
 use super::processing::Processing;
 use super::store::Changes;
+use super::totals::{Size, Totals};
 
 /// From this version of the format on there are rules by processing time.
 const READINGS_VERSION: u16 = 8;
@@ -48,13 +49,16 @@ impl Pipeline {
     /// Drops keys from memory that the last save holds, the longest untouched first, until the state takes about `most` bytes: not below that while more
     /// has to stay. Returns how many went. They are taken back from what [`Pipeline::keep_outside`] was given.
     pub fn drop_saved(&mut self, most: usize) -> usize {
-        let (mut all, mut cold) = (0, Vec::new());
+        let (mut size, mut cold) = (Size::default(), Vec::new());
         for shard in &self.shards {
             shard.sizes(|newest, bytes| {
-                all += bytes;
+                size.keys += 1;
+                size.bytes += bytes;
                 cold.extend(newest.map(|newest| (newest, bytes)));
             });
         }
+        self.size = size;
+        let mut all = size.bytes;
         if all <= most || self.failure().is_some() {
             return 0;
         }
@@ -70,7 +74,13 @@ impl Pipeline {
         let Some(until) = until else { return 0 };
         let dropped = self.shards.iter_mut().map(|shard| shard.drop_saved(|newest| newest <= until)).sum();
         self.is_split |= dropped > 0;
+        self.size = Size { keys: size.keys - dropped, bytes: all };
         dropped
+    }
+
+    /// How much was in memory when [`Pipeline::drop_saved`] last looked.
+    pub fn size(&self) -> Size {
+        self.size
     }
 
     fn save_with(&self, save_group: impl Fn(&Shard, usize) -> Option<Vec<u8>>) -> Vec<u8> {

@@ -20,6 +20,7 @@ use crate::data::log::embedded::Log;
 use crate::data::log::events::LogEvents;
 use crate::data::matcher::{Matcher, Stopped};
 use crate::data::webhook::all::Webhooks;
+use crate::metrics::Metrics;
 
 /// How long anything is waited for before it is looked whether the service ends.
 const LOOK: Duration = Duration::from_millis(20);
@@ -47,11 +48,13 @@ pub fn run(settings: Settings, mut history: History) -> Result<(), String> {
     }
     let (from, to) = (place.offset, opened.progress.judged);
     tracing::info!(generation = catalog.generation(), from, to, "bringing the state to where it was");
+    let metrics = Arc::new(Metrics::default());
+    metrics.matching.is_active(true);
     let (ask, questions) = mpsc::channel(16);
     let questions = Arc::new(Mutex::new(questions));
     let events = LogEvents::new(log.clone(), from, to);
     let reached = events.reached();
-    let mut matcher = Matcher::new(events, ready.clone(), settings.matcher.clone(), begin, questions);
+    let mut matcher = Matcher::new(events, ready.clone(), settings.matcher.clone(), begin, questions, metrics.clone());
     let rollout = Rollout::new(history, (catalog, sets), ready, Places::Log(log.clone()), settings.log.clock);
     let stop = Arc::new(AtomicBool::new(false));
     let alert_file = match &settings.alert_file {
@@ -70,7 +73,7 @@ pub fn run(settings: Settings, mut history: History) -> Result<(), String> {
     let files = sources.iter().map(FileSource::standing).collect();
     let events = Events::Log(Embedded { log, intake, dead_letters, reached, webhooks: standings, files });
     let access = access(&settings)?;
-    let service = Arc::new(Service { events, rollout, access, ask, phase: watched });
+    let service = Arc::new(Service { events, rollout, access, metrics, ask, phase: watched });
     let http = Http::listen(&settings.listen)?;
     let address = http.address;
     let judging = std::thread::Builder::new().name("matcher".to_owned()).spawn({

@@ -12,7 +12,6 @@ use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,6 +37,8 @@ pub struct Broker {
     process: Option<Process>,
     folder: Folder,
     ports: Ports,
+    /// Keeps the ports for it.
+    _beside: TcpListener,
 }
 
 /// Where it listens.
@@ -56,9 +57,9 @@ impl Broker {
     pub fn start() -> Broker {
         // Between the choice of free ports and their use another process may take one.
         for _ in 0..5 {
-            let ports = Ports::free();
+            let (ports, _beside) = Ports::free();
             let folder = Folder::formatted(ports);
-            let mut broker = Broker { process: None, folder, ports };
+            let mut broker = Broker { process: None, folder, ports, _beside };
             match broker.launch() {
                 Ok(()) => return broker,
                 Err(log) if log.contains("Address already in use") => {}
@@ -182,20 +183,21 @@ impl Drop for Broker {
 
 impl Ports {
     /// Three that nobody listens on now, and that the system gives to no connection: while the broker is down, one of a client that looks
-    /// for it would keep it from coming back.
-    fn free() -> Ports {
+    /// for it would keep it from coming back. Other brokers leave them alone as long as the listener beside them is open.
+    fn free() -> (Ports, TcpListener) {
         const BELOW_EPHEMERAL: Range<u16> = 12_000..32_000;
-        // Brokers that start at once, here or in other processes, look at different ones.
-        static BROKERS: AtomicU16 = AtomicU16::new(0);
-        let place = std::process::id() % 1_000 * 20 + u32::from(BROKERS.fetch_add(5, Ordering::Relaxed));
-        let begin = BELOW_EPHEMERAL.start + (place % 20_000) as u16;
-        let ports = (begin..BELOW_EPHEMERAL.end).chain(BELOW_EPHEMERAL.start..begin);
-        let listeners = ports.filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
-        let listeners: Vec<_> = listeners.take(3).collect();
-        let ports: Vec<_> =
-            listeners.iter().map(|l| l.local_addr().expect("it is bound to an address").port()).collect();
-        let [plain, sasl, controller] = ports[..] else { panic!("this machine has no free ports") };
-        Ports { plain, sasl, controller }
+        let open = |port: u16| TcpListener::bind(("127.0.0.1", port));
+        let blocks = (BELOW_EPHEMERAL.len() / 4) as u32;
+        let first = std::process::id() % blocks;
+        for block in (first..blocks).chain(0..first) {
+            let [beside, plain, sasl, controller] = [0, 1, 2, 3].map(|i| BELOW_EPHEMERAL.start + 4 * block as u16 + i);
+            if let Ok(beside) = open(beside)
+                && [plain, sasl, controller].into_iter().all(|port| open(port).is_ok())
+            {
+                return (Ports { plain, sasl, controller }, beside);
+            }
+        }
+        panic!("this machine has no free ports");
     }
 }
 

@@ -23,6 +23,7 @@ use crate::control::rollout::{Places, Ready, Rollout};
 use crate::data::kafka::{Membership, Protocol};
 use crate::data::kafka_log::{self, sink};
 use crate::data::replace::replace;
+use crate::metrics::Metrics;
 
 /// How long brokers may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -49,7 +50,8 @@ pub fn run(settings: Settings, kafka: &Kafka, history: History, control: Control
     let phase = Arc::new(phase);
     let events = Events::Topics(Topics::new(&properties, kafka));
     let access = access(&settings)?;
-    let service = Arc::new(Service { events, rollout, access, ask, phase: watched });
+    let metrics = Arc::new(Metrics::default());
+    let service = Arc::new(Service { events, rollout, access, metrics, ask, phase: watched });
     let http = Http::listen(&settings.listen)?;
     // Who comes back soon gets its task back at once.
     let instance = format!("{}-{}", kafka.group, instance(&settings.data)?);

@@ -43,7 +43,8 @@ impl Task {
         let log = KafkaLog::open(self.log.clone(), &place, applied, self.ready.clone(), self.standing.clone())?;
         tracing::info!(from = place.offset, "bringing the state to where it was");
         let settings = self.settings.matcher.clone();
-        let mut matcher = Matcher::new(log, self.ready.clone(), settings, begin, self.questions.clone());
+        let (ready, questions) = (self.ready.clone(), self.questions.clone());
+        let mut matcher = Matcher::new(log, ready, settings, begin, questions, self.service.metrics.clone());
         if !matcher.catch_up(stop)? {
             return Ok(());
         }
@@ -108,6 +109,7 @@ impl Tasks {
             }
             let held = !member.held().is_empty();
             self.task.stands(held.then_some(&member));
+            self.task.service.metrics.matching.is_active(self.running.is_some());
             match self.ended() {
                 None => {}
                 Some(Err(Stopped::Log(Ended::TakenOver))) => {
