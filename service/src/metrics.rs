@@ -3,6 +3,7 @@
 //! Everything is counted where it happens, by who has it at hand: the matcher its batches, epochs and saves ([`Matching`]), the HTTP side its requests
 //! ([`Http`]). Names of rules are labels, bounded in number.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ const NAMESPACE: &str = "lapwing";
 /// All that is counted.
 pub struct Metrics {
     registry: Registry,
+    names: Vec<String>,
     /// By the matcher.
     pub matching: Matching,
     /// By the HTTP side.
@@ -68,12 +70,17 @@ pub struct Http {
 }
 
 /// Makes metrics and makes them known.
-struct Maker(Registry);
+#[derive(Default)]
+struct Maker {
+    registry: Registry,
+    names: RefCell<Vec<String>>,
+}
 
 impl Maker {
     fn known<M: prometheus::core::Collector + Clone + 'static>(&self, made: prometheus::Result<M>) -> M {
         let made = made.expect("names and labels are well formed");
-        self.0.register(Box::new(made.clone())).expect("no name is given twice");
+        self.names.borrow_mut().extend(made.desc().iter().map(|desc| desc.fq_name.clone()));
+        self.registry.register(Box::new(made.clone())).expect("no name is given twice");
         made
     }
 
@@ -105,10 +112,10 @@ const SECONDS: [f64; 16] =
 
 impl Default for Metrics {
     fn default() -> Metrics {
-        let maker = Maker(Registry::new());
+        let maker = Maker::default();
         #[cfg(target_os = "linux")]
         maker
-            .0
+            .registry
             .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
             .expect("its names are its own");
         let version = Opts::new("build_info", "Which version runs; always 1.").namespace(NAMESPACE);
@@ -131,7 +138,7 @@ impl Default for Metrics {
                 &["route"],
             )),
         };
-        Metrics { registry: maker.0, matching, http }
+        Metrics { registry: maker.registry, names: maker.names.into_inner(), matching, http }
     }
 }
 
@@ -291,10 +298,9 @@ impl Metrics {
         Ok(text)
     }
 
-    /// The names of all metrics that are Lapwing's own, as Prometheus has them: a histogram's too, without its endings.
-    pub fn names(&self) -> Vec<String> {
-        let families = self.registry.gather();
-        families.iter().map(|family| family.name().to_owned()).collect()
+    /// The names of all metrics that are Lapwing's own; a histogram's without its endings.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 }
 

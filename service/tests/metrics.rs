@@ -2,8 +2,11 @@
 
 mod service;
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use lapwing::metrics::Metrics;
 use serde_json::Value;
 
 use self::service::{DEADLINE, Service, command, folder, stream};
@@ -26,6 +29,48 @@ fn scraped(service: &Service) -> String {
         Value::String(text) => text,
         other => panic!("no text: {other}"),
     }
+}
+
+/// All names of ours in a text: `lapwing_…`.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("lapwing_")).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_name_on_a_page_and_in_a_dashboard_is_one_of_ours() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let metrics = Metrics::default();
+    let mut known: BTreeSet<String> = metrics.names().iter().cloned().collect();
+    let page = std::fs::read_to_string(root.join("docs/operations.md")).expect("the page is part of the project");
+    let lines = page.lines().filter_map(|line| line.strip_prefix("| `lapwing_")?.split_once('`'));
+    let listed: BTreeSet<String> = lines.map(|(name, _)| format!("lapwing_{name}")).collect();
+    assert_eq!(listed, known, "docs/operations.md lists what there is");
+    known.extend(metrics.names().iter().flat_map(|name| ["bucket", "count", "sum"].map(|end| format!("{name}_{end}"))));
+    let mut files = vec![root.join("grafana/prometheus/alerts.yml")];
+    let boards = std::fs::read_dir(root.join("grafana/dashboards")).expect("they are part of the project");
+    files.extend(boards.map(|entry| entry.expect("a readable entry").path()));
+    assert!(files.len() > 4, "{files:?}");
+    let mut used = BTreeSet::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("it is text");
+        if file.extension().is_some_and(|ending| ending == "json") {
+            let board: Value = serde_json::from_str(&text).expect("a dashboard is JSON");
+            for panel in board["panels"].as_array().expect("panels") {
+                let targets = panel["targets"].as_array().expect("targets");
+                let queries = targets.iter().map(|target| target["expr"].as_str().expect("a query"));
+                assert!(queries.clone().count() > 0 && queries.clone().all(|query| !query.is_empty()), "{panel}");
+                used.extend(queries.flat_map(named));
+            }
+        } else {
+            used.extend(named(&text));
+        }
+    }
+    let unknown: Vec<_> = used.difference(&known).collect();
+    assert!(unknown.is_empty(), "no metric is called so: {unknown:?}");
+    let shown = |name: &&String| !used.iter().any(|used| used.starts_with(name.as_str()));
+    let hidden: Vec<_> = metrics.names().iter().filter(shown).collect();
+    assert!(hidden.is_empty(), "on no dashboard: {hidden:?}");
 }
 
 #[test]
