@@ -16,6 +16,7 @@ demo: setup ## alerts of the four seed rules from a generated stream
 test: setup ## all tests
 	@scripts/setup.sh curl
 	@scripts/kafka.sh
+	@scripts/prometheus.sh
 	$(CARGO) test --workspace
 
 random: setup ## 100,000 random rule sets, engine against the naive matcher

@@ -26,6 +26,9 @@ pub const RESTORING: &str = "restoring";
 /// What a folder holds that is its state: folders and files.
 pub const HELD: [&str; 7] = [FORMAT_FILE, "catalog", "state", "log", "files", "webhooks", "alert-file.json"];
 
+/// What is the folder's own: no copy has it, and what is restored leaves it as it is.
+pub const OWN: [&str; 5] = [LOCK, "instance", "tokens.json", "admin-token", "audit.jsonl"];
+
 #[derive(Serialize, Deserialize)]
 struct Format {
     format: u32,

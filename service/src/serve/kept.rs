@@ -17,7 +17,7 @@ use crate::control::history::History;
 use crate::control::rollout::{Accepted, NotAccepted, Places, Ready, Rollout};
 use crate::data::archive::{pack, unpack};
 use crate::data::checkpoint::Looked;
-use crate::data::folder::{Folder, HELD, RESTORING, files_of, format_of, is_in_use, is_of_service};
+use crate::data::folder::{Folder, HELD, OWN, RESTORING, files_of, format_of, is_in_use, is_of_service};
 use crate::data::kafka_log::{positions_of, source_names};
 use crate::data::log::embedded::{Log, Settings as LogSettings};
 use crate::data::log::segments;
@@ -167,7 +167,7 @@ pub fn restore(saved: &Path, to: &Path, force: bool) -> Result<(), String> {
 /// What is there and is nothing of a service is nobody's to replace.
 fn refuse_strange(to: &Path) -> Result<(), String> {
     let Ok(entries) = fs::read_dir(to) else { return Ok(()) };
-    let own = |name: &str| HELD.contains(&name) || [RESTORING, COMING, "lock", "instance"].contains(&name);
+    let own = |name: &str| HELD.contains(&name) || OWN.contains(&name) || [RESTORING, COMING].contains(&name);
     let mut names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     match names.find(|name| !own(name)) {
         Some(name) => Err(format!(

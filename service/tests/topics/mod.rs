@@ -1,5 +1,6 @@
 //! The topics of a service, for tests.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use lapwing::data::kafka::{Partition, Producer, Properties, Reader, Record, Start};
@@ -111,10 +112,14 @@ impl Topics {
         let count = reader.client().partitions(topic, WAIT).expect("the broker answers");
         let all: Vec<_> = (0..count).map(|partition| (Partition::new(topic, partition), Start::Earliest)).collect();
         reader.assign(&all).expect("partitions that exist");
-        let (mut read, mut ends) = (Vec::new(), 0);
+        // Where somebody writes on and on there is always more: what came since is not read to its end.
+        let high =
+            |(partition, _): &(Partition, Start)| reader.watermarks(partition, WAIT).expect("the broker answers").1;
+        let highs: Vec<i64> = all.iter().map(high).collect();
+        let (mut read, mut ended) = (Vec::new(), BTreeSet::new());
         let begun = Instant::now();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        while ends < all.len() {
+        while ended.len() < all.len() {
             let batch = reader.batch(1_000, Duration::from_millis(100));
             read.extend(batch.iter().map(|message| Owned {
                 partition: message.partition(),
@@ -122,7 +127,9 @@ impl Topics {
                 payload: message.payload().map(<[u8]>::to_vec),
                 headers: message.headers().map(|(name, value)| (text(name), text(value.unwrap_or_default()))).collect(),
             }));
-            ends += batch.ends.len();
+            let beyond = batch.iter().filter(|message| message.offset() + 1 >= highs[message.partition() as usize]);
+            ended.extend(beyond.map(|message| message.partition()));
+            ended.extend(batch.ends.iter().map(|(_, partition, _)| *partition));
             assert!(begun.elapsed() < DEADLINE, "the end of `{topic}` does not come");
         }
         read
