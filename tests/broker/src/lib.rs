@@ -5,6 +5,7 @@
 
 mod folder;
 mod process;
+mod proxy;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -23,6 +24,7 @@ use rdkafka::config::ClientConfig;
 
 use self::folder::Folder;
 use self::process::Process;
+pub use self::proxy::{Api, Fault, Proxy, Way, What};
 
 /// How long anything may take before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -38,6 +40,7 @@ pub struct Broker {
     process: Option<Process>,
     folder: Folder,
     ports: Ports,
+    proxy: Option<Proxy>,
 }
 
 /// Where it listens.
@@ -46,6 +49,10 @@ struct Ports {
     plain: u16,
     sasl: u16,
     controller: u16,
+    /// For what comes through the proxy.
+    behind: u16,
+    /// Where clients are told to connect who come through the proxy.
+    proxy: u16,
 }
 
 impl Broker {
@@ -54,11 +61,28 @@ impl Broker {
     /// # Panics
     /// Java or the jars are missing (`scripts/kafka.sh` brings them), or the broker does not come up.
     pub fn start() -> Broker {
+        Broker::begin(false)
+    }
+
+    /// The same, with a [`Proxy`] in front of it: who connects there stays there.
+    ///
+    /// # Panics
+    /// As [`Broker::start`].
+    pub fn behind_proxy() -> Broker {
+        Broker::begin(true)
+    }
+
+    fn begin(behind_proxy: bool) -> Broker {
         // Between the choice of free ports and their use another process may take one.
         for _ in 0..5 {
-            let ports = Ports::free();
+            let mut ports = Ports::free();
+            let proxy = behind_proxy.then(|| {
+                let listener = TcpListener::bind("127.0.0.1:0").expect("this machine has a free port");
+                Proxy::start(listener, ports.behind)
+            });
+            ports.proxy = proxy.as_ref().map_or(ports.behind, Proxy::port);
             let folder = Folder::formatted(ports);
-            let mut broker = Broker { process: None, folder, ports };
+            let mut broker = Broker { process: None, folder, ports, proxy };
             match broker.launch() {
                 Ok(()) => return broker,
                 Err(log) if log.contains("Address already in use") => {}
@@ -82,6 +106,14 @@ impl Broker {
     /// The address for clients that log in, by SASL's `PLAIN`.
     pub fn sasl_address(&self) -> String {
         format!("127.0.0.1:{}", self.ports.sasl)
+    }
+
+    /// What stands in front of it.
+    ///
+    /// # Panics
+    /// It was not started by [`Broker::behind_proxy`].
+    pub fn proxy(&self) -> &Proxy {
+        self.proxy.as_ref().expect("it was started behind a proxy")
     }
 
     /// What the broker has written so far.
@@ -159,7 +191,9 @@ impl Broker {
     /// Starts the process and waits until it answers; else gives its log.
     fn launch(&mut self) -> Result<(), String> {
         let mut process = Process::start(&self.folder);
-        let up = until(|| !process.runs() || [self.ports.plain, self.ports.sasl].into_iter().all(answers));
+        let up = until(|| {
+            !process.runs() || [self.ports.plain, self.ports.sasl, self.ports.behind].into_iter().all(answers)
+        });
         if !up || !process.runs() {
             process.end("KILL");
             return Err(self.log());
@@ -181,7 +215,7 @@ impl Drop for Broker {
 }
 
 impl Ports {
-    /// Three that nobody listens on now, and that the system gives to no connection: while the broker is down, one of a client that looks
+    /// Four that nobody listens on now, and that the system gives to no connection: while the broker is down, one of a client that looks
     /// for it would keep it from coming back.
     fn free() -> Ports {
         const BELOW_EPHEMERAL: Range<u16> = 12_000..32_000;
@@ -191,11 +225,11 @@ impl Ports {
         let begin = BELOW_EPHEMERAL.start + (place % 20_000) as u16;
         let ports = (begin..BELOW_EPHEMERAL.end).chain(BELOW_EPHEMERAL.start..begin);
         let listeners = ports.filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
-        let listeners: Vec<_> = listeners.take(3).collect();
+        let listeners: Vec<_> = listeners.take(4).collect();
         let ports: Vec<_> =
             listeners.iter().map(|l| l.local_addr().expect("it is bound to an address").port()).collect();
-        let [plain, sasl, controller] = ports[..] else { panic!("this machine has no free ports") };
-        Ports { plain, sasl, controller }
+        let [plain, sasl, controller, behind] = ports[..] else { panic!("this machine has no free ports") };
+        Ports { plain, sasl, controller, behind, proxy: behind }
     }
 }
 
