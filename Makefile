@@ -22,11 +22,11 @@ test: setup ## all tests
 random: setup ## 100,000 random rule sets, engine against the naive matcher
 	LAPWING_RANDOM_CASES=100000 $(CARGO) test -p lapwing-tests --test whole random
 
-kill: setup ## 200 kills of `lapwing run --state`, 1,000 of `lapwing serve` and 200 over Kafka, the output compared with an undisturbed run's
+kill: setup ## 200 kills of `lapwing run --state`, 1,000 of `lapwing serve` and 200 over Kafka, where 200 faults of the network come too, the output compared with an undisturbed run's
 	@scripts/kafka.sh
 	LAPWING_KILLS=200 $(CARGO) test --release -p lapwing --test kill
 	LAPWING_KILLS=1000 $(CARGO) test --release -p lapwing --test serve
-	LAPWING_KILLS=200 LAPWING_FREEZES=50 $(CARGO) test --release -p lapwing --test kafka
+	LAPWING_KILLS=200 LAPWING_FREEZES=50 LAPWING_CUTS=200 $(CARGO) test --release -p lapwing --test kafka
 
 fuzz: setup ## each fuzz target for a minute
 	scripts/fuzz.sh 60

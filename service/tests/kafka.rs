@@ -4,6 +4,7 @@
 //! every test run.
 
 mod changes;
+mod cuts;
 mod service;
 mod topics;
 

@@ -5,6 +5,7 @@
 
 mod folder;
 mod process;
+mod proxy;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -22,6 +23,7 @@ use rdkafka::config::ClientConfig;
 
 use self::folder::Folder;
 use self::process::Process;
+pub use self::proxy::{Api, Fault, Proxy, Way, What};
 
 /// How long anything may take before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -39,6 +41,7 @@ pub struct Broker {
     ports: Ports,
     /// Keeps the ports for it.
     _beside: TcpListener,
+    proxy: Option<Proxy>,
 }
 
 /// Where it listens.
@@ -47,6 +50,10 @@ struct Ports {
     plain: u16,
     sasl: u16,
     controller: u16,
+    /// For what comes through the proxy.
+    behind: u16,
+    /// Where clients are told to connect who come through the proxy.
+    proxy: u16,
 }
 
 impl Broker {
@@ -55,11 +62,28 @@ impl Broker {
     /// # Panics
     /// Java or the jars are missing (`scripts/kafka.sh` brings them), or the broker does not come up.
     pub fn start() -> Broker {
+        Broker::begin(false)
+    }
+
+    /// The same, with a [`Proxy`] in front of it: who connects there stays there.
+    ///
+    /// # Panics
+    /// As [`Broker::start`].
+    pub fn behind_proxy() -> Broker {
+        Broker::begin(true)
+    }
+
+    fn begin(behind_proxy: bool) -> Broker {
         // Between the choice of free ports and their use another process may take one.
         for _ in 0..5 {
-            let (ports, _beside) = Ports::free();
+            let (mut ports, _beside) = Ports::free();
+            let proxy = behind_proxy.then(|| {
+                let listener = TcpListener::bind("127.0.0.1:0").expect("this machine has a free port");
+                Proxy::start(listener, ports.behind)
+            });
+            ports.proxy = proxy.as_ref().map_or(ports.behind, Proxy::port);
             let folder = Folder::formatted(ports);
-            let mut broker = Broker { process: None, folder, ports, _beside };
+            let mut broker = Broker { process: None, folder, ports, _beside, proxy };
             match broker.launch() {
                 Ok(()) => return broker,
                 Err(log) if log.contains("Address already in use") => {}
@@ -83,6 +107,14 @@ impl Broker {
     /// The address for clients that log in, by SASL's `PLAIN`.
     pub fn sasl_address(&self) -> String {
         format!("127.0.0.1:{}", self.ports.sasl)
+    }
+
+    /// What stands in front of it.
+    ///
+    /// # Panics
+    /// It was not started by [`Broker::behind_proxy`].
+    pub fn proxy(&self) -> &Proxy {
+        self.proxy.as_ref().expect("it was started behind a proxy")
     }
 
     /// What the broker has written so far.
@@ -160,7 +192,9 @@ impl Broker {
     /// Starts the process and waits until it answers; else gives its log.
     fn launch(&mut self) -> Result<(), String> {
         let mut process = Process::start(&self.folder);
-        let up = until(|| !process.runs() || [self.ports.plain, self.ports.sasl].into_iter().all(answers));
+        let up = until(|| {
+            !process.runs() || [self.ports.plain, self.ports.sasl, self.ports.behind].into_iter().all(answers)
+        });
         if !up || !process.runs() {
             process.end("KILL");
             return Err(self.log());
@@ -182,19 +216,21 @@ impl Drop for Broker {
 }
 
 impl Ports {
-    /// Three that nobody listens on now, and that the system gives to no connection: while the broker is down, one of a client that looks
+    /// Four that nobody listens on now, and that the system gives to no connection: while the broker is down, one of a client that looks
     /// for it would keep it from coming back. Other brokers leave them alone as long as the listener beside them is open.
     fn free() -> (Ports, TcpListener) {
         const BELOW_EPHEMERAL: Range<u16> = 12_000..32_000;
+        const BLOCK: u16 = 5;
         let open = |port: u16| TcpListener::bind(("127.0.0.1", port));
-        let blocks = (BELOW_EPHEMERAL.len() / 4) as u32;
+        let blocks = (BELOW_EPHEMERAL.len() / usize::from(BLOCK)) as u32;
         let first = std::process::id() % blocks;
         for block in (first..blocks).chain(0..first) {
-            let [beside, plain, sasl, controller] = [0, 1, 2, 3].map(|i| BELOW_EPHEMERAL.start + 4 * block as u16 + i);
-            if let Ok(beside) = open(beside)
-                && [plain, sasl, controller].into_iter().all(|port| open(port).is_ok())
+            let begin = BELOW_EPHEMERAL.start + BLOCK * block as u16;
+            let [plain, sasl, controller, behind] = [1, 2, 3, 4].map(|i| begin + i);
+            if let Ok(beside) = open(begin)
+                && [plain, sasl, controller, behind].into_iter().all(|port| open(port).is_ok())
             {
-                return (Ports { plain, sasl, controller }, beside);
+                return (Ports { plain, sasl, controller, behind, proxy: behind }, beside);
             }
         }
         panic!("this machine has no free ports");

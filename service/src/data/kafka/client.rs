@@ -21,6 +21,10 @@ const ERRORS_MAX: usize = 64;
 /// How long one question waits, of the many that a longer wait is made of: between them errors are looked at, which may end the wait.
 const QUESTION: Duration = Duration::from_millis(500);
 
+/// How long a broker may be silent before a writer takes it for gone, unless the configuration says otherwise; some calls of librdkafka wait for
+/// that, whatever time they were given.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// The properties of a client, by librdkafka's names.
 #[derive(Clone)]
 pub struct Properties(BTreeMap<String, String>);
@@ -54,6 +58,12 @@ impl Properties {
     pub fn with_default(mut self, name: &str, value: &str) -> Properties {
         self.0.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         self
+    }
+
+    /// How long a broker may be silent before a writer takes it for gone.
+    pub fn silence(&self) -> Duration {
+        let text = self.0.get("socket.timeout.ms");
+        text.and_then(|text| text.trim().parse().ok()).map_or(SILENCE, Duration::from_millis)
     }
 
     fn with_all(mut self, more: impl Iterator<Item = (String, String)>) -> Properties {

@@ -44,8 +44,8 @@ impl Writer {
     fn open(properties: &Properties, more: &[(&str, &str)]) -> Result<Writer, Error> {
         // As Java's clients: all writers of a topic agree where a key goes.
         let properties = properties.clone().with_default("partitioner", "murmur2_random");
-        // A broker that is silent for this long is taken for gone; some calls wait for that, whatever time they were given.
-        let properties = properties.with_default("socket.timeout.ms", "10000");
+        let silence = properties.silence().as_millis().to_string();
+        let properties = properties.with_default("socket.timeout.ms", &silence);
         let all = [("enable.idempotence", "true")];
         let all = all.iter().chain(more);
         let properties = all.fold(properties, |properties, (name, value)| properties.with(name, value));

@@ -20,8 +20,8 @@ use crate::data::kafka::{
 };
 use crate::faults;
 
-/// How long a call of the brokers may take.
-const CALL: Duration = Duration::from_secs(30);
+/// How often a broker may be silent for as long as takes it for gone, before a call has failed.
+const SILENCES: u32 = 3;
 
 /// How long the sink waits where an epoch failed: the first time, and at most.
 const RETRY: Duration = Duration::from_millis(100);
@@ -106,7 +106,10 @@ impl Sink {
     /// last epoch is known, where there is one.
     pub fn open(properties: Properties, settings: Settings, standing: Standing) -> Result<Sink, Ended> {
         let closing = Arc::new(AtomicBool::new(false));
-        let mut writer = Writer { properties, settings, standing, producer: None, closing: closing.clone(), cut: None };
+        let call = properties.silence() * SILENCES;
+        let closing_too = closing.clone();
+        let mut writer =
+            Writer { properties, settings, standing, call, producer: None, closing: closing_too, cut: None };
         writer.begin_anew()?;
         let (epochs, incoming) = channel::<Epoch>();
         let (answer, done) = channel();
@@ -179,6 +182,8 @@ struct Writer {
     properties: Properties,
     settings: Settings,
     standing: Standing,
+    /// How long a call of the brokers may take.
+    call: Duration,
     producer: Option<Writes>,
     closing: Arc<AtomicBool>,
     /// What was not taken is cut to so many bytes, after a broker has refused a record for its size.
@@ -221,7 +226,7 @@ impl Writer {
         loop {
             let opened = TransactionalProducer::open(&self.properties, &id, self.settings.timeout);
             let mut producer = opened.map_err(failed)?;
-            match producer.init(CALL) {
+            match producer.init(self.call) {
                 Ok(()) => {
                     self.producer = Some(Writes::Transactions(producer, reader));
                     return Ok(());
@@ -283,7 +288,7 @@ impl Writer {
         let Some(Writes::Transactions(_, reader)) = &self.producer else { return Ok(false) };
         let mut pause = RETRY;
         loop {
-            match reader.committed(&[Partition::new(self.settings.journal.as_str(), 0)], CALL) {
+            match reader.committed(&[Partition::new(self.settings.journal.as_str(), 0)], self.call) {
                 Ok(committed) => return Ok(committed.first().copied().flatten() >= Some(number as i64)),
                 Err(error) => self.pause(&error, &mut pause)?,
             }
@@ -292,25 +297,25 @@ impl Writer {
 
     fn try_to_write(&mut self, epoch: &Epoch) -> Result<(), Failure> {
         let standing = self.standing().ok_or(Failure::TakenOver)?;
-        let (settings, cut) = (&self.settings, self.cut);
+        let (settings, cut, call) = (&self.settings, self.cut, self.call);
         match self.producer.as_mut() {
             None => Err(Failure::Anew(Error::Unreachable { brokers: String::new(), reason: "no producer".to_owned() })),
             Some(Writes::Alone(producer)) => {
                 let mut send = |record: &Record<'_>| producer.send(record).map_err(Failure::Again);
                 send_all(settings, epoch, cut, &mut send)?;
-                producer.flush(CALL).map_err(Failure::Again)?;
+                producer.flush(call).map_err(Failure::Again)?;
                 if !epoch.alerts.is_empty() {
                     let _ = faults::at("kafka-alerts-sent");
                 }
                 // What is before it in the journal has arrived.
                 send_journal(settings, epoch, &mut |record| producer.send(record).map_err(Failure::Again))?;
-                producer.flush(CALL).map_err(Failure::Again)
+                producer.flush(call).map_err(Failure::Again)
             }
             Some(Writes::Transactions(producer, _)) => {
-                let written = transaction(producer, settings, epoch, cut, &standing);
+                let written = transaction(producer, settings, epoch, cut, &standing, call);
                 // What has begun is ended, so that the next can begin.
                 if let Err(Failure::Again(_)) = &written {
-                    producer.abort(CALL)?;
+                    producer.abort(call)?;
                 }
                 written
             }
@@ -324,6 +329,7 @@ fn transaction(
     epoch: &Epoch,
     cut: Option<usize>,
     standing: &GroupMetadata,
+    call: Duration,
 ) -> Result<(), Failure> {
     producer.begin()?;
     let _ = faults::at("kafka-produce");
@@ -332,9 +338,9 @@ fn transaction(
     let _ = faults::at("kafka-offsets");
     let mut offsets = epoch.offsets.clone();
     offsets.push((Partition::new(settings.journal.as_str(), 0), epoch.number as i64));
-    producer.send_offsets(&offsets, standing, CALL)?;
+    producer.send_offsets(&offsets, standing, call)?;
     let _ = faults::at("kafka-commit");
-    producer.commit(CALL)?;
+    producer.commit(call)?;
     let _ = faults::at("kafka-committed");
     Ok(())
 }
