@@ -176,7 +176,7 @@ fn all_that_is_wrong_is_told_with_its_place() {
         &env,
         &["engine.idle_after", "log=1", "save.every=1x"],
         &[
-            "F:1:1: there is no key `listn`: known here: service, engine, log, epoch, save, http, alerts, kafka",
+            "F:1:1: there is no key `listn`: known here: service, engine, log, epoch, save, http, auth, alerts, kafka",
             "F:3:9: `service.rules` is a string, and must be a list: write [\"…\", \"…\"]",
             "F:5:1: there is no key `engine.thread`: did you mean `threads`?",
             "F:6:11: `engine.threads`: `300` is out of range; write a whole number from 1 to 256",
