@@ -24,7 +24,10 @@ const LOCK: &str = "lock";
 pub const RESTORING: &str = "restoring";
 
 /// What a folder holds that is its state: folders and files.
-pub const HELD: [&str; 7] = [FORMAT_FILE, "catalog", "state", "log", "files", "webhooks", "alert-file.json"];
+pub const HELD: [&str; 8] = [FORMAT_FILE, "catalog", UPLOADS, "state", "log", "files", "webhooks", "alert-file.json"];
+
+/// The folder of chunks that no change has taken yet.
+pub const UPLOADS: &str = "uploads";
 
 #[derive(Serialize, Deserialize)]
 struct Format {
