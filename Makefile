@@ -26,6 +26,7 @@ kill: setup ## 200 kills of `lapwing run --state`, 1,000 of `lapwing serve` and 
 	@scripts/kafka.sh
 	LAPWING_KILLS=200 $(CARGO) test --release -p lapwing --test kill
 	LAPWING_KILLS=1000 $(CARGO) test --release -p lapwing --test serve
+	LAPWING_KILLS=200 $(CARGO) test --release -p lapwing --test uploads
 	LAPWING_KILLS=200 LAPWING_FREEZES=50 LAPWING_CUTS=200 $(CARGO) test --release -p lapwing --test kafka
 
 fuzz: setup ## each fuzz target for a minute

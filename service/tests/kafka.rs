@@ -4,7 +4,9 @@
 //! every test run.
 
 mod changes;
+mod chunked;
 mod cuts;
+mod large_models;
 mod service;
 mod topics;
 

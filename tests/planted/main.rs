@@ -4,7 +4,7 @@ use lapwing_engine::planted::{Bug, plant};
 use lapwing_tests::random::campaign::run;
 
 /// Each bug is found among so many cases.
-const CASES: u64 = 8_000;
+const CASES: u64 = 24_000;
 
 #[test]
 fn the_random_campaign_finds_every_planted_bug() {

@@ -218,6 +218,7 @@ fn damage_never_panics() {
         }
         let mut stream = Stream::new(&rules);
         stream.take(0, "bob", false);
+        assert_eq!(stream.pipeline.evict(|_| true), 1);
         stream.outside.0.lock().expect("no test panics in between").0.insert(damaged.name.clone(), damaged.clone());
         stream.take(5, "ann", true);
         if stream.pipeline.failure().is_some() {

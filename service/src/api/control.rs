@@ -16,6 +16,7 @@ use crate::auth::{Permission, Principal};
 use crate::control::history::Change;
 use crate::control::message::{Kind, Message, Op, Stage};
 use crate::control::rollout::NotAccepted;
+use crate::control::uploads::hex;
 
 /// Takes a control message; answers once it has its place in the log, or why it is refused.
 pub(super) async fn change(
@@ -39,9 +40,18 @@ pub(super) async fn change(
         answer["change"] = json!(placed.number);
         answer["place"] = json!(placed.place);
     }
-    let Message { op, kind, name, version, stage, author, reason, .. } = &message;
+    if let Some(upload) = accepted.upload {
+        answer["upload"] = json!(upload);
+    }
+    let Message { op, kind, name, version, stage, upload, chunk, author, reason, .. } = &message;
     let mut changed = json!({"op": op, "kind": kind, "name": name, "author": author, "reason": reason});
-    let more = [("version", json!(version)), ("stage", json!(stage)), ("generation", json!(accepted.generation))];
+    let more = [
+        ("version", json!(version)),
+        ("stage", json!(stage)),
+        ("upload", json!(upload)),
+        ("chunk", json!(chunk)),
+        ("generation", json!(accepted.generation)),
+    ];
     more.into_iter().filter(|(_, value)| !value.is_null()).for_each(|(key, value)| changed[key] = value);
     if let Some(placed) = accepted.change {
         changed["change"] = json!(placed.number);
@@ -128,7 +138,7 @@ pub(super) async fn plan(
     Ok(Json(answer))
 }
 
-/// All rules with their versions, and the other declarations.
+/// All rules with their versions, the other declarations, and the versions of models.
 pub(super) async fn catalog(State(service): State<Arc<Service>>) -> Json<serde_json::Value> {
     let catalog = service.rollout.catalog().await;
     let version =
@@ -142,8 +152,14 @@ pub(super) async fn catalog(State(service): State<Arc<Service>>) -> Json<serde_j
         .collect();
     let declarations =
         catalog.declarations().map(|(kind, name, source)| json!({"kind": kind, "name": name, "source": source}));
+    let models = catalog.models().map(|(name, versions)| {
+        let version =
+            |(version, stage, digest): (u32, Stage, &[u8; 32])| json!({"version": version, "stage": stage, "sha256": hex(digest)});
+        json!({"name": name, "versions": versions.into_iter().map(version).collect::<Vec<_>>()})
+    });
     Json(json!({
         "generation": catalog.generation(), "rules": rules, "declarations": declarations.collect::<Vec<_>>(),
+        "models": models.collect::<Vec<_>>(),
     }))
 }
 

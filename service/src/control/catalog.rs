@@ -102,6 +102,16 @@ impl Catalog {
         self.contents.set_folder(folder);
     }
 
+    /// Says in which folder the files are that came in chunks, each under its digest.
+    pub fn keep_uploads_in(&mut self, folder: &Path) {
+        self.contents.set_uploads(folder);
+    }
+
+    /// The versions of each model that has any: name, number, stage and the SHA-256 of its file.
+    pub fn models(&self) -> impl Iterator<Item = (&str, Vec<(u32, Stage, &[u8; 32])>)> {
+        self.contents.models().map(|(name, staged)| (name, staged.digests().collect()))
+    }
+
     /// The catalog of other rule files in place of these: a rule whose text is the same keeps its version, another gets the next.
     pub fn succeeded_by(&self, rules: &Rules, contents: Contents) -> Result<Catalog, Refusal> {
         let mut next = Catalog::of(rules, contents);
@@ -307,10 +317,11 @@ impl Catalog {
 
     /// Carries a message out; the rule set that takes over.
     pub fn apply(&mut self, message: &Message) -> Result<RuleSet, Refusal> {
-        if let Some(stray) = stray(message) {
-            return Err(Refusal::new(format!("`{stray}` says nothing with this `op` and `kind`")));
-        }
+        refuse_stray(message)?;
         match (message.kind, message.op) {
+            (_, Op::Chunk) => Err(Refusal::new(
+                "chunks are for a service; here a model comes whole: `\"op\": \"put\"` with `onnx` or `file`",
+            )),
             (Kind::List | Kind::Table, Op::Stage) => Err(Refusal::new("only a rule or a model has a `stage`")),
             (Kind::Rules, Op::Put | Op::Stage | Op::Delete) => {
                 Err(Refusal::new("`rules` are applied: `\"op\": \"apply\"`"))
@@ -348,6 +359,7 @@ impl Catalog {
                 changed.rules.remove(&message.name);
                 changed.gone.insert(message.name.clone(), last);
             }
+            (_, Op::Chunk) => {}
         }
         changed.generation = self.generation + 1;
         changed.last = changed.make()?;
@@ -393,9 +405,10 @@ impl Catalog {
                 stage: message.stage,
                 onnx: message.onnx.as_deref(),
                 file: message.file.as_deref(),
+                upload: message.upload.as_deref(),
                 golden: message.golden.as_deref().unwrap_or_default(),
             };
-            models::put(declared, before, self.contents.folder(), &said)
+            models::put(declared, before, &self.contents, &said)
         } else {
             let asked = self.live().any(|(program, _)| data_read(&program.rule).models.contains(message.name.as_str()));
             models::stage(declared, before, message.version, message.stage, asked)
@@ -549,15 +562,24 @@ fn does_not_compile(findings: &[Diagnostic], sources: &Sources) -> Refusal {
     }
 }
 
+/// Refuses a message with a field that its `op` and `kind` have no use for.
+pub fn refuse_stray(message: &Message) -> Result<(), Refusal> {
+    match stray(message) {
+        Some(stray) => Err(Refusal::new(format!("`{stray}` says nothing with this `op` and `kind`"))),
+        None => Ok(()),
+    }
+}
+
 /// The first field of a message that its `op` and `kind` have no use for.
 fn stray(message: &Message) -> Option<&'static str> {
     let Message { kind, op, .. } = *message;
     let (rule, model) = (kind == Kind::Rule, kind == Kind::Model);
+    let chunk = model && op == Op::Chunk;
     let (list, table) = (kind == Kind::List && op == Op::Put, kind == Kind::Table && op == Op::Put);
     let fields = [
         ("source", message.source.is_some(), rule && op == Op::Put),
-        ("version", message.version.is_some(), rule || model && op != Op::Delete),
-        ("stage", message.stage.is_some(), (rule || model) && op != Op::Delete),
+        ("version", message.version.is_some(), rule || model && !matches!(op, Op::Delete | Op::Chunk)),
+        ("stage", message.stage.is_some(), (rule || model) && !matches!(op, Op::Delete | Op::Chunk)),
         ("files", message.files.is_some(), op == Op::Apply),
         ("entries", message.entries.is_some(), list),
         ("add", message.add.is_some(), list),
@@ -566,6 +588,10 @@ fn stray(message: &Message) -> Option<&'static str> {
         ("remove", message.remove.is_some(), list || table),
         ("onnx", message.onnx.is_some(), model && op == Op::Put),
         ("file", message.file.is_some(), model && op == Op::Put),
+        ("upload", message.upload.is_some(), model && op == Op::Put || chunk),
+        ("chunk", message.chunk.is_some(), chunk),
+        ("of", message.of.is_some(), chunk),
+        ("bytes", message.bytes.is_some(), chunk),
         ("golden", message.golden.is_some(), model && op == Op::Put),
     ];
     fields.into_iter().find(|(_, there, of_use)| *there && !of_use).map(|(name, ..)| name)

@@ -3,6 +3,7 @@
 //! A JSON line a change. The first names the rule files that the service began with, the others hold control messages. What numbers the
 //! log gives places to is the number of a line. A line is written before its place is; one that got none has changed nothing and is cut off.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use serde_json::value::RawValue;
 
 use super::catalog::{Catalog, Refusal};
 use super::files::Rules;
+use super::uploads::Begun;
 use crate::faults;
 use crate::tables::folder;
 
@@ -27,8 +29,25 @@ pub struct Change {
     /// Its offset in the control topic, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
+    /// The uploads that were open when it was taken, where it comes from a control topic: their chunks stand before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uploads: Vec<Begun>,
     /// What it is.
     pub what: What,
+}
+
+impl Change {
+    /// The digest of a model that came in chunks, where it put one.
+    fn upload(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Named {
+            upload: Option<String>,
+        }
+        match &self.what {
+            What::Message(message) => serde_json::from_str::<Named>(message.get()).ok()?.upload,
+            What::Begin(_) => None,
+        }
+    }
 }
 
 /// What a change is.
@@ -84,6 +103,9 @@ const FILE: &str = "history.jsonl";
 
 /// The name of the folder with the lists, tables and models that the service began with.
 const DATA: &str = "data";
+
+/// The name of the folder with the models that came in chunks.
+const MODELS: &str = "models";
 
 impl History {
     /// Opens the history of a folder; one that was never begun is empty.
@@ -157,6 +179,27 @@ impl History {
         self.changes.iter().rev().find_map(|change| change.offset).map_or(0, |offset| offset + 1)
     }
 
+    /// What was open of uploads before an offset of the control topic, as far as a change says so, and the offset behind that change.
+    pub fn uploads_before(&self, offset: u64) -> (&[Begun], u64) {
+        let before = self.changes.iter().rev().find(|change| change.offset.is_some_and(|at| at < offset));
+        before.map_or((&[], 0), |change| (&change.uploads, change.offset.map_or(0, |at| at + 1)))
+    }
+
+    /// The folder of the models that came in chunks.
+    pub fn models(&self) -> PathBuf {
+        self.folder.join(MODELS)
+    }
+
+    /// The digests of the models that came in chunks.
+    pub fn uploaded(&self) -> BTreeSet<String> {
+        self.changes.iter().filter_map(Change::upload).collect()
+    }
+
+    /// The digest of the model of the last change, where that came in chunks.
+    pub fn last_uploaded(&self) -> Option<String> {
+        self.changes.last().and_then(Change::upload)
+    }
+
     /// Begins with rules, and files with what lists, tables and models hold.
     pub fn begin(
         &mut self,
@@ -178,7 +221,7 @@ impl History {
             }
             File::open(&own)?.sync_all()?;
         }
-        self.write(Change { number: self.next(), at, offset, what: What::Begin(begin) })?;
+        self.write(Change { number: self.next(), at, offset, uploads: Vec::new(), what: What::Begin(begin) })?;
         File::open(&self.folder)?.sync_all()
     }
 
@@ -261,6 +304,7 @@ impl History {
         if data.is_dir() {
             catalog.name_files_in(&data);
         }
+        catalog.keep_uploads_in(&self.models());
         Ok(catalog)
     }
 }

@@ -45,6 +45,18 @@ pub struct Message {
     /// Of a model: its file's name in the folder of `--data`.
     #[serde(default)]
     pub file: Option<String>,
+    /// Of a model: the SHA-256 of its file, which came in chunks before; of a chunk: of which file it is one.
+    #[serde(default)]
+    pub upload: Option<String>,
+    /// Of a chunk: its number, from 0.
+    #[serde(default)]
+    pub chunk: Option<u32>,
+    /// Of a chunk: how many there are.
+    #[serde(default)]
+    pub of: Option<u32>,
+    /// Of a chunk: what it holds, in base64.
+    #[serde(default)]
+    pub bytes: Option<String>,
     /// Of a model: answers that it is known to give.
     #[serde(default)]
     pub golden: Option<Vec<Golden>>,
@@ -84,6 +96,8 @@ pub enum Op {
     Delete,
     /// All rules are to be as some files say.
     Apply,
+    /// A piece of a model's file, which changes nothing until a `put` names the whole.
+    Chunk,
 }
 
 /// What a message is about.

@@ -2,7 +2,7 @@
 //!
 //! `files` reads rule files, `message` is a change as JSON, `catalog` holds all rules and makes the next rule set, `story` is how
 //! it came to be. Of a running service `history` keeps the changes, and `rollout` takes new ones, with Kafka from a
-//! `topic`; `plan` says before what they do.
+//! `topic`; `uploads` are files of models that come in chunks before; `plan` says before what they do.
 
 pub mod catalog;
 pub mod files;
@@ -12,4 +12,5 @@ pub mod plan;
 pub mod rollout;
 pub mod story;
 pub mod topic;
+pub mod uploads;
 mod versions;

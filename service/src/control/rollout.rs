@@ -16,9 +16,10 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::catalog::{Catalog, Refusal};
 use super::history::{Change, History, What};
-use super::message::Message;
+use super::message::{Message, Op};
 use super::plan::{Plan, plan};
 use super::topic::ControlTopic;
+use super::uploads::{NotTaken, Progress, Uploads};
 use crate::data::log::embedded::{Log, NotAppended};
 
 /// Rule sets by the numbers of the changes that made them, until the matcher has taken them.
@@ -73,6 +74,7 @@ pub enum Places {
 struct State {
     catalog: Catalog,
     history: History,
+    uploads: Uploads,
     /// The rule sets of all changes, as long as nobody has asked for them.
     sets: Option<Vec<Arc<RuleSet>>>,
     /// Whether the last change of the history may have got no place in the log.
@@ -86,6 +88,15 @@ pub struct Accepted {
     pub generation: u64,
     /// The change that takes over; none where all is as the message says.
     pub change: Option<Placed>,
+    /// Of a chunk: how far its upload has come.
+    pub upload: Option<Progress>,
+}
+
+impl Accepted {
+    /// Nothing changes.
+    fn unchanged(generation: u64) -> Accepted {
+        Accepted { generation, change: None, upload: None }
+    }
 }
 
 /// A change that takes over.
@@ -112,10 +123,49 @@ pub enum NotAccepted {
     NotSent(String),
 }
 
+impl From<NotTaken> for NotAccepted {
+    fn from(why: NotTaken) -> NotAccepted {
+        match why {
+            NotTaken::Refused(refusal) => NotAccepted::Refused(refusal),
+            NotTaken::Disk(e) => NotAccepted::NotKept(e),
+        }
+    }
+}
+
+/// What a message makes.
+enum Judged {
+    /// A chunk: the upload has come so far.
+    Uploaded(Progress),
+    /// All is as it says.
+    Unchanged,
+    /// Another catalog.
+    Changed(Box<Catalog>),
+}
+
+/// Judges a message. The file of an upload that it names is kept when it is taken, and the caller says then that it was.
+fn judge(catalog: &Catalog, uploads: &mut Uploads, message: &Message, place: u64) -> Result<Judged, NotAccepted> {
+    if message.op == Op::Chunk {
+        return Ok(Judged::Uploaded(uploads.take(message, place)?));
+    }
+    let after = after(catalog, uploads, message)?;
+    Ok(after.map_or(Judged::Unchanged, |catalog| Judged::Changed(Box::new(catalog))))
+}
+
+/// The catalog after a message, which is no chunk.
+fn after(catalog: &Catalog, uploads: &Uploads, message: &Message) -> Result<Option<Catalog>, NotAccepted> {
+    let Some(upload) = &message.upload else { return catalog.after(message).map_err(NotAccepted::Refused) };
+    uploads.keep(upload)?;
+    catalog.after(message).map_err(|refusal| {
+        uploads.let_go(upload);
+        NotAccepted::Refused(refusal)
+    })
+}
+
 impl Rollout {
     /// Goes on from a history, whose catalog and rule sets are given.
     pub fn new(
         history: History,
+        uploads: Uploads,
         (catalog, sets): (Catalog, Vec<Arc<RuleSet>>),
         ready: Arc<Ready>,
         places: Places,
@@ -124,7 +174,7 @@ impl Rollout {
         let newest = ArcSwap::from_pointee(catalog.rule_set());
         // The embedded log is read by one matcher, which has them already.
         let sets = matches!(places, Places::Topic(_)).then_some(sets);
-        let state = AsyncMutex::new(State { catalog, history, sets, in_doubt: false });
+        let state = AsyncMutex::new(State { catalog, history, uploads, sets, in_doubt: false });
         Rollout { state, ready, newest, places, clock }
     }
 
@@ -152,9 +202,24 @@ impl Rollout {
     /// What a control message would do, where so many runs live, by rule; and the generation that it would make.
     pub async fn plan(&self, text: &str, live: &BTreeMap<String, usize>) -> Result<(Plan, u64), NotAccepted> {
         let message: Message = serde_json::from_str(text).map_err(|e| NotAccepted::NoMessage(e.to_string()))?;
-        let catalog = self.catalog().await;
-        let planned = tokio::task::block_in_place(|| plan(&catalog, &message, live)).map_err(NotAccepted::Refused)?;
-        Ok((planned, catalog.generation()))
+        let state = match &message.upload {
+            // The file is there as long as nobody else changes anything.
+            Some(upload) if message.op != Op::Chunk => {
+                let state = self.state.lock().await;
+                tokio::task::block_in_place(|| state.uploads.keep(upload))?;
+                Some(state)
+            }
+            _ => None,
+        };
+        let catalog = match &state {
+            Some(state) => state.catalog.clone(),
+            None => self.catalog().await,
+        };
+        let planned = tokio::task::block_in_place(|| plan(&catalog, &message, live)).map_err(NotAccepted::Refused);
+        if let (Some(state), Some(upload)) = (&state, &message.upload) {
+            state.uploads.let_go(upload);
+        }
+        Ok((planned?, catalog.generation()))
     }
 
     /// The catalog as it is now.
@@ -177,12 +242,14 @@ impl Rollout {
         }
         let log = match &self.places {
             Places::Log(log) => log,
+            // What is uploaded stands in the topic, and is known when a message comes back from there.
+            Places::Topic(topic) if message.upload.is_some() => return topic.send(text).await,
             Places::Topic(topic) => {
                 // What is refused or changes nothing need not go there.
                 let catalog = self.catalog().await;
                 let after = tokio::task::block_in_place(|| catalog.after(&message)).map_err(NotAccepted::Refused)?;
                 return match after {
-                    None => Ok(Accepted { generation: catalog.generation(), change: None }),
+                    None => Ok(Accepted::unchanged(catalog.generation())),
                     Some(_) => topic.send(text).await,
                 };
             }
@@ -193,14 +260,23 @@ impl Rollout {
             state.history.take_back().map_err(NotAccepted::NotKept)?;
             state.in_doubt = false;
         }
-        let after = tokio::task::block_in_place(|| state.catalog.after(&message)).map_err(NotAccepted::Refused)?;
-        let Some(catalog) = after else {
-            return Ok(Accepted { generation: state.catalog.generation(), change: None });
+        let generation = state.catalog.generation();
+        let judged = tokio::task::block_in_place(|| {
+            let State { catalog, uploads, .. } = &mut *state;
+            let place = uploads.next_place();
+            judge(catalog, uploads, &message, place)
+        });
+        let catalog = match judged? {
+            Judged::Uploaded(progress) => {
+                return Ok(Accepted { upload: Some(progress), ..Accepted::unchanged(generation) });
+            }
+            Judged::Unchanged => return Ok(Accepted::unchanged(generation)),
+            Judged::Changed(catalog) => *catalog,
         };
         let rules = Arc::new(catalog.rule_set());
         let number = state.history.next();
         let at = timestamp_text((self.clock)());
-        let change = Change { number, at, offset: None, what: What::Message(raw) };
+        let change = Change { number, at, offset: None, uploads: Vec::new(), what: What::Message(raw) };
         tokio::task::block_in_place(|| state.history.write(change)).map_err(NotAccepted::NotKept)?;
         self.ready.put(number, rules.clone());
         let place = match log.change(number).await {
@@ -212,28 +288,68 @@ impl Rollout {
             }
         };
         state.catalog = catalog;
+        if let Some(upload) = &message.upload {
+            tokio::task::block_in_place(|| state.uploads.taken(upload));
+        }
         self.newest.store(rules.clone());
-        Ok(Accepted { generation: rules.generation, change: Some(Placed { number, place }) })
+        Ok(Accepted { change: Some(Placed { number, place }), ..Accepted::unchanged(rules.generation) })
     }
 
     /// Takes the next message of the control topic. Not to be called by a task.
     pub fn change_at(&self, offset: u64, at: &str, text: &[u8]) -> Result<Accepted, NotAccepted> {
         let (raw, message) = read(text)?;
         let mut state = self.state.blocking_lock();
-        let Some(catalog) = state.catalog.after(&message).map_err(NotAccepted::Refused)? else {
-            return Ok(Accepted { generation: state.catalog.generation(), change: None });
+        let State { catalog, uploads, .. } = &mut *state;
+        let generation = catalog.generation();
+        let catalog = match judge(catalog, uploads, &message, offset)? {
+            Judged::Uploaded(progress) => {
+                return Ok(Accepted { upload: Some(progress), ..Accepted::unchanged(generation) });
+            }
+            Judged::Unchanged => return Ok(Accepted::unchanged(generation)),
+            Judged::Changed(catalog) => *catalog,
         };
         let rules = Arc::new(catalog.rule_set());
         let number = state.history.next();
-        let change = Change { number, at: at.to_owned(), offset: Some(offset), what: What::Message(raw) };
+        let uploads = state.uploads.begun_but(message.upload.as_deref());
+        let change = Change { number, at: at.to_owned(), offset: Some(offset), uploads, what: What::Message(raw) };
         state.history.write(change).map_err(NotAccepted::NotKept)?;
         state.catalog = catalog;
+        if let Some(upload) = &message.upload {
+            state.uploads.taken(upload);
+        }
         if let Some(sets) = &mut state.sets {
             sets.push(rules.clone());
         }
         self.ready.put(number, rules.clone());
         self.newest.store(rules.clone());
-        Ok(Accepted { generation: rules.generation, change: Some(Placed { number, place: offset }) })
+        Ok(Accepted { change: Some(Placed { number, place: offset }), ..Accepted::unchanged(rules.generation) })
+    }
+
+    /// Takes the next message of the control topic once more that was judged before this process began; what becomes of it is known, and uploads
+    /// are what they were then. `listed` says that it stands before the change that tells which of them count. Not to be called by a task.
+    ///
+    /// # Errors
+    /// A chunk could not be kept.
+    pub fn gather(&self, offset: u64, text: &[u8], listed: bool) -> Result<(), NotAccepted> {
+        let Ok((_, message)) = read(text) else { return Ok(()) };
+        if message.op != Op::Chunk {
+            return Ok(());
+        }
+        let uploads = &mut self.state.blocking_lock().uploads;
+        let taken = match listed {
+            true => uploads.gather(&message, offset),
+            false => uploads.take(&message, offset).map(drop),
+        };
+        match taken {
+            // It was refused then, too.
+            Err(NotTaken::Refused(_)) | Ok(()) => Ok(()),
+            Err(NotTaken::Disk(e)) => Err(NotAccepted::NotKept(e)),
+        }
+    }
+
+    /// Judges a message again. Not to be called by a task.
+    pub fn judge_again(&self, again: &mut Again, offset: u64, text: &[u8]) -> Result<Accepted, NotAccepted> {
+        again.judge(&mut self.state.blocking_lock().uploads, offset, text)
     }
 }
 
@@ -267,14 +383,22 @@ impl Again {
     }
 
     /// What became of the next message.
-    pub fn judge(&mut self, offset: u64, text: &[u8]) -> Result<Accepted, NotAccepted> {
+    fn judge(&mut self, uploads: &mut Uploads, offset: u64, text: &[u8]) -> Result<Accepted, NotAccepted> {
         let (_, message) = read(text)?;
-        let Some(catalog) = self.catalog.after(&message).map_err(NotAccepted::Refused)? else {
-            return Ok(Accepted { generation: self.catalog.generation(), change: None });
-        };
-        self.catalog = catalog;
+        let generation = self.catalog.generation();
+        match judge(&self.catalog, uploads, &message, offset)? {
+            Judged::Uploaded(progress) => {
+                return Ok(Accepted { upload: Some(progress), ..Accepted::unchanged(generation) });
+            }
+            Judged::Unchanged => return Ok(Accepted::unchanged(generation)),
+            Judged::Changed(catalog) => self.catalog = *catalog,
+        }
+        if let Some(upload) = &message.upload {
+            uploads.taken(upload);
+        }
         let number = self.number;
         self.number += 1;
-        Ok(Accepted { generation: self.catalog.generation(), change: Some(Placed { number, place: offset }) })
+        let placed = Placed { number, place: offset };
+        Ok(Accepted { change: Some(placed), ..Accepted::unchanged(self.catalog.generation()) })
     }
 }

@@ -15,6 +15,7 @@ use lapwing_dsl::functions::timestamp_text;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::catalog::Refusal;
 use super::history::Begin;
 use super::rollout::{Accepted, NotAccepted};
 use crate::data::kafka::{Client, Error, Partition, Producer, Properties, Reader, Record, Start};
@@ -210,7 +211,12 @@ impl ControlTopic {
         let written = tokio::task::block_in_place(|| self.write(&key, text.as_bytes()));
         if let Err(error) = written {
             self.waiting.lock().expect("nobody panics with it").remove(&key);
-            return Err(NotAccepted::NotSent(error.to_string()));
+            return Err(match error {
+                Error::TooLarge { .. } => NotAccepted::Refused(Refusal::new(format!(
+                    "{error}; a model may come in chunks, which `lapwing apply --model NAME=FILE` sends"
+                ))),
+                error => NotAccepted::NotSent(error.to_string()),
+            });
         }
         match tokio::time::timeout(ANSWER, told).await {
             Ok(Ok(result)) => result,

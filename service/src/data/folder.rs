@@ -24,7 +24,10 @@ const LOCK: &str = "lock";
 pub const RESTORING: &str = "restoring";
 
 /// What a folder holds that is its state: folders and files.
-pub const HELD: [&str; 7] = [FORMAT_FILE, "catalog", "state", "log", "files", "webhooks", "alert-file.json"];
+pub const HELD: [&str; 8] = [FORMAT_FILE, "catalog", UPLOADS, "state", "log", "files", "webhooks", "alert-file.json"];
+
+/// The folder of chunks that no change has taken yet.
+pub const UPLOADS: &str = "uploads";
 
 /// What is the folder's own: no copy has it, and what is restored leaves it as it is.
 pub const OWN: [&str; 5] = [LOCK, "instance", "tokens.json", "admin-token", "audit.jsonl"];

@@ -1,7 +1,5 @@
 //! Changes of models, as control messages bring them: all of it takes effect, or nothing.
 
-use std::path::Path;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lapwing_dsl::schema::ModelType;
@@ -10,6 +8,8 @@ use super::deploy::{deploy, read};
 use super::golden::Golden;
 use super::versions::Staged;
 use crate::control::message::Stage;
+use crate::control::uploads::hex;
+use crate::tables::contents::Contents;
 
 /// What a message says of a new version.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,8 @@ pub struct Said<'m> {
     pub onnx: Option<&'m str>,
     /// Or a file of the folder of `--data`.
     pub file: Option<&'m str>,
+    /// Or one that came in chunks: its SHA-256.
+    pub upload: Option<&'m str>,
     /// Answers that it is known to give.
     pub golden: &'m [Golden],
 }
@@ -30,7 +32,7 @@ pub struct Said<'m> {
 pub fn put(
     declared: &ModelType,
     before: Option<&Staged>,
-    folder: Option<&Path>,
+    contents: &Contents,
     said: &Said<'_>,
 ) -> Result<Staged, String> {
     let mut staged = before.cloned().unwrap_or_default();
@@ -43,19 +45,37 @@ pub fn put(
     if !matches!(stage, Stage::Live | Stage::Shadow) {
         return Err(format!("a version of a model begins `live` or `shadow`, not `{}`", stage.as_str()));
     }
-    let bytes = match (said.onnx, said.file) {
-        (Some(text), None) => STANDARD
+    let bytes = match (said.onnx, said.file, said.upload) {
+        (Some(text), None, None) => STANDARD
             .decode(text)
             .map_err(|e| format!("`onnx` is the model's file in base64, and this is not base64: {e}"))?,
-        (None, Some(file)) => {
-            let folder = folder.ok_or("`file` names a file of the folder of --data, and no --data is given")?;
+        (None, Some(file), None) => {
+            let folder =
+                contents.folder().ok_or("`file` names a file of the folder of --data, and no --data is given")?;
             read(folder, file)?
         }
-        (Some(_), Some(_)) => return Err("`onnx` and `file` do not go together: give one".to_owned()),
-        (None, None) => return Err("the model is missing: give `onnx` in base64, or `file`".to_owned()),
+        (None, None, Some(upload)) => {
+            let folder = contents.uploads().ok_or("an `upload` is for a service; here give `onnx` or `file`")?;
+            read(folder, upload)?
+        }
+        (None, None, None) => {
+            return Err(
+                "the model is missing: give `onnx` in base64, `file`, or the `upload` that its chunks made".to_owned()
+            );
+        }
+        (onnx, file, upload) => {
+            let all = [("`onnx`", onnx), ("`file`", file), ("`upload`", upload)];
+            let given: Vec<&str> = all.iter().filter(|(_, given)| given.is_some()).map(|(name, _)| *name).collect();
+            return Err(format!("{} do not go together: give one", given.join(" and ")));
+        }
     };
     let deployed =
         deploy(declared, number, bytes, said.golden).map_err(|why| format!("version {number} of `{name}`: {why}"))?;
+    if let Some(upload) = said.upload.filter(|upload| hex(&deployed.digest) != **upload) {
+        return Err(format!(
+            "version {number} of `{name}`: the file of the upload `{upload}` is not what came: it is damaged"
+        ));
+    }
     staged.put(number, stage, deployed);
     Ok(staged)
 }

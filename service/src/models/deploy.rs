@@ -68,12 +68,16 @@ pub fn read(folder: &Path, file: &str) -> Result<Vec<u8>, String> {
     if !plain {
         return Err(format!("`{file}` is no file of the folder of --data: write its name alone, without a folder"));
     }
-    let path = folder.join(file);
-    let length = std::fs::metadata(&path).map_err(|e| format!("`{}` cannot be read: {e}", path.display()))?.len();
+    read_file(&folder.join(file))
+}
+
+/// A file that may be a model. The error is a sentence.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let length = std::fs::metadata(path).map_err(|e| format!("`{}` cannot be read: {e}", path.display()))?.len();
     if length > BYTES_MAX as u64 {
         return Err(format!("it has {} MiB, and a model has at most {} MiB", length >> 20, BYTES_MAX >> 20));
     }
-    std::fs::read(&path).map_err(|e| format!("`{}` cannot be read: {e}", path.display()))
+    std::fs::read(path).map_err(|e| format!("`{}` cannot be read: {e}", path.display()))
 }
 
 /// Rows that differ, the same whenever a model is tried.

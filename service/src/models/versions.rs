@@ -35,6 +35,11 @@ impl Staged {
         self.versions.iter().map(|(number, (stage, _))| (*number, *stage))
     }
 
+    /// The numbers that are kept, with their stages and the SHA-256 of their files.
+    pub fn digests(&self) -> impl Iterator<Item = (u32, Stage, &[u8; 32])> {
+        self.versions.iter().map(|(number, (stage, deployed))| (*number, *stage, &deployed.digest))
+    }
+
     /// Takes in a version.
     pub fn put(&mut self, number: u32, stage: Stage, deployed: Deployed) {
         self.last = self.last.max(number);

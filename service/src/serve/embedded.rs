@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::{Ends, Http, Restored, SOURCE, Settings, access, is_ready, restored};
+use super::{Ends, Http, Restored, SOURCE, Settings, access, is_ready, restored, uploads};
 use crate::api::events::Intake;
 use crate::api::{Embedded, Events, Phase, Service};
 use crate::control::history::History;
@@ -55,7 +55,8 @@ pub fn run(settings: Settings, mut history: History) -> Result<(), String> {
     let events = LogEvents::new(log.clone(), from, to);
     let reached = events.reached();
     let mut matcher = Matcher::new(events, ready.clone(), settings.matcher.clone(), begin, questions, metrics.clone());
-    let rollout = Rollout::new(history, (catalog, sets), ready, Places::Log(log.clone()), settings.log.clock);
+    let uploads = uploads(&settings.data, &history)?;
+    let rollout = Rollout::new(history, uploads, (catalog, sets), ready, Places::Log(log.clone()), settings.log.clock);
     let stop = Arc::new(AtomicBool::new(false));
     let alert_file = match &settings.alert_file {
         Some(path) => Some(AlertFile::open(path, &settings.data.join("alert-file.json"), FollowedLog::new(&log))?),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use lapwing_engine::rule_set::RuleSet;
 
 use super::embedded::reconcile;
-use super::{SOURCE, clock};
+use super::{SOURCE, clock, uploads};
 use crate::control::catalog::Catalog;
 use crate::control::history::History;
 use crate::control::rollout::{Accepted, NotAccepted, Places, Ready, Rollout};
@@ -247,7 +247,8 @@ pub fn change(folder: &Path, message: &str) -> Result<Accepted, String> {
     let mut history = History::open(&folder.join("catalog"))?;
     reconcile(&mut history, opened.progress.change)?;
     let told = history.told().map_err(|refusal| refusal.message)?;
-    let rollout = Rollout::new(history, told, Arc::new(Ready::default()), Places::Log(log), clock);
+    let uploads = uploads(folder, &history)?;
+    let rollout = Rollout::new(history, uploads, told, Arc::new(Ready::default()), Places::Log(log), clock);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().map_err(|e| e.to_string())?;
     let done = runtime.block_on(rollout.change(message));
     drop(rollout);

@@ -8,7 +8,7 @@ mod kafka;
 pub mod kept;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,9 +28,10 @@ use crate::auth::tokens::Tokens;
 use crate::config::kafka::Kafka;
 use crate::control::files::Rules;
 use crate::control::history::{Begin, History, data_files};
+use crate::control::uploads::Uploads;
 use crate::data::checkpoint::{self, Checkpoints};
 use crate::data::event_log::Place;
-use crate::data::folder::Folder;
+use crate::data::folder::{Folder, UPLOADS};
 use crate::data::log::embedded as log;
 use crate::data::matcher;
 use crate::data::pipeline::{Options, Pipeline};
@@ -146,6 +147,13 @@ impl Prepared {
         drop(folder);
         result
     }
+}
+
+/// What is uploaded to a service over its own log and no change has taken yet.
+fn uploads(data: &Path, history: &History) -> Result<Uploads, String> {
+    let folder = data.join(UPLOADS);
+    let uploads = Uploads::load(&folder, &history.models(), history.uploaded(), history.last_uploaded().as_deref());
+    uploads.map_err(|e| format!("`{}`: {e}", folder.display()))
 }
 
 /// Who may come in, and what they did.

@@ -21,6 +21,7 @@ pub struct Contents {
     models: BTreeMap<String, Staged>,
     geoip: Option<Kept<Databases>>,
     folder: Option<PathBuf>,
+    uploads: Option<PathBuf>,
 }
 
 /// A list or a table, with a digest of all that made it what it is.
@@ -78,6 +79,21 @@ impl Contents {
     /// Says which folder files are named in.
     pub fn set_folder(&mut self, folder: &Path) {
         self.folder = Some(folder.to_owned());
+    }
+
+    /// The folder of the files that came in chunks, each under its digest.
+    pub fn uploads(&self) -> Option<&Path> {
+        self.uploads.as_deref()
+    }
+
+    /// Says where the files are that came in chunks.
+    pub fn set_uploads(&mut self, folder: &Path) {
+        self.uploads = Some(folder.to_owned());
+    }
+
+    /// All models that have a version, in order of their names.
+    pub fn models(&self) -> impl Iterator<Item = (&str, &Staged)> {
+        self.models.iter().map(|(name, staged)| (name.as_str(), staged))
     }
 
     /// Puts a model in place of what is there.

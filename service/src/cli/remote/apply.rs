@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::Value as Json;
 
-use super::{Api, Made, rules_message};
-use crate::cli::{Exit, Format, refuse};
+use super::models::{ModelFile, Read};
+use super::{Api, Made, message_of, rules_message};
+use crate::cli::{Exit, Format, compiled, refuse};
 
 /// Arguments of `plan`.
 #[derive(clap::Args)]
@@ -25,6 +26,9 @@ pub struct Plan {
 pub struct Apply {
     #[command(flatten)]
     plan: Plan,
+    /// A model that the service is to have live once the rules are in force, and its file. May be given more than once.
+    #[arg(long = "model", value_name = "NAME=FILE", value_parser = ModelFile::parse)]
+    models: Vec<ModelFile>,
     #[command(flatten)]
     made: Made,
 }
@@ -39,27 +43,40 @@ pub fn plan(arguments: &Plan) -> Exit {
 
 /// Runs `apply`.
 pub fn apply(arguments: &Apply) -> Exit {
-    let Apply { plan, made } = arguments;
-    let mut message = match rules_message(&plan.paths) {
-        Ok(message) => message,
+    let Apply { plan, models, made } = arguments;
+    let rules = match compiled(&plan.paths) {
+        Ok(rules) => rules,
         Err(exit) => return exit,
     };
+    // What is wrong with a file is told before anything has changed.
+    let models: Result<Vec<Read>, String> = models.iter().map(|model| model.read(&rules.loaded.schema)).collect();
+    let mut message = message_of(&rules, &plan.paths);
     made.put_into(&mut message);
-    let done = plan.tell(&message).and_then(|_| plan.api.post("/v1/control", &message));
-    match done {
-        Ok(done) => {
-            match plan.format {
-                Format::Json => outln!("{done:#}"),
-                Format::Text if done["changed"] == true => outln!("generation {} takes over", done["generation"]),
-                Format::Text => {}
+    let done = models.and_then(|models| {
+        plan.tell(&message)?;
+        plan.tell_done("", &plan.api.post("/v1/control", &message)?);
+        for model in &models {
+            match model.put(&plan.api, made)? {
+                Some(done) => plan.tell_done(&format!("model {}: ", model.name()), &done),
+                None if plan.format == Format::Text => outln!("model {}: that file is live already", model.name()),
+                None => {}
             }
-            Exit::Well
         }
-        Err(message) => refuse(message),
-    }
+        Ok(())
+    });
+    done.map_or_else(refuse, |()| Exit::Well)
 }
 
 impl Plan {
+    /// Says what has changed.
+    fn tell_done(&self, what: &str, done: &Json) {
+        match self.format {
+            Format::Json => outln!("{done:#}"),
+            Format::Text if done["changed"] == true => outln!("{what}generation {} takes over", done["generation"]),
+            Format::Text => {}
+        }
+    }
+
     /// Says what the message would do.
     fn tell(&self, message: &Json) -> Result<(), String> {
         let plan = self.api.post("/v1/plan", message)?;

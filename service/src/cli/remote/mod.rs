@@ -6,6 +6,7 @@ pub mod diff;
 pub mod dlq;
 pub mod export;
 pub mod history;
+mod models;
 pub mod rollback;
 pub mod tail;
 pub mod token;
@@ -18,6 +19,7 @@ use serde_json::{Value as Json, json};
 
 use super::{Exit, compiled};
 use crate::config::Secret;
+use crate::control::files::Rules;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -143,10 +145,13 @@ impl Api {
 
 /// The message that makes all rules as some files say; they compile.
 pub fn rules_message(paths: &[PathBuf]) -> Result<Json, Exit> {
-    let rules = compiled(paths)?;
+    compiled(paths).map(|rules| message_of(&rules, paths))
+}
+
+fn message_of(rules: &Rules, paths: &[PathBuf]) -> Json {
     let files: Vec<Json> = rules.texts().into_iter().map(|(path, text)| json!({"path": path, "text": text})).collect();
     let from: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    Ok(json!({"op": "apply", "kind": "rules", "name": from.join(" "), "files": files}))
+    json!({"op": "apply", "kind": "rules", "name": from.join(" "), "files": files})
 }
 
 /// The rules that a service has live or paused: name and text of the version in force.

@@ -1,5 +1,6 @@
 //! The control topic of a service: what it began with, and every change since, each told of on the status topic.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use crate::config::kafka::{Kafka, TopicBy};
 use crate::control::history::{Begin, History};
 use crate::control::rollout::{Accepted, Again, NotAccepted, Rollout};
 use crate::control::topic::{ControlReader, ControlTopic, Message, Status};
+use crate::control::uploads::{Begun, Progress, Uploads};
 use crate::data::kafka::{Client, Error, Properties};
 
 /// The control topic of a service that is set up.
@@ -29,6 +31,18 @@ pub struct Control {
     told: u64,
     /// What was judged before and not told, up to before an offset.
     again: Option<(Again, u64)>,
+    gathering: Gathering,
+}
+
+/// Chunks that stand before what is judged, and are needed still.
+#[derive(Default)]
+struct Gathering {
+    /// The uploads that the last change before that tells were open.
+    begun: Vec<Begun>,
+    /// The offset behind that change.
+    told: u64,
+    /// From this offset on messages are judged.
+    until: u64,
 }
 
 impl Control {
@@ -44,10 +58,20 @@ impl Control {
         let writer = Arc::new(ControlTopic::open(&properties, topic)?);
         let status = kafka.status.topic.as_deref().map(|topic| Status::open(&properties, topic)).transpose();
         let status = status.map_err(failed)?;
-        let mut control = Control { properties, reader, topic: writer, status, read: Vec::new(), told: 0, again: None };
+        let mut control = Control {
+            properties,
+            reader,
+            topic: writer,
+            status,
+            read: Vec::new(),
+            told: 0,
+            again: None,
+            gathering: Gathering { until: history.next_offset(), ..Gathering::default() },
+        };
         if let Some(topic) = &kafka.status.topic {
             control.tell_on(Status::told(&control.properties, group, topic).map_err(failed)?, history)?;
         }
+        control.gather(history).map_err(failed)?;
         if history.changes().is_empty() {
             let silent = "no broker gives what the control topic holds";
             control.find_beginning(history, |reader| !reader.is_at_end(), silent)?;
@@ -64,9 +88,27 @@ impl Control {
         let (from, judged) = (told.max(begins.map_or(0, |offset| offset + 1)), history.next_offset());
         if from < judged {
             self.again = Some((Again::from(history, from).map_err(|refusal| refusal.message)?, judged));
-            self.reader.go_back(from).map_err(|e| e.to_string())?;
+            self.gathering.until = from;
         }
         Ok(())
+    }
+
+    /// Goes back to where the oldest upload began that was open when judging stopped.
+    fn gather(&mut self, history: &History) -> Result<(), Error> {
+        let until = self.gathering.until;
+        let (begun, told) = history.uploads_before(until);
+        let from = begun.iter().map(|upload| upload.from).min().unwrap_or(told);
+        self.gathering = Gathering { begun: begun.to_vec(), told, until };
+        match from < history.next_offset() {
+            true => self.reader.go_back(from),
+            false => Ok(()),
+        }
+    }
+
+    /// The uploads with which judging begins, whose chunks come first.
+    pub(super) fn uploads(&self, folder: &Path, history: &History) -> Result<Uploads, String> {
+        let uploads = Uploads::again(folder, &history.models(), history.uploaded(), &self.gathering.begun);
+        uploads.map_err(|e| format!("`{}`: {e}", folder.display()))
     }
 
     /// Reads up to what the service began with, or as long as `goes_on` says; `or_else` where that does not come.
@@ -135,6 +177,14 @@ impl Control {
         let mut read = std::mem::take(&mut self.read);
         while *phase.borrow() != Phase::Stopping {
             for message in read.drain(..) {
+                if message.offset < self.gathering.until {
+                    let (offset, listed) = (message.offset, message.offset < self.gathering.told);
+                    let gather = || rollout.gather(offset, &message.text, listed);
+                    match until_kept(phase, gather) {
+                        Some(_) => continue,
+                        None => return Ok(()),
+                    }
+                }
                 let Some(result) = self.judge(&message, rollout, phase) else { return Ok(()) };
                 self.tell(&message, &outcome(&result));
                 self.topic.answer(&message.key, result);
@@ -155,20 +205,28 @@ impl Control {
         phase: &watch::Sender<Phase>,
     ) -> Option<Result<Accepted, NotAccepted>> {
         if let Some((again, _)) = self.again.as_mut().filter(|(_, until)| message.offset < *until) {
-            return Some(again.judge(message.offset, &message.text));
+            return until_kept(phase, || rollout.judge_again(again, message.offset, &message.text));
         }
         self.again = None;
-        loop {
-            match rollout.change_at(message.offset, &message.at, &message.text) {
-                Err(NotAccepted::NotKept(why)) => {
-                    if *phase.borrow() == Phase::Stopping {
-                        return None;
-                    }
-                    tracing::warn!(%why, "a change could not be written to the disk; it is tried again");
-                    std::thread::sleep(LOOK);
+        until_kept(phase, || rollout.change_at(message.offset, &message.at, &message.text))
+    }
+}
+
+/// Does something as often as the disk fails; none where the service ends before.
+fn until_kept<T>(
+    phase: &watch::Sender<Phase>,
+    mut take: impl FnMut() -> Result<T, NotAccepted>,
+) -> Option<Result<T, NotAccepted>> {
+    loop {
+        match take() {
+            Err(NotAccepted::NotKept(why)) => {
+                if *phase.borrow() == Phase::Stopping {
+                    return None;
                 }
-                result => return Some(result),
+                tracing::warn!(%why, "a change could not be written to the disk; it is tried again");
+                std::thread::sleep(LOOK);
             }
+            result => return Some(result),
         }
     }
 }
@@ -176,10 +234,13 @@ impl Control {
 /// What became of a message, for the status topic.
 fn outcome(result: &Result<Accepted, NotAccepted>) -> serde_json::Value {
     match result {
-        Ok(Accepted { generation, change: Some(placed) }) => {
+        Ok(Accepted { upload: Some(Progress { chunks, of }), .. }) => {
+            json!({"outcome": "uploaded", "chunks": chunks, "of": of})
+        }
+        Ok(Accepted { generation, change: Some(placed), .. }) => {
             json!({"outcome": "taken", "generation": generation, "change": placed.number})
         }
-        Ok(Accepted { generation, change: None }) => json!({"outcome": "unchanged", "generation": generation}),
+        Ok(Accepted { generation, change: None, .. }) => json!({"outcome": "unchanged", "generation": generation}),
         Err(NotAccepted::Refused(refusal)) => {
             json!({"outcome": "refused", "message": refusal.message, "diagnostics": refusal.diagnostics})
         }

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use self::control::Control;
 use self::tasks::{Task, Tasks};
-use super::{Ends, Http, Settings, access};
+use super::{Ends, Http, Settings, UPLOADS, access};
 use crate::api::{Events, Phase, Service, Topics};
 use crate::config::kafka::Kafka;
 use crate::control::history::History;
@@ -42,7 +42,8 @@ pub fn run(settings: Settings, kafka: &Kafka, history: History, control: Control
     let told = history.told().map_err(|refusal| refusal.message)?;
     let ready = Arc::new(Ready::default());
     let places = Places::Topic(control.topic.clone());
-    let rollout = Rollout::new(history, told, ready.clone(), places, settings.log.clock);
+    let uploads = control.uploads(&settings.data.join(UPLOADS), &history)?;
+    let rollout = Rollout::new(history, uploads, told, ready.clone(), places, settings.log.clock);
     let properties = control.properties.clone();
     let (ask, questions) = mpsc::channel(16);
     let questions = Arc::new(Mutex::new(questions));
