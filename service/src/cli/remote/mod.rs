@@ -38,8 +38,8 @@ pub struct Api {
 /// Who changes something, and why: it is kept with the change.
 #[derive(clap::Args)]
 pub struct Made {
-    /// Who changes it.
-    #[arg(long, env = "USER")]
+    /// Who changes it, where that is somebody else than the token's: for an administrator's token alone.
+    #[arg(long)]
     author: Option<String>,
     /// Why.
     #[arg(long)]
